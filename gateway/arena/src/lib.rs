@@ -1,0 +1,1 @@
+//! Locked, undumpable, erased pages for long-lived secrets.

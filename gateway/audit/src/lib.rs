@@ -1,0 +1,1 @@
+//! What happened, provably: entries, chain, appender, verification.

@@ -1,0 +1,1 @@
+//! The only home of key bytes: algorithms, keyrings, envelopes, seals.

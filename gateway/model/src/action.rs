@@ -1,0 +1,106 @@
+//! Every authorizable verb. One id is the OpenAPI `operationId`, the Cedar action, the `action` of
+//! an audit entry and the span attribute.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::Error;
+
+/// What kind of thing an action is done to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResourceKind {
+    /// The hub itself.
+    Hub,
+    /// A registration.
+    Registration,
+    /// A key.
+    Key,
+}
+
+macro_rules! actions {
+    ($($variant:ident = $name:literal on $kind:ident : $doc:literal;)*) => {
+        /// An authorizable verb.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Action {
+            $(#[doc = $doc] $variant,)*
+        }
+
+        impl Action {
+            /// Every action.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// Its id.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// What it is done to.
+            #[must_use]
+            pub const fn resource_kind(self) -> ResourceKind {
+                match self { $(Self::$variant => ResourceKind::$kind,)* }
+            }
+
+            /// One line for people.
+            #[must_use]
+            pub const fn summary(self) -> &'static str {
+                match self { $(Self::$variant => $doc,)* }
+            }
+        }
+    };
+}
+
+actions! {
+    KeysEncrypt = "keys.encrypt" on Key: "Encrypt data under a key's primary version";
+    KeysDecrypt = "keys.decrypt" on Key: "Decrypt data";
+    KeysRewrap = "keys.rewrap" on Key: "Encrypt again under the primary version, without showing the plaintext";
+    KeysCreate = "keys.create" on Registration: "Create a key";
+    KeysList = "keys.list" on Registration: "List keys";
+    KeysGet = "keys.get" on Key: "Read a key's facts";
+    KeysListVersions = "keys.listVersions" on Key: "Read the versions of a key";
+    KeysUpdate = "keys.update" on Key: "Change a key's tags";
+    KeysRotate = "keys.rotate" on Key: "Add a version and make it primary";
+    RegistrationsCreate = "registrations.create" on Hub: "Create a registration";
+    RegistrationsList = "registrations.list" on Hub: "List registrations";
+    RegistrationsGet = "registrations.get" on Registration: "Read a registration's facts";
+    RegistrationsUpdate = "registrations.update" on Registration: "Change a registration";
+    RegistrationsFreeze = "registrations.freeze" on Registration: "Make a registration read-only";
+    RegistrationsUnfreeze = "registrations.unfreeze" on Registration: "Make a frozen registration usable again";
+    RegistrationsDelete = "registrations.delete" on Registration: "Erase a frozen registration and everything in it";
+    ParticipantsCreate = "participants.create" on Registration: "Create a participant";
+    ParticipantsList = "participants.list" on Registration: "List participants";
+    ParticipantsGet = "participants.get" on Registration: "Read a participant's facts";
+    ParticipantsUpdate = "participants.update" on Registration: "Change a participant's tags";
+    ParticipantsSuspend = "participants.suspend" on Registration: "Suspend a participant";
+    ParticipantsResume = "participants.resume" on Registration: "Resume a suspended participant";
+    ParticipantsRemove = "participants.remove" on Registration: "Remove a participant and its credentials";
+    CredentialsIssue = "credentials.issue" on Registration: "Issue an API key to a participant";
+    CredentialsList = "credentials.list" on Registration: "List a participant's credentials";
+    CredentialsRevoke = "credentials.revoke" on Registration: "Revoke a credential";
+    RolesList = "roles.list" on Registration: "List the members of a role";
+    RolesGrant = "roles.grant" on Registration: "Add a member to a role";
+    RolesRevoke = "roles.revoke" on Registration: "Remove a member from a role";
+    AuditRead = "audit.read" on Hub: "Read the hub's audit trail";
+    PoliciesExplain = "policies.explain" on Hub: "Explain a past decision";
+    SystemStatus = "system.status" on Hub: "Read the hub's status";
+    SystemWhoami = "system.whoami" on Hub: "Read who one is";
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Action {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        Self::ALL.iter().copied().find(|action| action.name() == text).ok_or_else(|| Error::Word {
+            kind: "action",
+            text: text.chars().take(64).collect(),
+            known: Self::ALL.iter().map(|a| a.name()).collect::<Vec<_>>().join(", "),
+        })
+    }
+}

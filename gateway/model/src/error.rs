@@ -1,0 +1,44 @@
+//! What can be wrong with a value before anything is done with it.
+
+/// A value that does not have the form its type demands.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// An id text without the right prefix, length or alphabet.
+    #[error("`{text}` is not a {kind} id (expected `{prefix}_` and 26 characters of base32)")]
+    Id {
+        /// What the id should name.
+        kind: &'static str,
+        /// The prefix such ids carry.
+        prefix: &'static str,
+        /// The text given, cut to 64 characters.
+        text: String,
+    },
+    /// A user-chosen name outside `[a-z][a-z0-9-]{1,62}`.
+    #[error("`{0}` is not a valid name (2 to 63 of `a-z`, `0-9`, `-`, starting with a letter)")]
+    Name(String),
+    /// A tag whose name or value is outside its limits.
+    #[error("tag `{0}` is not valid (name `[a-z][a-z0-9._/-]{{0,62}}`, value at most 256 bytes)")]
+    Tag(String),
+    /// More tags than a record may carry.
+    #[error("at most {0} tags are allowed")]
+    TooManyTags(usize),
+    /// A word outside a closed vocabulary.
+    #[error("`{text}` is not a known {kind} (known: {known})")]
+    Word {
+        /// Which vocabulary.
+        kind: &'static str,
+        /// The word given.
+        text: String,
+        /// The words that would have been accepted.
+        known: String,
+    },
+    /// Base64 that is malformed or not in its one canonical spelling.
+    #[error("not canonical base64 (standard or URL-safe alphabet, padded or not, no stray bits)")]
+    Base64,
+    /// An encryption context with too many or too large pairs.
+    #[error("the encryption context may hold at most 32 pairs and 8 KiB")]
+    ContextTooLarge,
+    /// A time that is not RFC 3339.
+    #[error("`{0}` is not an RFC 3339 time")]
+    Time(String),
+}

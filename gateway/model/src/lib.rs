@@ -1,0 +1,33 @@
+//! The words of the domain and of the wire. No I/O, no cryptography, no key bytes beyond
+//! [`secret::SecretBytes`] in transit.
+//!
+//! Everything here is plain data with validated constructors: a value of a type in this crate is
+//! well formed, whoever made it.
+
+pub mod action;
+pub mod algorithm;
+pub mod api;
+pub mod clock;
+pub mod context;
+pub mod entry;
+pub mod error;
+pub mod id;
+pub mod key;
+pub mod lifecycle;
+pub mod name;
+pub mod principal;
+pub mod registration;
+pub mod secret;
+
+pub use action::Action;
+pub use algorithm::Algorithm;
+pub use clock::{Clock, Timestamp};
+pub use context::EncryptionContext;
+pub use error::Error;
+pub use id::{CredentialId, HubId, KeyId, ParticipantId, RegistrationId, RequestId};
+pub use key::{Key, KeyVersion, Purpose};
+pub use lifecycle::{KeyState, VersionState};
+pub use name::{Name, Tags};
+pub use principal::{AuthMethod, Principal};
+pub use registration::{Environment, Participant, ParticipantKind, Registration, Role, RoleGrant};
+pub use secret::SecretBytes;

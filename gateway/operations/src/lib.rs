@@ -1,0 +1,1 @@
+//! Every operation of the hub, planned then committed.

@@ -1,0 +1,2 @@
+//! Cipher Hub.
+fn main() {}
