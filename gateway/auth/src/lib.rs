@@ -1,1 +1,5 @@
-//! Who is calling: API keys and the authenticator chain.
+//! Who is calling: credentials, the authenticator, and the [`Caller`] it gives.
+
+pub mod caller;
+
+pub use caller::{Caller, Channel};
