@@ -76,14 +76,19 @@ impl<'de> Deserialize<'de> for EncryptionContext {
                 f.write_str("an object of strings")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<EncryptionContext, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> Result<EncryptionContext, A::Error> {
                 let mut pairs = BTreeMap::new();
                 while let Some((name, value)) = map.next_entry::<String, String>()? {
                     if pairs.len() >= MAX_PAIRS {
                         return Err(A::Error::custom(Error::ContextTooLarge));
                     }
                     if pairs.insert(name, value).is_some() {
-                        return Err(A::Error::custom("a name occurs twice in the encryption context"));
+                        return Err(A::Error::custom(
+                            "a name occurs twice in the encryption context",
+                        ));
                     }
                 }
                 EncryptionContext::new(pairs).map_err(A::Error::custom)

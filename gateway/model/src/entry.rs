@@ -1,0 +1,90 @@
+//! The audit entry: one typed value per outcome. Every field here is public by design; what is not
+//! (payloads, keys, credentials) has no field to be put into. User-given values are names, ids and
+//! the encryption context, whose values the caller was told are logged.
+
+use std::sync::Arc;
+
+use crate::principal::PeerAddress;
+use crate::{
+    Action, EncryptionContext, KeyId, ParticipantId, Principal, RegistrationId, Timestamp,
+};
+
+/// How policy decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Permitted.
+    Allow,
+    /// Refused.
+    Deny,
+    /// Never asked: the request fell before.
+    None,
+}
+
+impl Decision {
+    /// The word in entries.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+            Self::None => "none",
+        }
+    }
+}
+
+/// How a request ended: `ok`, or the stable code of its problem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outcome(pub &'static str);
+
+impl Outcome {
+    /// It was done.
+    pub const OK: Self = Self("ok");
+}
+
+/// What was acted on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subject {
+    /// The registration.
+    pub registration: Option<RegistrationId>,
+    /// The key.
+    pub key: Option<KeyId>,
+    /// The key's version.
+    pub version: Option<u32>,
+    /// The participant acted on.
+    pub participant: Option<ParticipantId>,
+    /// What else names the resource: a role, a credential id, a name asked for.
+    pub detail: Option<Box<str>>,
+}
+
+/// One outcome of one request, ready to be appended.
+#[derive(Clone, Debug)]
+pub struct AuditEntry {
+    /// When the request was authenticated.
+    pub time: Timestamp,
+    /// Who, when known.
+    pub principal: Option<Principal>,
+    /// From where.
+    pub address: PeerAddress,
+    /// What was asked.
+    pub action: Action,
+    /// Of what.
+    pub subject: Subject,
+    /// How policy decided.
+    pub decision: Decision,
+    /// The deciding policies.
+    pub policies: Arc<[Arc<str>]>,
+    /// The policy revision.
+    pub revision: Arc<str>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The encryption context.
+    pub context: Option<EncryptionContext>,
+    /// The request id.
+    pub request: Arc<str>,
+    /// The W3C trace id, in hex.
+    pub trace: Option<[u8; 16]>,
+    /// Whether the caller asked for a dry run.
+    pub dry_run: bool,
+    /// How many like it this entry stands for (sampled authentication failures); 1 otherwise.
+    pub count: u64,
+}

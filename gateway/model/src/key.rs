@@ -70,7 +70,10 @@ impl Key {
     /// The facts of one version.
     #[must_use]
     pub fn version(&self, number: u32) -> Option<&KeyVersion> {
-        self.versions.binary_search_by_key(&number, |v| v.number).ok().and_then(|i| self.versions.get(i))
+        self.versions
+            .binary_search_by_key(&number, |v| v.number)
+            .ok()
+            .and_then(|i| self.versions.get(i))
     }
 }
 

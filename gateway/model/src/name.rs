@@ -144,9 +144,20 @@ mod tests {
         for good in ["ab", "orders", "a1-b2", &"a".repeat(63)] {
             assert_eq!(good.parse::<Name>().unwrap().as_str(), good);
         }
-        for bad in
-            ["", "a", "1a", "-a", "Orders", "a b", "ADMIN ", "root\u{200b}", "ａdmin", "a:b", "a/b", &"a".repeat(64)]
-        {
+        for bad in [
+            "",
+            "a",
+            "1a",
+            "-a",
+            "Orders",
+            "a b",
+            "ADMIN ",
+            "root\u{200b}",
+            "ａdmin",
+            "a:b",
+            "a/b",
+            &"a".repeat(64),
+        ] {
             assert!(bad.parse::<Name>().is_err(), "{bad:?}");
         }
     }

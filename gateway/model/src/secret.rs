@@ -13,10 +13,8 @@ use crate::Error;
 
 const LENIENT_PADDING: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-const STANDARD: GeneralPurpose =
-    GeneralPurpose::new(&base64::alphabet::STANDARD, LENIENT_PADDING);
-const URL_SAFE: GeneralPurpose =
-    GeneralPurpose::new(&base64::alphabet::URL_SAFE, LENIENT_PADDING);
+const STANDARD: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::STANDARD, LENIENT_PADDING);
+const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::URL_SAFE, LENIENT_PADDING);
 
 /// Decodes standard or URL-safe base64, padded or not. Stray bits and other spellings of the same
 /// bytes are refused.

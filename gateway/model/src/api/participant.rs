@@ -1,0 +1,147 @@
+//! Bodies of participants, credentials and role membership.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::secret::SecretText;
+use crate::{
+    AuthMethod, CredentialId, Name, ParticipantId, ParticipantKind, RegistrationId, Role, Tags,
+    Timestamp,
+};
+
+/// Creates a participant.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CreateParticipant {
+    /// Its name, unique in the registration.
+    pub name: Name,
+    /// What kind.
+    pub kind: ParticipantKind,
+    /// Labels.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
+    /// Roles of this registration it starts with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<Role>,
+}
+
+/// Changes a participant (RFC 7396 merge patch).
+#[derive(Debug, Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PatchParticipant {
+    /// Tags to set, or to remove with null.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<BTreeMap<String, Option<String>>>,
+}
+
+/// A participant as shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ParticipantView {
+    /// Its immutable id.
+    pub uid: ParticipantId,
+    /// The registration it belongs to.
+    pub registration: Name,
+    /// Its name.
+    pub name: Name,
+    /// What kind.
+    pub kind: ParticipantKind,
+    /// Whether it may do nothing for now.
+    pub suspended: bool,
+    /// Labels.
+    pub tags: Tags,
+    /// Its roles in the registration asked about.
+    pub roles: Vec<Role>,
+    /// When it was created.
+    pub create_time: Timestamp,
+    /// When it last changed.
+    pub update_time: Timestamp,
+}
+
+/// Issues an API key.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct IssueCredential {
+    /// What it is for, for people (at most 256 bytes).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub label: String,
+    /// When it ends: at most 3,650 days ahead; 90 days when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expire_time: Option<Timestamp>,
+}
+
+/// A credential as shown. The secret is not among its facts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CredentialView {
+    /// Its immutable id.
+    pub uid: CredentialId,
+    /// Whose it is.
+    pub participant: ParticipantId,
+    /// Its kind.
+    pub method: AuthMethod,
+    /// What it is for.
+    pub label: String,
+    /// When it was issued.
+    pub create_time: Timestamp,
+    /// When it ends.
+    pub expire_time: Timestamp,
+    /// When it was revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoke_time: Option<Timestamp>,
+}
+
+/// A fresh API key: the only time its secret is shown.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IssuedCredential {
+    /// Its facts.
+    pub credential: CredentialView,
+    /// The key itself: `Authorization: Bearer <apiKey>`. Keep it; it cannot be shown again.
+    pub api_key: SecretText,
+}
+
+/// One member of a role.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberView {
+    /// The participant.
+    pub uid: ParticipantId,
+    /// Its name.
+    pub name: Name,
+    /// The registration it belongs to: this one, or `hub`.
+    pub registration: Name,
+    /// What kind.
+    pub kind: ParticipantKind,
+}
+
+/// A role of one registration, as held by a caller.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RoleView {
+    /// The registration.
+    pub registration: RegistrationId,
+    /// The role.
+    pub role: Role,
+}
+
+/// Who the caller is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Whoami {
+    /// The principal's name, method first.
+    pub principal: String,
+    /// The participant.
+    pub participant: ParticipantView,
+    /// Every role held, in every registration.
+    pub roles: Vec<RoleView>,
+    /// How the caller authenticated.
+    pub method: AuthMethod,
+    /// Which credential was used.
+    pub credential: CredentialId,
+    /// When that credential ends.
+    pub expire_time: Timestamp,
+    /// The active policy revision.
+    pub policy_revision: String,
+}

@@ -1,0 +1,79 @@
+//! Bodies of registrations.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Environment, Name, ParticipantId, Registration, RegistrationId, Tags, Timestamp};
+
+/// Creates a registration.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CreateRegistration {
+    /// Its name, unique in the hub.
+    pub name: Name,
+    /// What it is, for people (at most 1,024 bytes).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// How far from production; `dev` when absent.
+    #[serde(default)]
+    pub environment: Environment,
+    /// Labels.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
+    /// Participants of `hub` who become owners; the caller when absent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub owners: Vec<ParticipantId>,
+}
+
+/// Changes a registration (RFC 7396 merge patch).
+#[derive(Debug, Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PatchRegistration {
+    /// A new description.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// A new environment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<Environment>,
+    /// Tags to set, or to remove with null.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<BTreeMap<String, Option<String>>>,
+}
+
+/// A registration as shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RegistrationView {
+    /// Its immutable id.
+    pub uid: RegistrationId,
+    /// Its name.
+    pub name: Name,
+    /// What it is.
+    pub description: String,
+    /// How far from production.
+    pub environment: Environment,
+    /// Whether it is read-only.
+    pub frozen: bool,
+    /// Labels.
+    pub tags: Tags,
+    /// When it was created.
+    pub create_time: Timestamp,
+    /// When it last changed.
+    pub update_time: Timestamp,
+}
+
+impl From<&Registration> for RegistrationView {
+    fn from(r: &Registration) -> Self {
+        Self {
+            uid: r.id,
+            name: r.name.clone(),
+            description: r.description.clone(),
+            environment: r.environment,
+            frozen: r.frozen,
+            tags: r.tags.clone(),
+            create_time: r.created,
+            update_time: r.updated,
+        }
+    }
+}
