@@ -323,7 +323,7 @@ impl<'a> Group<'a> {
         }
         if !exclusive {
             // Every path checked, and every path replaced.
-            for path in changes.paths().filter(|path| !self.checked.contains(path)) {
+            for path in changes.paths().filter(|path| !self.checked.contains(*path)) {
                 parts = parts.saturating_add(1);
                 bytes = bytes.saturating_add(path.as_bytes().len());
             }
