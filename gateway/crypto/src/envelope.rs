@@ -74,7 +74,7 @@ impl Envelope {
 /// ([`hub_model::EncryptionContext::canonical`]).
 ///
 /// # Errors
-/// [`Error::PlaintextTooLong`] above [`MAX_PLAINTEXT`].
+/// [`Error::PlaintextTooLong`] above [`MAX_PLAINTEXT`]; [`Error::NoVersion`] for version 0.
 pub fn seal(
     material: &Material,
     key: KeyId,
@@ -100,6 +100,10 @@ pub(crate) fn seal_with_salt(
 ) -> Result<String> {
     if plaintext.len() > MAX_PLAINTEXT {
         return Err(Error::PlaintextTooLong(plaintext.len()));
+    }
+    if version == 0 {
+        // Versions count from 1; a text with 0 would never be read back.
+        return Err(Error::NoVersion(version));
     }
     let algorithm = material.algorithm();
     let head = head(Header { suite: algorithm.row().suite, key, version });

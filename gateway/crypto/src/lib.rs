@@ -6,6 +6,8 @@
 
 pub mod aead;
 mod committing;
+#[doc(hidden)]
+pub mod conformance;
 pub mod envelope;
 mod error;
 pub mod hash;
