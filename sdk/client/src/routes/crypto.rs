@@ -1,0 +1,105 @@
+//! The cryptographic operations.
+
+use hub_model::api::crypto::{
+    Batch, BatchAnswer, Decrypt, Decrypted, Encrypt, Encrypted, Rewrap, Rewrapped,
+};
+
+use crate::call::{Call, Path};
+use crate::{Client, EncryptionContext, Error, SecretBytes};
+
+/// `…/keys/{key}:{verb}`, or `…:{verb}` when the ciphertext names the key.
+fn operation(registration: &str, key: Option<&str>, verb: &str) -> Result<Call, Error> {
+    let mut path = Path::registration(registration)?;
+    if let Some(key) = key {
+        path = path.then("keys").item(key)?;
+    }
+    Ok(Call::compute(path.verb(verb), true))
+}
+
+/// Cryptography. The context is not secret: it is bound to the ciphertext, logged by the hub, and
+/// must be given again to decrypt.
+impl Client {
+    /// Encrypts up to [`crate::MAX_PLAINTEXT`] bytes under the key's primary version.
+    ///
+    /// # Errors
+    /// Those of any call: see [`Error`].
+    pub async fn encrypt(
+        &self,
+        registration: &str,
+        key: &str,
+        plaintext: SecretBytes,
+        context: &EncryptionContext,
+    ) -> Result<Encrypted, Error> {
+        let body = Encrypt { plaintext, context: context.clone() };
+        self.fetch(operation(registration, Some(key), "encrypt")?.json(&body)?).await
+    }
+
+    /// Decrypts; the ciphertext names its key.
+    ///
+    /// # Errors
+    /// Those of any call: see [`Error`].
+    pub async fn decrypt(
+        &self,
+        registration: &str,
+        ciphertext: &str,
+        context: &EncryptionContext,
+    ) -> Result<Decrypted, Error> {
+        let body = Decrypt { ciphertext: ciphertext.to_owned(), context: context.clone() };
+        self.fetch(operation(registration, None, "decrypt")?.json(&body)?).await
+    }
+
+    /// Decrypts what must have been encrypted under this key.
+    ///
+    /// # Errors
+    /// Those of any call: see [`Error`].
+    pub async fn decrypt_with_key(
+        &self,
+        registration: &str,
+        key: &str,
+        ciphertext: &str,
+        context: &EncryptionContext,
+    ) -> Result<Decrypted, Error> {
+        let body = Decrypt { ciphertext: ciphertext.to_owned(), context: context.clone() };
+        self.fetch(operation(registration, Some(key), "decrypt")?.json(&body)?).await
+    }
+
+    /// Encrypts again under the primary version of the key the ciphertext names, without showing
+    /// the plaintext.
+    ///
+    /// # Errors
+    /// Those of any call: see [`Error`].
+    pub async fn rewrap(
+        &self,
+        registration: &str,
+        ciphertext: &str,
+        context: &EncryptionContext,
+    ) -> Result<Rewrapped, Error> {
+        let body = Rewrap { ciphertext: ciphertext.to_owned(), context: context.clone() };
+        self.fetch(operation(registration, None, "rewrap")?.json(&body)?).await
+    }
+
+    /// Rewraps what must have been encrypted under this key.
+    ///
+    /// # Errors
+    /// Those of any call: see [`Error`].
+    pub async fn rewrap_with_key(
+        &self,
+        registration: &str,
+        key: &str,
+        ciphertext: &str,
+        context: &EncryptionContext,
+    ) -> Result<Rewrapped, Error> {
+        let body = Rewrap { ciphertext: ciphertext.to_owned(), context: context.clone() };
+        self.fetch(operation(registration, Some(key), "rewrap")?.json(&body)?).await
+    }
+
+    /// Does up to 1,000 operations on keys of one registration. Each succeeds or fails by itself:
+    /// look at the status of every item.
+    ///
+    /// # Errors
+    /// Those of any call: see [`Error`].
+    pub async fn batch(&self, registration: &str, batch: &Batch) -> Result<BatchAnswer, Error> {
+        let path = Path::registration(registration)?.then("keys").verb("batch");
+        self.fetch(Call::compute(path, true).json(batch)?).await
+    }
+}

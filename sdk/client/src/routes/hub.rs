@@ -1,0 +1,57 @@
+//! The hub itself: audit trail, policies, status.
+
+use hub_model::api::audit::{AuditPage, Explain, Explanation};
+use hub_model::api::participant::Whoami;
+use hub_model::api::system::Status;
+
+use crate::call::{Call, Path};
+use crate::{Client, Error};
+
+/// The hub itself.
+impl Client {
+    /// Reads audit entries from number `after` on (0 is the first), consecutively.
+    ///
+    /// # Errors
+    /// Those of any call: see [`Error`].
+    pub async fn audit_events(&self, after: u64, size: Option<u32>) -> Result<AuditPage, Error> {
+        let mut path = Path::new("/v1/audit/events").query("after", &after.to_string());
+        if let Some(size) = size {
+            path = path.query("pageSize", &size.to_string());
+        }
+        self.fetch(Call::read(path)).await
+    }
+
+    /// Asks why a past decision fell as it did.
+    ///
+    /// # Errors
+    /// Those of any call: see [`Error`].
+    pub async fn explain_decision(&self, decision_id: &str) -> Result<Explanation, Error> {
+        let body = Explain { decision_id: decision_id.to_owned() };
+        let call = Call::compute(Path::new("/v1/policies:explain"), false);
+        self.fetch(call.json(&body)?).await
+    }
+
+    /// Reads the hub's status.
+    ///
+    /// # Errors
+    /// Those of any call: see [`Error`].
+    pub async fn status(&self) -> Result<Status, Error> {
+        self.fetch(Call::read(Path::new("/v1/system/status"))).await
+    }
+
+    /// Asks who the caller is.
+    ///
+    /// # Errors
+    /// Those of any call: see [`Error`].
+    pub async fn whoami(&self) -> Result<Whoami, Error> {
+        self.fetch(Call::read(Path::new("/v1/whoami"))).await
+    }
+
+    /// Asks a management listener (not the API's) whether the hub is ready for work.
+    ///
+    /// # Errors
+    /// Those of any call: see [`Error`]; [`Error::Answer`] with status 503 when it is not ready.
+    pub async fn ready(&self) -> Result<(), Error> {
+        self.fetch_nothing(Call::read(Path::new("/readyz"))).await
+    }
+}
