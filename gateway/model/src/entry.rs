@@ -5,9 +5,7 @@
 use std::sync::Arc;
 
 use crate::principal::PeerAddress;
-use crate::{
-    Action, EncryptionContext, KeyId, ParticipantId, Principal, RegistrationId, Timestamp,
-};
+use crate::{EncryptionContext, KeyId, ParticipantId, Principal, RegistrationId, Timestamp};
 
 /// How policy decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +63,8 @@ pub struct AuditEntry {
     pub principal: Option<Principal>,
     /// From where.
     pub address: PeerAddress,
-    /// What was asked.
-    pub action: Action,
+    /// What was asked: an [`Action`](crate::Action)'s id, or a local step such as `system.start`.
+    pub action: &'static str,
     /// Of what.
     pub subject: Subject,
     /// How policy decided.

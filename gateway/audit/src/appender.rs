@@ -1,0 +1,370 @@
+//! Appends entries together with the changes they describe: one thread, one transaction a group,
+//! durable before any reply. Whoever arrives while a group is being synced joins the next one.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+use hub_model::entry::AuditEntry;
+use hub_store::{AuditHead, Changes, CommitError, StageError, Staged, Writer};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::encode::Encoded;
+use crate::{Error, batch, merkle};
+
+/// Entries waiting at most; beyond, callers wait for room.
+const QUEUE: usize = 8192;
+/// Most entries in one group.
+const MAX_GROUP: u32 = 512;
+/// Most bytes of entries in one group.
+const MAX_GROUP_BYTES: usize = 384 * 1024;
+
+/// Proof that an outcome is in the log, durably. Only [`Appender::append`] makes one:
+///
+/// ```compile_fail
+/// let receipt = hub_audit::Receipt { seq: 1, leaf: [0; 32], revision: 1 };
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub struct Receipt {
+    seq: u64,
+    leaf: [u8; 32],
+    revision: u64,
+}
+
+impl Receipt {
+    /// Position in the writer's log.
+    #[must_use]
+    pub const fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// The leaf hash.
+    #[must_use]
+    pub const fn leaf(&self) -> &[u8; 32] {
+        &self.leaf
+    }
+
+    /// The store revision of the commit.
+    #[must_use]
+    pub const fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
+/// What the log holds, as of the last durable group.
+#[derive(Clone, Debug)]
+pub struct Position {
+    /// Entries, last leaf hash and Merkle frontier.
+    pub audit: AuditHead,
+    /// Commits the store has seen.
+    pub commits: u64,
+    /// The keyed state digest.
+    pub digest: [u8; 32],
+}
+
+struct Submission {
+    entry: Encoded,
+    changes: Changes,
+    reply: oneshot::Sender<Result<Receipt, Error>>,
+}
+
+enum Message {
+    Append(Box<Submission>),
+    Close,
+}
+
+/// The way into the log. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Appender {
+    queue: mpsc::Sender<Message>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    writer: String,
+    position: ArcSwap<Position>,
+    /// A commit failed: nothing is acknowledged any more until a restart.
+    failed: AtomicBool,
+    /// The disk is nearly full: work is refused before the engine meets the end.
+    low_space: AtomicBool,
+    stopped: tokio::sync::Notify,
+}
+
+impl std::fmt::Debug for Message {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Append(_) => "append",
+            Self::Close => "close",
+        })
+    }
+}
+
+impl Appender {
+    /// Starts the appending thread over this writer.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start(writer: Writer, name: &str) -> Result<Self, Error> {
+        let (queue, inbox) = mpsc::channel(QUEUE);
+        let head = writer.head();
+        let position =
+            Position { audit: head.audit.clone(), commits: head.commits, digest: head.digest };
+        let shared = Arc::new(Shared {
+            writer: name.to_owned(),
+            position: ArcSwap::from_pointee(position),
+            failed: AtomicBool::new(false),
+            low_space: AtomicBool::new(false),
+            stopped: tokio::sync::Notify::new(),
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .map_err(|error| Error::Unavailable(error.to_string()))?;
+        let thread_shared = Arc::clone(&shared);
+        std::thread::Builder::new()
+            .name("audit".to_owned())
+            .spawn(move || {
+                // INVARIANT: however the loop ends, a panic included, nobody waits for ever.
+                let guard = StopGuard(Arc::clone(&thread_shared));
+                runtime.block_on(Run { writer, shared: thread_shared, inbox }.run());
+                drop(guard);
+            })
+            .map_err(|error| Error::Unavailable(error.to_string()))?;
+        Ok(Self { queue, shared })
+    }
+
+    /// Appends one entry with the change it describes; returns once both are durable.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when a check of the change did not hold: nothing was done, plan again.
+    /// [`Error::Unavailable`] when the log cannot be written: nothing may be acknowledged.
+    pub async fn append(&self, entry: &AuditEntry, changes: Changes) -> Result<Receipt, Error> {
+        if self.shared.failed.load(Ordering::Acquire) {
+            return Err(Error::Unavailable("an earlier write failed; restart the hub".to_owned()));
+        }
+        if self.shared.low_space.load(Ordering::Relaxed) {
+            return Err(Error::Unavailable("the disk is nearly full".to_owned()));
+        }
+        let entry = Encoded::new(entry, &self.shared.writer)?;
+        let (reply, answer) = oneshot::channel();
+        let closed = |_| Error::Unavailable("the hub is stopping".to_owned());
+        let submission = Box::new(Submission { entry, changes, reply });
+        self.queue.send(Message::Append(submission)).await.map_err(closed)?;
+        answer
+            .await
+            .map_err(|_| Error::Unavailable("the outcome of the write is not known".to_owned()))?
+    }
+
+    /// What the log holds now.
+    #[must_use]
+    pub fn position(&self) -> Arc<Position> {
+        self.shared.position.load_full()
+    }
+
+    /// The writer's name.
+    #[must_use]
+    pub fn writer(&self) -> &str {
+        &self.shared.writer
+    }
+
+    /// Whether a commit has failed: the process should stop, and be started again.
+    #[must_use]
+    pub fn failed(&self) -> bool {
+        self.shared.failed.load(Ordering::Acquire)
+    }
+
+    /// Refuses new work while the disk is nearly full.
+    pub fn set_low_space(&self, low: bool) {
+        self.shared.low_space.store(low, Ordering::Relaxed);
+    }
+
+    /// Whether new work is refused because the disk is nearly full.
+    #[must_use]
+    pub fn low_space(&self) -> bool {
+        self.shared.low_space.load(Ordering::Relaxed)
+    }
+
+    /// Resolves when the appending thread has ended, for whatever reason.
+    pub async fn stopped(&self) {
+        self.shared.stopped.notified().await;
+    }
+
+    /// Writes what is queued and ends the thread.
+    pub async fn close(&self) {
+        if self.queue.send(Message::Close).await.is_ok() {
+            self.stopped().await;
+        }
+    }
+}
+
+struct StopGuard(Arc<Shared>);
+
+impl Drop for StopGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.failed.store(true, Ordering::Release);
+        }
+        self.0.stopped.notify_one();
+    }
+}
+
+struct Run {
+    writer: Writer,
+    shared: Arc<Shared>,
+    inbox: mpsc::Receiver<Message>,
+}
+
+/// A group member that waits for the commit.
+struct Member {
+    reply: oneshot::Sender<Result<Receipt, Error>>,
+    seq: u64,
+    leaf: [u8; 32],
+}
+
+impl Run {
+    async fn run(mut self) {
+        // A submission that did not fit the last group.
+        let mut carried: VecDeque<Box<Submission>> = VecDeque::new();
+        let mut closing = false;
+        loop {
+            let first = match carried.pop_front() {
+                Some(submission) => submission,
+                None if closing => {
+                    // What was queued before the end is still written; nothing comes after it.
+                    self.inbox.close();
+                    match self.inbox.recv().await {
+                        Some(Message::Append(submission)) => submission,
+                        Some(Message::Close) => continue,
+                        None => return,
+                    }
+                }
+                None => match self.inbox.recv().await {
+                    Some(Message::Append(submission)) => submission,
+                    Some(Message::Close) | None => {
+                        closing = true;
+                        continue;
+                    }
+                },
+            };
+            if let Err(error) = self.group(first, &mut carried, &mut closing).await {
+                tracing::error!(%error, "the audit log cannot be written; stopping");
+                self.shared.failed.store(true, Ordering::Release);
+                self.refuse_all(carried);
+                return;
+            }
+        }
+    }
+
+    /// Commits one group, starting with `first`.
+    async fn group(
+        &mut self,
+        first: Box<Submission>,
+        carried: &mut VecDeque<Box<Submission>>,
+        closing: &mut bool,
+    ) -> Result<(), Error> {
+        let position = self.shared.position.load();
+        let mut audit = position.audit.clone();
+        drop(position);
+        let mut builder = batch::Builder::new(audit.size);
+        let mut members: Vec<Member> = Vec::with_capacity(64);
+        let mut group = self.writer.begin();
+        let mut next = Some(first);
+        while let Some(submission) = next.take() {
+            let too_long = builder.count() >= MAX_GROUP
+                || builder.len() + submission.entry.size_bound() > MAX_GROUP_BYTES;
+            if too_long && builder.count() > 0 {
+                carried.push_front(submission);
+                break;
+            }
+            let Submission { entry, changes, reply } = *submission;
+            match group.stage(&changes).await {
+                Ok(Staged::Done(digest)) => {
+                    let seq = audit.size;
+                    let bytes =
+                        builder.push(|out| entry.finish(out, &audit.chain, seq, digest.as_ref()));
+                    let leaf = merkle::leaf_hash(bytes);
+                    merkle::push(&mut audit.frontier, seq, leaf);
+                    audit.chain = leaf;
+                    audit.size += 1;
+                    members.push(Member { reply, seq, leaf });
+                }
+                Ok(Staged::Full) if members.is_empty() => {
+                    let _ = reply.send(Err(Error::ChangeTooLarge));
+                }
+                Ok(Staged::Full) => {
+                    carried.push_front(Box::new(Submission { entry, changes, reply }));
+                    break;
+                }
+                Ok(Staged::Conflict(_)) => {
+                    let _ = reply.send(Err(Error::Conflict));
+                }
+                Err(StageError::Store(error)) => {
+                    let text = error.to_string();
+                    let _ = reply.send(Err(Error::Unavailable(text.clone())));
+                    for member in members {
+                        let _ = member.reply.send(Err(Error::Unavailable(text.clone())));
+                    }
+                    return Err(error.into());
+                }
+                Err(StageError::TooLarge | StageError::Reserved(_)) => {
+                    let _ = reply.send(Err(Error::ChangeTooLarge));
+                }
+            }
+            next = carried.pop_front().or_else(|| match self.inbox.try_recv() {
+                Ok(Message::Append(submission)) => Some(submission),
+                Ok(Message::Close) => {
+                    *closing = true;
+                    None
+                }
+                Err(_) => None,
+            });
+        }
+        if members.is_empty() {
+            return Ok(());
+        }
+        let path = batch::path(&self.shared.writer, builder.last())?;
+        match group.commit(Some((path, builder.finish())), audit).await {
+            Ok(revision) => {
+                let head = self.writer.head();
+                self.shared.position.store(Arc::new(Position {
+                    audit: head.audit.clone(),
+                    commits: head.commits,
+                    digest: head.digest,
+                }));
+                for Member { reply, seq, leaf } in members {
+                    let _ = reply.send(Ok(Receipt { seq, leaf, revision: revision.0 }));
+                }
+                Ok(())
+            }
+            Err(CommitError::Conflict { .. }) => {
+                // Nothing happened; whoever is in the group plans again on what is there now.
+                for member in members {
+                    let _ = member.reply.send(Err(Error::Conflict));
+                }
+                Ok(())
+            }
+            Err(error) => {
+                let text = error.to_string();
+                for member in members {
+                    let _ = member.reply.send(Err(Error::Unavailable(text.clone())));
+                }
+                Err(Error::Unavailable(text))
+            }
+        }
+    }
+
+    fn refuse_all(&mut self, carried: VecDeque<Box<Submission>>) {
+        self.inbox.close();
+        let refusal = || Err(Error::Unavailable("an earlier write failed".to_owned()));
+        for submission in carried {
+            let _ = submission.reply.send(refusal());
+        }
+        while let Ok(message) = self.inbox.try_recv() {
+            if let Message::Append(submission) = message {
+                let _ = submission.reply.send(refusal());
+            }
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! Canonical bytes of an entry: one JSON object, keys in byte order, at most 16 KiB. The stored
+//! bytes are what is hashed; nobody re-serialises to verify (`docs/formats/audit.md`).
+//!
+//! A request encodes its entry before it reaches the appender; the appender only splices in what it
+//! alone knows: the previous leaf hash, the sequence number and the state digest.
+
+use std::fmt::Write as _;
+
+use hub_model::entry::AuditEntry;
+
+use crate::Error;
+
+/// The most bytes one entry may have.
+pub const MAX_ENTRY: usize = 16 * 1024;
+/// Above this an encryption context is recorded by its hash.
+const MAX_CONTEXT_TEXT: usize = 12 * 1024;
+
+/// An entry with two gaps, ready for the appender.
+#[derive(Debug)]
+pub struct Encoded {
+    text: String,
+    /// Where the previous leaf hash goes.
+    prev_at: usize,
+    /// Where the sequence number goes.
+    seq_at: usize,
+}
+
+impl Encoded {
+    /// Writes everything but sequence, previous hash and state digest.
+    ///
+    /// # Errors
+    /// [`Error::EntryTooLarge`].
+    pub fn new(entry: &AuditEntry, writer: &str) -> Result<Self, Error> {
+        let mut w = Fields { text: String::with_capacity(768) };
+        w.plain("action", entry.action);
+        w.display("address", &entry.address);
+        if let Some(principal) = &entry.principal {
+            w.display("caller", principal);
+            w.display("callerRegistration", &principal.registration);
+        }
+        if let Some(context) = entry.context.as_ref().filter(|c| !c.is_empty()) {
+            let text = serde_json::to_string(context).unwrap_or_default();
+            if text.len() <= MAX_CONTEXT_TEXT {
+                w.name("context");
+                w.text.push_str(&text);
+            } else {
+                let digest = hub_crypto::hash::sha256(&context.canonical());
+                w.name("contextDigest");
+                w.quoted_hex(&digest);
+            }
+        }
+        if entry.count != 1 {
+            w.display_bare("count", &entry.count);
+        }
+        if let Some(principal) = &entry.principal {
+            w.display("credential", &principal.credential);
+        }
+        w.plain("decision", entry.decision.name());
+        if let Some(detail) = &entry.subject.detail {
+            w.escaped("detail", detail);
+        }
+        if entry.dry_run {
+            w.display_bare("dryRun", &true);
+        }
+        if let Some(key) = &entry.subject.key {
+            w.display("key", key);
+        }
+        w.plain("outcome", entry.outcome.0);
+        if let Some(participant) = &entry.subject.participant {
+            w.display("participant", participant);
+        }
+        if !entry.policies.is_empty() {
+            w.name("policies");
+            for (index, policy) in entry.policies.iter().enumerate() {
+                w.text.push(if index == 0 { '[' } else { ',' });
+                w.text.push_str(&serde_json::to_string(&**policy).unwrap_or_default());
+            }
+            w.text.push(']');
+        }
+        w.name("prev");
+        w.text.push('"');
+        let prev_at = w.text.len();
+        w.text.push('"');
+        if let Some(registration) = &entry.subject.registration {
+            w.display("registration", registration);
+        }
+        w.escaped("request", &entry.request);
+        if !entry.revision.is_empty() {
+            w.plain("revision", &entry.revision);
+        }
+        w.name("seq");
+        let seq_at = w.text.len();
+        w.display("time", &entry.time);
+        if let Some(trace) = &entry.trace {
+            w.name("trace");
+            w.quoted_hex(trace);
+        }
+        w.display_bare("v", &1);
+        if let Some(version) = entry.subject.version {
+            w.display_bare("version", &version);
+        }
+        w.plain("writer", writer);
+        w.text.push('}');
+        // 64 hex digits, 20 decimal digits and the state digest are still to come.
+        let size = w.text.len() + 64 + 20 + 82;
+        if size > MAX_ENTRY {
+            return Err(Error::EntryTooLarge(size));
+        }
+        Ok(Self { text: w.text, prev_at, seq_at })
+    }
+
+    /// Appends the finished bytes to `out`.
+    pub(crate) fn finish(
+        &self,
+        out: &mut Vec<u8>,
+        prev: &[u8; 32],
+        seq: u64,
+        digest: Option<&[u8; 32]>,
+    ) {
+        let (head, rest) = self.text.split_at(self.prev_at);
+        let (middle, tail) = rest.split_at(self.seq_at - self.prev_at);
+        out.extend_from_slice(head.as_bytes());
+        push_hex(out, prev);
+        out.extend_from_slice(middle.as_bytes());
+        out.extend_from_slice(seq.to_string().as_bytes());
+        if let Some(digest) = digest {
+            out.extend_from_slice(b",\"stateDigest\":\"");
+            push_hex(out, digest);
+            out.push(b'"');
+        }
+        out.extend_from_slice(tail.as_bytes());
+    }
+
+    /// The most bytes [`Encoded::finish`] will append.
+    pub(crate) fn size_bound(&self) -> usize {
+        self.text.len() + 64 + 20 + 82
+    }
+}
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
+    for byte in bytes {
+        for nibble in [byte >> 4, byte & 15] {
+            out.push(HEX.get(usize::from(nibble)).copied().unwrap_or(b'0'));
+        }
+    }
+}
+
+/// Bytes in lower-case hex.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    let mut out = Vec::with_capacity(bytes.len() * 2);
+    push_hex(&mut out, bytes);
+    String::from_utf8(out).unwrap_or_default()
+}
+
+/// The 32 bytes of 64 lower-case hex digits.
+#[must_use]
+pub fn parse_hex32(text: &str) -> Option<[u8; 32]> {
+    let digits = text.as_bytes();
+    if digits.len() != 64 {
+        return None;
+    }
+    let mut out = [0u8; 32];
+    for (slot, pair) in out.iter_mut().zip(digits.chunks_exact(2)) {
+        for digit in pair {
+            let nibble = HEX.iter().position(|h| h == digit)?;
+            *slot = (*slot << 4) | u8::try_from(nibble).ok()?;
+        }
+    }
+    Some(out)
+}
+
+struct Fields {
+    text: String,
+}
+
+impl Fields {
+    fn name(&mut self, name: &str) {
+        self.text.push_str(if self.text.is_empty() { "{\"" } else { ",\"" });
+        self.text.push_str(name);
+        self.text.push_str("\":");
+    }
+
+    /// A value known to need no escaping: a word of a closed vocabulary.
+    fn plain(&mut self, name: &str, value: &str) {
+        self.name(name);
+        self.text.push('"');
+        self.text.push_str(value);
+        self.text.push('"');
+    }
+
+    /// A value whose text form needs no escaping: ids, times, addresses.
+    fn display(&mut self, name: &str, value: &dyn std::fmt::Display) {
+        self.name(name);
+        let _ = write!(self.text, "\"{value}\"");
+    }
+
+    fn display_bare(&mut self, name: &str, value: &dyn std::fmt::Display) {
+        self.name(name);
+        let _ = write!(self.text, "{value}");
+    }
+
+    fn escaped(&mut self, name: &str, value: &str) {
+        self.name(name);
+        self.text.push_str(&serde_json::to_string(value).unwrap_or_default());
+    }
+
+    fn quoted_hex(&mut self, bytes: &[u8]) {
+        self.text.push('"');
+        self.text.push_str(&hex(bytes));
+        self.text.push('"');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hub_model::entry::{Decision, Outcome, Subject};
+    use hub_model::principal::PeerAddress;
+    use hub_model::{
+        AuthMethod, CredentialId, EncryptionContext, KeyId, ParticipantId, Principal,
+        RegistrationId, Timestamp,
+    };
+
+    pub(crate) fn sample() -> AuditEntry {
+        AuditEntry {
+            time: Timestamp::from_micros(1_795_000_000_000_000),
+            principal: Some(Principal {
+                registration: RegistrationId::from_bytes([1; 16]),
+                participant: ParticipantId::from_bytes([2; 16]),
+                method: AuthMethod::ApiKey,
+                credential: CredentialId::from_bytes([3; 16]),
+            }),
+            address: PeerAddress::Ip([127, 0, 0, 1].into()),
+            action: "keys.encrypt",
+            subject: Subject {
+                registration: Some(RegistrationId::from_bytes([1; 16])),
+                key: Some(KeyId::from_bytes([4; 16])),
+                version: Some(2),
+                participant: None,
+                detail: Some("a\"b\u{7}".into()),
+            },
+            decision: Decision::Allow,
+            policies: ["role.app".into()].into(),
+            revision: "0011aabb".into(),
+            outcome: Outcome::OK,
+            context: Some(
+                EncryptionContext::new([("tenant".to_owned(), "eu\n".to_owned())].into()).unwrap(),
+            ),
+            request: "req-1".into(),
+            trace: Some([9; 16]),
+            dry_run: false,
+            count: 1,
+        }
+    }
+
+    #[test]
+    fn entries_are_json_objects_with_sorted_keys() {
+        let encoded = Encoded::new(&sample(), "w1").unwrap();
+        let mut bytes = Vec::new();
+        encoded.finish(&mut bytes, &[0xab; 32], 7, Some(&[0xcd; 32]));
+        assert!(bytes.len() <= encoded.size_bound());
+        let value: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(value["seq"], 7);
+        assert_eq!(value["prev"], "ab".repeat(32));
+        assert_eq!(value["stateDigest"], "cd".repeat(32));
+        assert_eq!(value["detail"], "a\"b\u{7}");
+        assert_eq!(value["context"]["tenant"], "eu\n");
+        // serde_json's map is sorted: equal texts mean that the keys were written in order.
+        assert_eq!(serde_json::to_vec(&value).unwrap(), bytes);
+    }
+
+    #[test]
+    fn hex_round_trips() {
+        assert_eq!(parse_hex32(&hex(&[0x5a; 32])), Some([0x5a; 32]));
+        assert_eq!(parse_hex32("5A"), None);
+        assert_eq!(parse_hex32(&"5A".repeat(32)), None);
+    }
+
+    #[test]
+    fn a_huge_context_is_recorded_by_its_hash() {
+        let mut entry = sample();
+        let value = "\u{1}".repeat(4000);
+        entry.context = Some(EncryptionContext::new([("n".to_owned(), value)].into()).unwrap());
+        let encoded = Encoded::new(&entry, "w1").unwrap();
+        assert!(encoded.text.contains("\"contextDigest\":\""));
+        assert!(encoded.size_bound() < MAX_ENTRY);
+    }
+}

@@ -1,0 +1,59 @@
+//! What can go wrong around the log.
+
+/// Failures of appending, reading and checkpointing.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The log cannot be written: nothing was done.
+    #[error("the audit log cannot be written: {0}")]
+    Unavailable(String),
+    /// A check of the change did not hold: somebody else changed the record first.
+    #[error("the record was changed by somebody else")]
+    Conflict,
+    /// An entry above the limit of 16 KiB.
+    #[error("an audit entry of {0} bytes is larger than the limit")]
+    EntryTooLarge(usize),
+    /// The change does not fit one transaction.
+    #[error("the change is too large for one transaction")]
+    ChangeTooLarge,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] hub_store::Error),
+    /// A batch record that is not one.
+    #[error("an audit batch at `{0}` is malformed")]
+    Batch(String),
+    /// A checkpoint that is malformed or carries no valid signature.
+    #[error("the checkpoint is not valid: {0}")]
+    Checkpoint(&'static str),
+    /// The checkpoint file cannot be read or written.
+    #[error("the checkpoint file `{path}`: {source}")]
+    CheckpointFile {
+        /// Where it lies.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The store holds less than the checkpoint has seen.
+    #[error(
+        "store_behind_checkpoint: the checkpoint has seen {checkpoint} audit entries, the store \
+         holds {store}; an older store was put back, or its files are damaged"
+    )]
+    StoreBehindCheckpoint {
+        /// Entries the checkpoint covers.
+        checkpoint: u64,
+        /// Entries the store holds.
+        store: u64,
+    },
+    /// The store holds another history than the checkpoint has seen.
+    #[error(
+        "store_forked: the store's audit chain at entry {0} is not the one the checkpoint has seen"
+    )]
+    StoreForked(u64),
+    /// The store has a history, but its checkpoint file is gone.
+    #[error(
+        "checkpoint_missing: the store holds {0} audit entries, but there is no checkpoint file"
+    )]
+    CheckpointMissing(u64),
+    /// The random source failed.
+    #[error(transparent)]
+    Crypto(#[from] hub_crypto::Error),
+}

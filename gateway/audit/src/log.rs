@@ -1,0 +1,232 @@
+//! The log as a whole: opened against its checkpoint, read by sequence, checkpointed.
+
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use hub_crypto::SystemKeys;
+use hub_model::{HubId, Timestamp};
+use hub_store::{Store, Writer};
+
+use crate::checkpoint::{self, Checkpoint};
+use crate::verify::Verifier;
+use crate::{Appender, Error, batch, merkle};
+
+/// Entries between a checkpoint and the end of the log that are re-chained at start.
+const MAX_TAIL_CHECKED: u64 = 200_000;
+
+/// What to do when store and checkpoint disagree at start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnRollback {
+    /// Refuse to start.
+    #[default]
+    Refuse,
+    /// Go on with what the store holds. An operator has decided so.
+    Accept,
+}
+
+/// The log of one writer. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Log {
+    store: Store,
+    appender: Appender,
+    keys: Arc<SystemKeys>,
+    origin: Arc<str>,
+    file: Option<Arc<FilePath>>,
+    latest: Arc<ArcSwapOption<Signed>>,
+}
+
+/// A checkpoint and its note.
+#[derive(Debug)]
+pub struct Signed {
+    /// What it says.
+    pub checkpoint: Checkpoint,
+    /// The signed note.
+    pub note: String,
+}
+
+impl Log {
+    /// Opens the log: holds the store against the checkpoint file, then starts the appender.
+    ///
+    /// # Errors
+    /// [`Error::StoreBehindCheckpoint`], [`Error::StoreForked`] and [`Error::CheckpointMissing`]
+    /// when the store is not what the checkpoint has seen, unless `on_rollback` accepts that.
+    pub async fn open(
+        store: Store,
+        writer: Writer,
+        name: &str,
+        keys: Arc<SystemKeys>,
+        hub: HubId,
+        file: Option<PathBuf>,
+        on_rollback: OnRollback,
+    ) -> Result<Self, Error> {
+        let origin: Arc<str> = checkpoint::origin(hub).into();
+        if let Some(file) = &file {
+            let verdict = check_against(&store, &writer, name, &keys, &origin, file).await;
+            match (verdict, on_rollback) {
+                (Ok(()), _) => {}
+                (Err(error), OnRollback::Refuse) => return Err(error),
+                (Err(error), OnRollback::Accept) => {
+                    tracing::warn!(%error, "going on with the store as it is, as told to");
+                }
+            }
+        }
+        let appender = Appender::start(writer, name)?;
+        Ok(Self {
+            store,
+            appender,
+            keys,
+            origin,
+            file: file.map(Into::into),
+            latest: Arc::new(ArcSwapOption::empty()),
+        })
+    }
+
+    /// The way to append.
+    #[must_use]
+    pub const fn appender(&self) -> &Appender {
+        &self.appender
+    }
+
+    /// The newest checkpoint of this process.
+    #[must_use]
+    pub fn latest(&self) -> Option<Arc<Signed>> {
+        self.latest.load_full()
+    }
+
+    /// The verifier key of the checkpoints, as C2SP vkey.
+    #[must_use]
+    pub fn verifier_key(&self) -> String {
+        checkpoint::verifier_key(&self.origin, &self.keys.checkpoint().public())
+    }
+
+    /// Signs a checkpoint over what is durable now and puts it into the file. Does nothing when the
+    /// newest one covers it already. Blocks on the file.
+    ///
+    /// # Errors
+    /// [`Error::CheckpointFile`].
+    pub fn checkpoint(&self, now: Timestamp) -> Result<(), Error> {
+        let position = self.appender.position();
+        let same = |signed: &Signed| signed.checkpoint.size == position.audit.size;
+        if self.latest.load().as_deref().is_some_and(same) {
+            return Ok(());
+        }
+        let checkpoint = Checkpoint {
+            origin: self.origin.to_string(),
+            size: position.audit.size,
+            root: merkle::root(&position.audit.frontier),
+            chain: position.audit.chain,
+            commits: position.commits,
+            digest: position.digest,
+            time: now,
+        };
+        let note = checkpoint.sign(self.keys.checkpoint());
+        if let Some(file) = &self.file {
+            checkpoint::write_file(file, &note)?;
+        }
+        self.latest.store(Some(Arc::new(Signed { checkpoint, note })));
+        Ok(())
+    }
+
+    /// Entries from `after` on, consecutive, at most `limit` of them and about 1 MiB.
+    ///
+    /// # Errors
+    /// When the store fails or a batch does not open.
+    pub async fn page(&self, after: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, Error> {
+        read(&self.store, self.appender.writer(), after, limit).await
+    }
+
+    /// One entry.
+    ///
+    /// # Errors
+    /// As [`Log::page`].
+    pub async fn entry(&self, seq: u64) -> Result<Option<Vec<u8>>, Error> {
+        let entries = self.page(seq, 1).await?;
+        Ok(entries.into_iter().find(|(found, _)| *found == seq).map(|(_, bytes)| bytes))
+    }
+}
+
+/// Reads entries from `from` on.
+async fn read(
+    store: &Store,
+    writer: &str,
+    from: u64,
+    limit: usize,
+) -> Result<Vec<(u64, Vec<u8>)>, Error> {
+    const MAX_BYTES: usize = 1024 * 1024;
+    let mut found = Vec::new();
+    let mut bytes = 0;
+    // Batches are named by their last entry: the first one after `from - 1` holds `from`.
+    let mut after = match from.checked_sub(1) {
+        Some(before) => Some(batch::path(writer, before)?),
+        None => None,
+    };
+    'pages: loop {
+        let page = store.scan_bytes(&batch::prefix(writer), after.as_ref(), 16, None).await?;
+        for (path, record) in &page.records {
+            for (seq, entry) in batch::parse(path, &record.value)? {
+                if seq < from {
+                    continue;
+                }
+                if found.len() >= limit || (bytes > MAX_BYTES && !found.is_empty()) {
+                    break 'pages;
+                }
+                bytes += entry.len();
+                found.push((seq, entry));
+            }
+        }
+        match page.records.last() {
+            Some((last, _)) if page.more => after = Some(last.clone()),
+            _ => break,
+        }
+    }
+    Ok(found)
+}
+
+/// Whether the store's history goes on from what the checkpoint has seen.
+async fn check_against(
+    store: &Store,
+    writer: &Writer,
+    name: &str,
+    keys: &SystemKeys,
+    origin: &str,
+    file: &FilePath,
+) -> Result<(), Error> {
+    let head = writer.head();
+    let Some(note) = checkpoint::read_file(file)? else {
+        // A fresh store has no checkpoint yet.
+        return if head.audit.size == 0 {
+            Ok(())
+        } else {
+            Err(Error::CheckpointMissing(head.audit.size))
+        };
+    };
+    let seen = Checkpoint::open(&note, origin, &keys.checkpoint().public())?;
+    if head.audit.size < seen.size || head.commits < seen.commits {
+        return Err(Error::StoreBehindCheckpoint { checkpoint: seen.size, store: head.audit.size });
+    }
+    if head.audit.size == seen.size {
+        let same = head.audit.chain == seen.chain
+            && merkle::root(&head.audit.frontier) == seen.root
+            && (head.commits != seen.commits || head.digest == seen.digest);
+        return if same { Ok(()) } else { Err(Error::StoreForked(seen.size)) };
+    }
+    // The process ended after the checkpoint was written: the entries since must continue its chain.
+    let mut verifier = Verifier::resume(seen.size, seen.chain);
+    let end = head.audit.size.min(seen.size.saturating_add(MAX_TAIL_CHECKED));
+    let mut next = seen.size;
+    while next < end {
+        let entries = read(store, name, next, 4096).await?;
+        if entries.is_empty() {
+            return Err(Error::StoreForked(next));
+        }
+        for (seq, bytes) in entries {
+            verifier.push(&bytes).map_err(|_| Error::StoreForked(seq))?;
+            next = seq + 1;
+        }
+    }
+    if next == head.audit.size && verifier.chain() != head.audit.chain {
+        return Err(Error::StoreForked(next));
+    }
+    Ok(())
+}
