@@ -193,3 +193,6 @@ fn text(version: u32, body: &[u8]) -> String {
     STANDARD.encode_string(body, &mut text);
     text
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,8 @@ mod committing;
 pub mod conformance;
 pub mod envelope;
 mod error;
+#[cfg(test)]
+mod frozen;
 pub mod hash;
 pub mod keyring;
 pub mod mac;

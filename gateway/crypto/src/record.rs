@@ -63,7 +63,12 @@ impl RecordKey {
     }
 
     /// INVARIANT: a salt other than from [`random`] occurs in tests of the frozen samples only.
-    fn seal_with_salt(&self, path: &[u8], plaintext: &[u8], salt: &[u8; SALT_LEN]) -> Vec<u8> {
+    pub(crate) fn seal_with_salt(
+        &self,
+        path: &[u8],
+        plaintext: &[u8],
+        salt: &[u8; SALT_LEN],
+    ) -> Vec<u8> {
         let (head, prk) = (self.head(), self.prk.expose_secret());
         committing::seal(&Aes256Gcm, prk, &head, salt, &hash::sha256(path), plaintext)
     }

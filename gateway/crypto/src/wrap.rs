@@ -90,7 +90,7 @@ impl<'a> Binding<'a> {
     }
 
     /// Canonical bytes: every part as u32 length ‖ bytes, in this order; an absent part is empty.
-    fn canonical(&self) -> Vec<u8> {
+    pub(crate) fn canonical(&self) -> Vec<u8> {
         let version = self.version.to_be_bytes();
         let parts: [&[u8]; 9] = [
             &[self.purpose as u8],
@@ -175,7 +175,7 @@ impl Kek {
     }
 
     /// INVARIANT: a salt other than from [`random`] occurs in tests of the frozen samples only.
-    fn wrap_with_salt(
+    pub(crate) fn wrap_with_salt(
         &self,
         binding: &Binding<'_>,
         secret: &[u8],
