@@ -17,9 +17,12 @@ pub mod durable_file;
 mod error;
 mod generations;
 mod head;
+pub mod layout;
 mod path;
 pub mod record;
 mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod verify;
 mod wait;
 mod writer;

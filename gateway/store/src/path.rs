@@ -54,6 +54,11 @@ impl Path {
         Self::new(&text)
     }
 
+    /// A place where nothing is ever read from.
+    pub(crate) fn invalid() -> Self {
+        Self("invalid".into())
+    }
+
     /// The path as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

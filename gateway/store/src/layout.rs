@@ -1,0 +1,165 @@
+//! Where each kind of record lies. Paths hold ids and keyed hashes of names, never names.
+//!
+//! | path | record |
+//! | --- | --- |
+//! | `m/hub` | the hub itself |
+//! | `r/<reg>` | a registration |
+//! | `e/<reg>/<version>` | a registration's KEK, wrapped under the root key |
+//! | `p/<reg>/<ptc>` | a participant |
+//! | `c/<crd>` | a credential |
+//! | `o/<ptc>/<crd>` | which credentials a participant has |
+//! | `k/<reg>/<key>` | a key's facts |
+//! | `v/<key>/<version>` | a version's material, wrapped under the KEK |
+//! | `n/<scope>/<token>` | which id a name stands for |
+//! | `i/<ptc>/<token>` | the answer kept for an idempotency key |
+//! | `d/<reg>` | a registration being erased |
+//! | `w/keyring` | the hub's own keys, wrapped under the root key (not sealed by itself) |
+//! | `w/<writer>/…` | head and audit batches of a writer |
+
+use hub_crypto::HmacKey;
+use hub_model::{CredentialId, KeyId, ParticipantId, RegistrationId};
+
+use crate::Path;
+
+/// A path made of well-formed parts.
+fn path(text: &str) -> Path {
+    // INVARIANT: ids, hex and the literals below consist of path characters only, and stay short;
+    // should that ever break, the record lands where nothing else does.
+    Path::new(text).unwrap_or_else(|_| Path::invalid())
+}
+
+/// A keyed hash of a name, so that paths do not show names.
+fn token(privacy: &HmacKey, scope: &str, name: &str) -> String {
+    use std::fmt::Write as _;
+    let tag = privacy.tag(&[b"name", &[0], scope.as_bytes(), &[0], name.as_bytes()]);
+    tag.iter().take(16).fold(String::with_capacity(32), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The hub's record.
+#[must_use]
+pub fn hub() -> Path {
+    path("m/hub")
+}
+
+/// The hub's own keys.
+#[must_use]
+pub fn keyring() -> Path {
+    path("w/keyring")
+}
+
+/// The prefix of all registrations.
+pub const REGISTRATIONS: &str = "r/";
+
+/// A registration.
+#[must_use]
+pub fn registration(id: RegistrationId) -> Path {
+    path(&format!("r/{id}"))
+}
+
+/// A registration's KEK.
+#[must_use]
+pub fn kek(id: RegistrationId, version: u32) -> Path {
+    path(&format!("e/{id}/{version:08x}"))
+}
+
+/// The prefix of a registration's KEKs.
+#[must_use]
+pub fn keks(id: RegistrationId) -> String {
+    format!("e/{id}/")
+}
+
+/// The prefix of a registration's participants.
+#[must_use]
+pub fn participants(registration: RegistrationId) -> String {
+    format!("p/{registration}/")
+}
+
+/// A participant.
+#[must_use]
+pub fn participant(registration: RegistrationId, id: ParticipantId) -> Path {
+    path(&format!("p/{registration}/{id}"))
+}
+
+/// A credential.
+#[must_use]
+pub fn credential(id: CredentialId) -> Path {
+    path(&format!("c/{id}"))
+}
+
+/// The prefix of a participant's credentials.
+#[must_use]
+pub fn credentials_of(participant: ParticipantId) -> String {
+    format!("o/{participant}/")
+}
+
+/// The note that a participant has a credential.
+#[must_use]
+pub fn credential_of(participant: ParticipantId, id: CredentialId) -> Path {
+    path(&format!("o/{participant}/{id}"))
+}
+
+/// The prefix of a registration's keys.
+#[must_use]
+pub fn keys(registration: RegistrationId) -> String {
+    format!("k/{registration}/")
+}
+
+/// A key.
+#[must_use]
+pub fn key(registration: RegistrationId, id: KeyId) -> Path {
+    path(&format!("k/{registration}/{id}"))
+}
+
+/// A version's material.
+#[must_use]
+pub fn version(key: KeyId, number: u32) -> Path {
+    path(&format!("v/{key}/{number:08x}"))
+}
+
+/// The prefix of a key's versions.
+#[must_use]
+pub fn versions(key: KeyId) -> String {
+    format!("v/{key}/")
+}
+
+/// What a registration's name stands for.
+#[must_use]
+pub fn registration_name(privacy: &HmacKey, name: &str) -> Path {
+    path(&format!("n/r/{}", token(privacy, "r", name)))
+}
+
+/// What a participant's name stands for.
+#[must_use]
+pub fn participant_name(privacy: &HmacKey, registration: RegistrationId, name: &str) -> Path {
+    let scope = format!("p/{registration}");
+    path(&format!("n/{scope}/{}", token(privacy, &scope, name)))
+}
+
+/// What a key's name stands for.
+#[must_use]
+pub fn key_name(privacy: &HmacKey, registration: RegistrationId, name: &str) -> Path {
+    let scope = format!("k/{registration}");
+    path(&format!("n/{scope}/{}", token(privacy, &scope, name)))
+}
+
+/// The answer kept for an idempotency key of one participant.
+#[must_use]
+pub fn idempotency(privacy: &HmacKey, participant: ParticipantId, key: &str) -> Path {
+    let scope = format!("i/{participant}");
+    path(&format!("{scope}/{}", token(privacy, &scope, key)))
+}
+
+/// The prefix of all kept answers.
+pub const IDEMPOTENCY: &str = "i/";
+
+/// A registration being erased.
+#[must_use]
+pub fn erasure(id: RegistrationId) -> Path {
+    path(&format!("d/{id}"))
+}
+
+/// The prefix of registrations being erased.
+pub const ERASURES: &str = "d/";

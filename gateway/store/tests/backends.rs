@@ -1,0 +1,176 @@
+//! The shared suite on every engine, random operations compared with the reference, reopening.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{commit, keys, path, put};
+use hub_store::testing::{Expect, FaultyBackend, Step, compare, everything, suite};
+use hub_store::{
+    AuditHead, Backend, Changes, Commit, Error, FjallBackend, MemoryBackend, Store, Txn, Writer,
+    block_on,
+};
+use proptest::prelude::*;
+
+#[test]
+fn memory_passes_the_suite() {
+    block_on(suite(async || Arc::new(MemoryBackend::new()) as Arc<dyn Backend>));
+}
+
+#[test]
+fn fjall_passes_the_suite() {
+    let dir = tempfile::tempdir().unwrap();
+    let count = std::sync::atomic::AtomicU32::new(0);
+    block_on(suite(async || {
+        let number = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let place = dir.path().join(number.to_string());
+        Arc::new(FjallBackend::create(&place).unwrap()) as Arc<dyn Backend>
+    }));
+}
+
+#[test]
+fn the_faulty_wrapper_passes_the_suite_while_it_does_not_fail() {
+    block_on(suite(async || {
+        let inner = Arc::new(MemoryBackend::new());
+        Arc::new(FaultyBackend::sound(inner).shared()) as Arc<dyn Backend>
+    }));
+}
+
+#[test]
+fn a_failed_commit_is_the_last() {
+    for written in [false, true] {
+        let inner: Arc<dyn Backend> = Arc::new(MemoryBackend::new());
+        let faulty = if written {
+            FaultyBackend::failing_after(Arc::clone(&inner), 2)
+        } else {
+            FaultyBackend::failing_before(Arc::clone(&inner), 2)
+        };
+        let attempt = |name: &str| {
+            let mut txn = Txn::new();
+            txn.put(path(name), vec![1]).unwrap();
+            block_on(faulty.commit(txn))
+        };
+        assert!(matches!(attempt("a").unwrap(), Commit::Committed(_)));
+        assert!(matches!(attempt("b").unwrap(), Commit::Committed(_)));
+        assert!(matches!(attempt("c").unwrap(), Commit::Unknown(_)));
+        assert!(matches!(attempt("d"), Err(Error::Poisoned(_))));
+        assert_eq!(block_on(inner.get(&path("c"))).unwrap().is_some(), written);
+        assert_eq!(block_on(inner.get(&path("d"))).unwrap(), None);
+    }
+}
+
+#[test]
+fn reopening_keeps_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let (place, keys) = (dir.path().join("store"), keys());
+    let (before, identity) = {
+        let backend = Arc::new(FjallBackend::create(&place).unwrap());
+        let identity = backend.identity();
+        let mut writer =
+            block_on(Writer::open(Store::new(backend.clone(), keys.clone()), "node")).unwrap();
+        for n in 0..300 {
+            put(&mut writer, &format!("k/{}", n % 70), n);
+            if n == 100 || n == 200 {
+                backend.flush_tables().unwrap();
+            }
+        }
+        let mut changes = Changes::new();
+        changes.delete(&path("k/5"));
+        commit(&mut writer, &changes);
+        (block_on(everything(&*backend, "", 10)), identity)
+    };
+    for clean in [false, true, true] {
+        let backend = Arc::new(FjallBackend::open(&place).unwrap());
+        assert_eq!(backend.stopped_cleanly(), clean);
+        assert_eq!(backend.identity(), identity);
+        assert_eq!(block_on(everything(&*backend, "", 1000)), before);
+        let store = Store::new(backend.clone(), keys.clone());
+        let report = block_on(store.verify_digest("node", &mut |_| ())).unwrap();
+        assert!(report.is_sound());
+        assert_eq!((report.records, report.head.commits), (69, 301));
+        assert_eq!(block_on(backend.head()).unwrap(), report.at);
+        block_on(backend.close()).unwrap();
+    }
+    // Revisions go on where they were.
+    let backend = Arc::new(FjallBackend::open(&place).unwrap());
+    let head = block_on(backend.head()).unwrap();
+    let mut writer = block_on(Writer::open(Store::new(backend.clone(), keys), "node")).unwrap();
+    let revision = block_on(writer.begin().commit(None, AuditHead::default())).unwrap();
+    assert_eq!(revision.0, head.0 + 1);
+}
+
+#[test]
+fn one_process_one_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("deep/store");
+    assert!(matches!(FjallBackend::open(&place), Err(Error::Missing(_))));
+    let open = FjallBackend::open_or_create(&place).unwrap();
+    assert!(matches!(FjallBackend::open(&place), Err(Error::Locked(_))));
+    assert!(matches!(FjallBackend::create(&place), Err(Error::Exists(_))));
+    drop(open);
+    drop(FjallBackend::open_or_create(&place).unwrap());
+    // Nothing is left beside it.
+    assert_eq!(std::fs::read_dir(dir.path().join("deep")).unwrap().count(), 1);
+}
+
+#[test]
+fn an_interrupted_beginning_is_cleared_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let left = dir.path().join(".store.new-1");
+    std::fs::create_dir_all(left.join("keyspaces/1")).unwrap();
+    std::fs::write(left.join("version"), b"FJL").unwrap();
+    drop(FjallBackend::open_or_create(&dir.path().join("store")).unwrap());
+    assert!(!left.exists());
+}
+
+#[test]
+fn files_missing_from_a_store_are_not_replaced() {
+    for name in ["version", "keyspaces/1", "keyspaces/2", "keyspaces", "0.jnl"] {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("store");
+        drop(FjallBackend::create(&place).unwrap());
+        let victim = place.join(name);
+        if victim.is_dir() {
+            std::fs::remove_dir_all(victim).unwrap();
+        } else {
+            std::fs::remove_file(victim).unwrap();
+        }
+        assert!(FjallBackend::open(&place).is_err(), "{name}");
+        assert!(FjallBackend::open_or_create(&place).is_err(), "{name}");
+    }
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let expect = prop_oneof![
+        1 => Just(Expect::Absent),
+        4 => Just(Expect::Current),
+        1 => Just(Expect::Stale)
+    ];
+    let value = proptest::option::weighted(0.8, proptest::collection::vec(any::<u8>(), 0..50));
+    let step = prop_oneof![
+        3 => (
+            proptest::collection::vec((any::<u8>(), expect), 0..3),
+            proptest::collection::vec((any::<u8>(), value), 0..6),
+        )
+            .prop_map(|(checks, writes)| Step::Commit(checks, writes)),
+        1 => any::<u8>().prop_map(Step::Get),
+        1 => (any::<u8>(), 1usize..20).prop_map(|(n, limit)| Step::Scan(n, limit)),
+    ];
+    proptest::collection::vec(step, 0..60)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn fjall_answers_as_memory_does(steps in steps()) {
+        let dir = tempfile::tempdir().unwrap();
+        let backend = FjallBackend::create(&dir.path().join("store")).unwrap();
+        block_on(compare(&backend, &steps));
+    }
+
+    #[test]
+    fn memory_answers_as_memory_does(steps in steps()) {
+        block_on(compare(&MemoryBackend::new(), &steps));
+    }
+}
