@@ -1,1 +1,28 @@
 //! May this caller do that: Cedar, sliced and memoized.
+//!
+//! A [`Bundle`] is a checked policy set: the schema and baseline in this crate, and the author's
+//! files. [`Policies`] holds the active one and turns a caller, an action, a target and the facts
+//! of a request into a [`Permit`] or a [`Denial`], which nothing else can make. What must stay true:
+//!
+//! - a policy that errs denies, a forbid as well as a permit (Cedar alone skips it);
+//! - the baseline is part of every bundle, so its guards bind everyone;
+//! - slices and memo change what a decision costs, never what it is (`worlds.rs` tests it).
+
+mod bundle;
+mod decide;
+mod entities;
+mod error;
+mod index;
+mod lockout;
+mod memo;
+mod permit;
+mod problem;
+pub mod schema;
+mod source;
+
+pub use bundle::Bundle;
+pub use decide::{Policies, RegistrationFacts, RequestFacts, Target};
+pub use error::Error;
+pub use permit::{DecisionTrace, Denial, Permit};
+pub use problem::Problem;
+pub use source::{Effect, PolicyInfo};

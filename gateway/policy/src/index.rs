@@ -1,0 +1,305 @@
+//! Which policies can matter to a request, found by its scope and not by scanning.
+//!
+//! At activation every policy is filed under each action and kind of participant its scope allows,
+//! and there under the principal or role and the resource its scope names. Policies filed together
+//! become one prebuilt [`Part`]. A request looks up the few places it could match; the parts it
+//! finds are evaluated one by one and their results joined, which Cedar's rule allows: any forbid
+//! denies, else any permit permits.
+//!
+//! INVARIANT: a part that is left out holds only policies whose scope does not match the request,
+//! and Cedar gives such a policy neither an effect nor an error. Finding too much is harmless.
+
+use std::collections::{HashMap, HashSet};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use cedar_policy::{
+    ActionConstraint, EntityTypeName, EntityUid, Policy, PolicySet, PrincipalConstraint,
+    ResourceConstraint,
+};
+use hub_model::action::ResourceKind;
+use hub_model::{Action, HubId, KeyId, ParticipantId, ParticipantKind, RegistrationId, Role};
+
+use crate::Error;
+use crate::schema::Words;
+use crate::source::Parsed;
+
+const KINDS: [ParticipantKind; 3] =
+    [ParticipantKind::User, ParticipantKind::Service, ParticipantKind::Device];
+
+/// What the scope of a policy can name on the side of the principal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Who {
+    /// One participant.
+    Participant(ParticipantId),
+    /// The members of a role of a registration; of the hub, when there is none.
+    Role(Option<RegistrationId>, Role),
+}
+
+/// What the scope of a policy can name on the side of the resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum What {
+    Key(KeyId),
+    Registration(RegistrationId),
+    Hub(HubId),
+}
+
+/// Policies that are always looked at together.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) set: PolicySet,
+    /// Whether the result depends on more than caller, action and target.
+    pub(crate) reads_context: bool,
+}
+
+/// All policies, by scope.
+#[derive(Debug)]
+pub(crate) struct Index {
+    /// In the order of the policies.
+    pub(crate) scopes: Vec<Scope>,
+    slots: Vec<Slot>,
+}
+
+/// The policies for one action and one kind of participant.
+#[derive(Debug, Default)]
+struct Slot {
+    /// Those that name nobody and nothing.
+    base: Option<Arc<Part>>,
+    /// The others.
+    named: HashMap<(Option<Who>, Option<What>), Arc<Part>>,
+    /// Every principal side in `named`, so that a request asks only for those that occur.
+    whos: HashSet<Who>,
+    /// Every resource side in `named`.
+    whats: HashSet<What>,
+}
+
+/// The parts a request has to look at.
+pub(crate) struct Slice<'a> {
+    pub(crate) parts: Vec<&'a Part>,
+    pub(crate) reads_context: bool,
+}
+
+impl Index {
+    pub(crate) fn build(words: &Words, policies: &[Arc<Parsed>]) -> Result<Self, Error> {
+        let scopes: Vec<Scope> = policies.iter().map(|p| Scope::of(words, &p.policy)).collect();
+        let mut places: HashMap<_, Vec<usize>> = HashMap::new();
+        for (at, scope) in scopes.iter().enumerate() {
+            let (Some(who), Some(what)) = (scope.principal.place(), scope.resource.place()) else {
+                continue;
+            };
+            for &action in &scope.actions {
+                for &kind in &scope.kinds {
+                    places.entry((slot_of(action, kind), who, what)).or_default().push(at);
+                }
+            }
+        }
+        let reads: Vec<bool> = policies.iter().map(|p| reads_context(&p.policy)).collect();
+        let mut made: HashMap<Vec<usize>, Arc<Part>> = HashMap::new();
+        let mut slots: Vec<Slot> = Vec::new();
+        slots.resize_with(Action::ALL.len() * KINDS.len(), Slot::default);
+        for ((slot, who, what), members) in places {
+            let part = match made.get(&members) {
+                Some(part) => Arc::clone(part),
+                None => {
+                    let part = Arc::new(Part::build(policies, &reads, &members)?);
+                    made.insert(members, Arc::clone(&part));
+                    part
+                }
+            };
+            let Some(slot) = slots.get_mut(slot) else { continue };
+            if (who, what) == (None, None) {
+                slot.base = Some(part);
+            } else {
+                slot.whos.extend(who);
+                slot.whats.extend(what);
+                slot.named.insert((who, what), part);
+            }
+        }
+        Ok(Self { scopes, slots })
+    }
+
+    /// The parts for a request: `whos` are the participant and its roles, `whats` the resource and
+    /// everything it is in.
+    pub(crate) fn slice(
+        &self,
+        action: Action,
+        kind: ParticipantKind,
+        whos: impl Iterator<Item = Who>,
+        whats: &[What],
+    ) -> Slice<'_> {
+        let mut parts: Vec<&Part> = Vec::new();
+        if let Some(slot) = self.slots.get(slot_of(action, kind)) {
+            parts.extend(slot.base.as_deref());
+            if !slot.named.is_empty() {
+                let whats: Vec<Option<What>> = std::iter::once(None)
+                    .chain(whats.iter().filter(|what| slot.whats.contains(what)).copied().map(Some))
+                    .collect();
+                let whos = whos.filter(|who| slot.whos.contains(who)).map(Some);
+                for who in std::iter::once(None).chain(whos) {
+                    let found = whats.iter().filter_map(|what| slot.named.get(&(who, *what)));
+                    parts.extend(found.map(Arc::as_ref));
+                }
+            }
+        }
+        let reads_context = parts.iter().any(|part| part.reads_context);
+        Slice { parts, reads_context }
+    }
+
+    /// Whether every decision of this action reads the context, so that the memo cannot know it.
+    pub(crate) fn always_reads_context(&self, action: Action, kind: ParticipantKind) -> bool {
+        let slot = self.slots.get(slot_of(action, kind));
+        slot.and_then(|slot| slot.base.as_ref()).is_some_and(|base| base.reads_context)
+    }
+}
+
+impl Part {
+    fn build(policies: &[Arc<Parsed>], reads: &[bool], members: &[usize]) -> Result<Self, Error> {
+        let chosen = members.iter().filter_map(|&at| policies.get(at)).map(|p| p.policy.clone());
+        let set = PolicySet::from_policies(chosen).map_err(|e| Error::Schema(e.to_string()))?;
+        let reads_context = members.iter().any(|&at| reads.get(at).copied().unwrap_or(true));
+        Ok(Self { set, reads_context })
+    }
+}
+
+const fn slot_of(action: Action, kind: ParticipantKind) -> usize {
+    action as usize * KINDS.len() + kind as usize
+}
+
+/// What a policy's head says: to whom, to what and for which actions it can apply.
+#[derive(Debug)]
+pub(crate) struct Scope {
+    pub(crate) actions: Vec<Action>,
+    kinds: Vec<ParticipantKind>,
+    principal: Side<Who>,
+    resource: Side<What>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side<T> {
+    Any,
+    One(T),
+    /// An id that this hub does not give.
+    Never,
+}
+
+impl<T: Copy> Side<T> {
+    const fn place(&self) -> Option<Option<T>> {
+        match self {
+            Self::Any => Some(None),
+            Self::One(named) => Some(Some(*named)),
+            Self::Never => None,
+        }
+    }
+
+    fn of(named: Option<T>) -> Self {
+        named.map_or(Self::Never, Self::One)
+    }
+}
+
+impl Scope {
+    fn of(words: &Words, policy: &Policy) -> Self {
+        let (principal, kind) = match policy.principal_constraint() {
+            PrincipalConstraint::Any => (Side::Any, None),
+            PrincipalConstraint::Is(kind) => (Side::Any, Some(kind)),
+            // Nobody is a role, but people are in one.
+            PrincipalConstraint::Eq(uid) if *uid.type_name() == words.role => (Side::Never, None),
+            PrincipalConstraint::Eq(uid) | PrincipalConstraint::In(uid) => {
+                (Side::of(who(words, &uid)), None)
+            }
+            PrincipalConstraint::IsIn(kind, uid) => (Side::of(who(words, &uid)), Some(kind)),
+        };
+        let (resource, resource_type) = match policy.resource_constraint() {
+            ResourceConstraint::Any => (Side::Any, None),
+            ResourceConstraint::Is(kind) => (Side::Any, Some(kind)),
+            ResourceConstraint::Eq(uid) => {
+                (Side::of(what(words, &uid)), Some(uid.type_name().clone()))
+            }
+            ResourceConstraint::In(uid) => (Side::of(what(words, &uid)), None),
+            ResourceConstraint::IsIn(kind, uid) => (Side::of(what(words, &uid)), Some(kind)),
+        };
+        let named = policy.action_constraint();
+        let in_scope = |action: Action| match &named {
+            ActionConstraint::Any => true,
+            ActionConstraint::Eq(uid) => words.action(action) == Some(uid),
+            ActionConstraint::In(uids) => uids.iter().any(|uid| words.action_in(action, uid)),
+        };
+        let on_type = |action: Action| {
+            resource_type.as_ref().is_none_or(|kind| resource_kind(words, action) == kind)
+        };
+        Self {
+            actions: Action::ALL.iter().copied().filter(|a| in_scope(*a) && on_type(*a)).collect(),
+            kinds: KINDS
+                .into_iter()
+                .filter(|k| kind.as_ref().is_none_or(|kind| words.participant(*k) == kind))
+                .collect(),
+            principal,
+            resource,
+        }
+    }
+
+    /// Whether no request can match.
+    pub(crate) fn unreachable(&self) -> bool {
+        self.principal == Side::Never
+            || self.resource == Side::Never
+            || self.actions.is_empty()
+            || self.kinds.is_empty()
+    }
+}
+
+fn resource_kind(words: &Words, action: Action) -> &EntityTypeName {
+    match action.resource_kind() {
+        ResourceKind::Hub => &words.hub,
+        ResourceKind::Registration => &words.registration,
+        ResourceKind::Key => &words.key,
+    }
+}
+
+/// The value whose text is exactly `text`. Ids and roles have one spelling each, and what is
+/// spelled otherwise names nothing.
+fn exact<T: FromStr + ToString>(text: &str) -> Option<T> {
+    text.parse().ok().filter(|value: &T| value.to_string() == text)
+}
+
+fn who(words: &Words, uid: &EntityUid) -> Option<Who> {
+    let (kind, id) = (uid.type_name(), uid.id().unescaped());
+    if *kind == words.role {
+        let (registration, role) = id.split_once('/')?;
+        let registration = match registration {
+            "hub" => None,
+            other => Some(exact(other)?),
+        };
+        return Some(Who::Role(registration, exact(role)?));
+    }
+    KINDS
+        .iter()
+        .any(|k| words.participant(*k) == kind)
+        .then(|| exact(id).map(Who::Participant))
+        .flatten()
+}
+
+fn what(words: &Words, uid: &EntityUid) -> Option<What> {
+    let (kind, id) = (uid.type_name(), uid.id().unescaped());
+    if *kind == words.key {
+        exact(id).map(What::Key)
+    } else if *kind == words.registration {
+        exact(id).map(What::Registration)
+    } else if *kind == words.hub {
+        exact(id).map(What::Hub)
+    } else {
+        None
+    }
+}
+
+/// Whether a policy mentions `context`, by its JSON form. What cannot be read is taken to.
+fn reads_context(policy: &Policy) -> bool {
+    fn mentions(value: &serde_json::Value) -> bool {
+        match value {
+            serde_json::Value::Object(fields) => fields.iter().any(|(name, value)| {
+                (name == "Var" && value.as_str() == Some("context")) || mentions(value)
+            }),
+            serde_json::Value::Array(items) => items.iter().any(mentions),
+            _ => false,
+        }
+    }
+    policy.to_json().map_or(true, |json| mentions(&json))
+}
