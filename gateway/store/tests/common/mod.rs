@@ -72,7 +72,10 @@ pub(crate) fn numbered_commit(writer: &mut Writer, slots: u64) -> u64 {
 }
 
 /// What `numbered_commit` leaves in the records after this many commits.
-pub(crate) fn expected_records(commits: u64, slots: u64) -> std::collections::BTreeMap<String, u64> {
+pub(crate) fn expected_records(
+    commits: u64,
+    slots: u64,
+) -> std::collections::BTreeMap<String, u64> {
     let mut records = std::collections::BTreeMap::new();
     for number in 1..=commits {
         if number % 7 == 0 {
