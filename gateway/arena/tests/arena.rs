@@ -17,7 +17,7 @@ const CASES: u32 = if cfg!(miri) { 2 } else { 128 };
 const STEPS: usize = if cfg!(miri) { 20 } else { 200 };
 
 fn pattern(seed: u8, len: usize) -> Vec<u8> {
-    (0..len).map(|i| seed.wrapping_mul(31).wrapping_add(i as u8) | 1).collect()
+    (0..=u8::MAX).cycle().take(len).map(|i| seed.wrapping_mul(31).wrapping_add(i) | 1).collect()
 }
 
 proptest! {
@@ -107,6 +107,7 @@ fn a_panic_while_filling_gives_the_slot_back_erased() {
 
 #[test]
 fn a_kind_below_the_best_has_a_reason() {
+    let _turn = turn();
     let status = status();
     assert_eq!(status.kind == Kind::MemfdSecret, status.reason.is_none(), "{status:?}");
     assert!(status.bytes_mapped > 0);
@@ -116,6 +117,7 @@ fn a_kind_below_the_best_has_a_reason() {
 #[test]
 #[cfg(all(target_os = "linux", not(miri)))]
 fn the_kernel_keeps_the_pages() {
+    let _turn = turn();
     let secret = Secret::copy_from(b"somewhere").unwrap();
     let address = secret.expose_secret().as_ptr() as usize;
     let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();

@@ -1,6 +1,13 @@
 //! Negative tests 1 and 2 of the security model (§12), and the decoder against arbitrary text.
 //! The two-key ciphertext of test 2 is in `src/envelope/tests.rs`, where the key schedule is.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail loudly"
+)]
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hub_crypto::{Envelope, Error, Keyring, MAX_PLAINTEXT, Material, Secret, envelope};

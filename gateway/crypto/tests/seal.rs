@@ -1,6 +1,8 @@
 //! The key file and the seal file: made safely under any umask, read strictly, and clear about
 //! what is wrong.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail loudly")]
+
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 

@@ -1,6 +1,13 @@
 //! Project Wycheproof (`tests/vectors/README.md`): everything offered here is run; what is not
 //! offered is skipped by name and counted; a run of nothing fails.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of tests fail loudly"
+)]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
