@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Opens the frozen ciphertexts from docs/formats/ciphertext.md alone.
+"""Opens the frozen ciphertexts by docs/formats/ciphertext.md.
 
 Uses no code of Cipher Hub: only the `cryptography` package. Exits non-zero on any mismatch, and
 checks that the samples Rust must open (ciphertext-python.json) are what this script makes; with

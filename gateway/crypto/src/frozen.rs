@@ -213,7 +213,7 @@ fn ciphertexts_are_frozen() {
     samples.iter().for_each(Ciphertext::check);
 }
 
-/// Made by `tests/interop/envelope.py`, which knows the format page and nothing of this code.
+/// Made by `tests/interop/envelope.py`, which shares nothing with this code.
 #[test]
 fn ciphertexts_of_another_implementation_open() {
     let samples: Vec<Ciphertext> = read("ciphertext-python.json");
