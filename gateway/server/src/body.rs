@@ -1,0 +1,91 @@
+//! Request bodies: bounded in size and in time, and read once.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
+
+use crate::inbound::{EdgeError, Inbound};
+
+/// A body nobody has read yet.
+#[derive(Debug)]
+pub struct RequestBody {
+    source: Source,
+    timeout: Duration,
+}
+
+#[derive(Debug)]
+enum Source {
+    Connection(Incoming),
+    #[cfg(test)]
+    Ready(Bytes),
+    Taken,
+}
+
+impl RequestBody {
+    pub(crate) const fn new(body: Incoming, timeout: Duration) -> Self {
+        Self { source: Source::Connection(body), timeout }
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn ready(body: Bytes) -> Self {
+        Self { source: Source::Ready(body), timeout: Duration::from_secs(1) }
+    }
+}
+
+/// Reads the whole body, `limit` bytes at most. A second call gives an empty body.
+///
+/// # Errors
+/// [`EdgeError::BodyTooLarge`] as soon as it is known, before the rest is read;
+/// [`EdgeError::BodyTimeout`]; [`EdgeError::BodyBroken`].
+pub async fn read(inbound: &mut Inbound, limit: usize) -> Result<Bytes, EdgeError> {
+    let body = &mut inbound.body;
+    let mut incoming = match std::mem::replace(&mut body.source, Source::Taken) {
+        Source::Connection(incoming) => incoming,
+        #[cfg(test)]
+        Source::Ready(bytes) if bytes.len() > limit => {
+            return Err(EdgeError::BodyTooLarge { limit });
+        }
+        #[cfg(test)]
+        Source::Ready(bytes) => return Ok(bytes),
+        Source::Taken => return Ok(Bytes::new()),
+    };
+    if incoming.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    let announced = incoming.size_hint().lower();
+    if announced > u64::try_from(limit).unwrap_or(u64::MAX) {
+        return Err(EdgeError::BodyTooLarge { limit });
+    }
+    match tokio::time::timeout(body.timeout, collect(&mut incoming, limit)).await {
+        Ok(result) => result,
+        Err(_) => Err(EdgeError::BodyTimeout { limit: body.timeout }),
+    }
+}
+
+/// The common body is one frame, and is not copied.
+async fn collect(body: &mut Incoming, limit: usize) -> Result<Bytes, EdgeError> {
+    let mut first = Bytes::new();
+    let mut all: Option<BytesMut> = None;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| EdgeError::BodyBroken)?.into_data() else { continue };
+        let so_far = all.as_ref().map_or(first.len(), BytesMut::len);
+        if data.len() > limit.saturating_sub(so_far) {
+            return Err(EdgeError::BodyTooLarge { limit });
+        }
+        match &mut all {
+            Some(all) => all.extend_from_slice(&data),
+            None if first.is_empty() => first = data,
+            None => {
+                let expected = usize::try_from(body.size_hint().lower()).unwrap_or(0);
+                let capacity = (so_far + data.len()).saturating_add(expected).min(limit);
+                let mut joined = BytesMut::with_capacity(capacity);
+                joined.extend_from_slice(&first);
+                joined.extend_from_slice(&data);
+                all = Some(joined);
+            }
+        }
+    }
+    Ok(all.map_or(first, BytesMut::freeze))
+}

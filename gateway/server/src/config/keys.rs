@@ -1,0 +1,128 @@
+//! The table of settings: name, default, meaning. The structure in `config.rs`, the environment,
+//! the example file and the documentation are held to it by tests.
+
+/// One setting.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// As in the file, with dots.
+    pub name: &'static str,
+    /// Its default as TOML, for people; paths below `data_dir` as they come out by default.
+    pub default: &'static str,
+    /// One line.
+    pub about: &'static str,
+}
+
+macro_rules! keys {
+    ($($name:literal = $default:literal, $about:literal;)*) => {
+        /// Every setting.
+        pub const KEYS: &[Key] =
+            &[$(Key { name: $name, default: $default, about: $about },)*];
+    };
+}
+
+keys! {
+    "data_dir" = r#""./cipher-hub-data""#, "Where the hub keeps what it owns; other paths default to places below.";
+    "server.listen" = r#"["127.0.0.1:8420"]"#, "TCP addresses of the API, one or a list; beyond loopback TLS is needed.";
+    "server.unix_socket" = r#""./cipher-hub-data/run/hub.sock""#, "Unix socket of the API (mode 0600); \"\" is off.";
+    "server.management_listen" = r#""127.0.0.1:9464""#, "Health and metrics, plain HTTP; \"\" is off.";
+    "server.danger_listen_without_tls" = "false", "Serve plain HTTP beyond loopback: only where something in front ends TLS.";
+    "server.max_body_bytes" = "98304", "Largest body of an ordinary request.";
+    "server.max_batch_body_bytes" = "8388608", "Largest body of a batch request.";
+    "server.read_head_timeout" = r#""10s""#, "Time to send a request head.";
+    "server.read_body_timeout" = r#""10s""#, "Time to send a request body.";
+    "server.tls_handshake_timeout" = r#""5s""#, "Time for a TLS handshake.";
+    "server.request_timeout" = r#""30s""#, "Time for a whole request.";
+    "server.idle_timeout" = r#""60s""#, "How long a connection may stay without a request.";
+    "server.drain_timeout" = r#""10s""#, "How long requests in flight may take to finish after a stop.";
+    "server.max_connections" = "10000", "Connections in all; more are closed at once.";
+    "server.max_connections_per_address" = "256", "Connections per address (IPv6: per /64); the Unix socket is not counted.";
+    "server.tls.cert_file" = r#""""#, "PEM certificate chain, leaf first; read again on SIGHUP.";
+    "server.tls.key_file" = r#""""#, "PEM private key; refused when others can read it.";
+    "server.tls.min_version" = r#""1.3""#, "The oldest TLS version spoken, \"1.3\" or \"1.2\".";
+    "limits.address_per_second" = "20000", "Requests per second from one address (IPv6: /64), before authentication.";
+    "limits.address_burst" = "40000", "Requests at once from one address.";
+    "limits.participant_per_second" = "10000", "Requests per second by one participant.";
+    "limits.participant_burst" = "20000", "Requests at once by one participant.";
+    "log.filter" = r#""info""#, "What is logged, in the syntax of RUST_LOG, which is an alias.";
+    "log.format" = r#""auto""#, "\"json\", \"text\", or \"auto\": text on a terminal.";
+    "cache.keys" = "10000", "Keyrings kept ready.";
+    "cache.credentials" = "10000", "Credentials kept ready.";
+    "cache.decisions" = "100000", "Policy decisions kept.";
+    "policies.dir" = r#""""#, "Directory of extra local policies; \"\" is none.";
+    "audit.checkpoint_interval" = r#""1s""#, "Time between signed checkpoints while entries arrive.";
+    "audit.checkpoint_file" = r#""./cipher-hub-data/checkpoint/checkpoint""#, "The newest checkpoint; best on another disk than the store, to detect a rollback.";
+    "audit.low_space_mark" = "67108864", "Free disk space below which requests are refused, so that none goes unlogged.";
+    "store.engine" = r#""fjall""#, "\"fjall\", or \"memory\": everything is gone at the end.";
+    "store.path" = r#""./cipher-hub-data/store""#, "Where the engine keeps its files.";
+    "seal.kind" = r#""key-file""#, "What wraps the root key.";
+    "seal.key_file" = r#""./cipher-hub-data/seal/seal.key""#, "The key file; best on another mount than the data.";
+    "seal.file" = r#""./cipher-hub-data/seal/seal.json""#, "The seal file: slots, no secret.";
+}
+
+/// The setting of this name.
+pub(super) fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// `, did you mean …?` in the form the user wrote, or nothing.
+pub(super) fn suggest(name: &str, form: impl Fn(&str) -> String) -> String {
+    nearest(name, KEYS.iter().map(|key| key.name))
+        .map_or_else(String::new, |key| format!(", did you mean `{}`?", form(key)))
+}
+
+/// The same for a serde message ``unknown field `a`, expected one of `b`, `c` ``.
+pub(super) fn suggest_member(message: &str) -> String {
+    if !message.starts_with("unknown ") {
+        return String::new();
+    }
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let Some(name) = quoted.next() else { return String::new() };
+    nearest(name, quoted).map_or_else(String::new, |near| format!("\ndid you mean `{near}`?"))
+}
+
+fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .map(|candidate| (distance(name, candidate), candidate))
+        .min()
+        .filter(|(distance, candidate)| {
+            let prefix = name.starts_with(candidate) || candidate.starts_with(name);
+            prefix || *distance <= 1 + name.len() / 4
+        })
+        .map(|(_, candidate)| candidate)
+}
+
+/// Levenshtein's distance, one row at a time.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        if let Some(first) = row.first_mut() {
+            *first = left;
+        }
+        for (cell, y) in row.iter_mut().skip(1).zip(b.bytes()) {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = *cell;
+            left = replaced.min(diagonal + 1).min(left + 1);
+            *cell = left;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distance_counts_edits() {
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("same", "same"), 0);
+    }
+
+    #[test]
+    fn far_names_get_no_suggestion() {
+        assert_eq!(suggest("zzzz.qqqq", str::to_owned), "");
+    }
+}

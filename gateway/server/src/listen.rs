@@ -1,0 +1,677 @@
+//! Sockets and connections: accept, handshake, HTTP/1.1 and HTTP/2, limits, drain.
+//!
+//! Protocols are told apart here and not by hyper-util's `auto`, whose sniffing has no time limit.
+//! INVARIANT: every wait for the peer ends: handshake, head, body, request and idleness each have a
+//! deadline, and a stop has one for all of them.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body_util::Full;
+use hub_auth::Channel;
+use hub_model::principal::PeerAddress;
+use hub_model::{Clock as _, RequestId, clock::SystemClock};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::ServerConfig;
+use crate::inbound::{Arrival, EdgeError, Inbound, X_REQUEST_ID, is_request_id};
+use crate::metrics::Metrics;
+use crate::tasks::Crew;
+use crate::throttle::Source;
+use crate::tls::Tls;
+
+mod wire;
+
+use wire::{Life, Protocol, Verdict, Wire};
+
+const HEAD_BYTES: usize = 16 * 1024;
+const HEAD_FIELDS: usize = 64;
+const BACKLOG: u32 = 1024;
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an HTTP/2 peer may take to understand GOAWAY after it was idle for too long.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// The answer type of the edge.
+pub type Reply = Response<Full<Bytes>>;
+
+/// Who answers requests.
+pub trait Handler: Send + Sync + 'static {
+    /// Answers a well-formed request. A panic in here is caught, a long wait is cut off.
+    fn handle(&self, inbound: Inbound) -> impl Future<Output = Reply> + Send;
+
+    /// Puts a refusal of the edge into words.
+    fn refuse(&self, error: EdgeError, request_id: &str) -> Reply;
+}
+
+impl<H: Handler> Handler for Arc<H> {
+    fn handle(&self, inbound: Inbound) -> impl Future<Output = Reply> + Send {
+        H::handle(self, inbound)
+    }
+
+    fn refuse(&self, error: EdgeError, request_id: &str) -> Reply {
+        H::refuse(self, error, request_id)
+    }
+}
+
+/// Why a socket cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// A TCP address.
+    #[error("cannot listen on `{address}` (server.listen): {source}")]
+    Tcp {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The Unix socket.
+    #[error("cannot listen on `{}` (server.unix_socket): {source}", path.display())]
+    Unix {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another process answers there.
+    #[error("another process answers on `{}` (server.unix_socket)", path.display())]
+    Taken {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Something that is no socket lies there.
+    #[error("`{}` (server.unix_socket) is there and is not a socket", path.display())]
+    NotASocket {
+        /// The path.
+        path: PathBuf,
+    },
+}
+
+/// Bound sockets and what answers on them.
+pub struct Server<H> {
+    tcp: Vec<TcpListener>,
+    addresses: Vec<SocketAddr>,
+    unix: Option<(UnixListener, UnixPath)>,
+    shared: Arc<Shared<H>>,
+}
+
+/// What all connections have in common.
+struct Shared<H> {
+    handler: H,
+    metrics: Arc<Metrics>,
+    tls: Option<TlsAcceptor>,
+    times: Times,
+    drain: Duration,
+    http1: http1::Builder,
+    http2: http2::Builder<Crew>,
+    crew: Crew,
+    room: Arc<Semaphore>,
+    per_source: Mutex<HashMap<Source, u32>>,
+    per_source_max: u32,
+    stop: CancellationToken,
+    kill: CancellationToken,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    head: Duration,
+    body: Duration,
+    handshake: Duration,
+    request: Duration,
+    idle: Duration,
+}
+
+impl<H> std::fmt::Debug for Server<H> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}
+
+impl<H: Handler> Server<H> {
+    /// Binds every socket of `config`; nothing is accepted before [`Server::run`].
+    ///
+    /// # Errors
+    /// [`ListenError`] names the socket.
+    pub fn bind(
+        config: &ServerConfig,
+        tls: Option<&Tls>,
+        handler: H,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, ListenError> {
+        let mut tcp = Vec::new();
+        let mut addresses = Vec::new();
+        for address in &config.listen {
+            let failed = |source| ListenError::Tcp { address: *address, source };
+            let listener = bind_tcp(*address).map_err(failed)?;
+            addresses.push(listener.local_addr().map_err(failed)?);
+            tcp.push(listener);
+        }
+        let unix = config.unix_socket.as_deref().map(bind_unix).transpose()?;
+        let crew = Crew::new();
+        let connections = usize::try_from(config.max_connections.get()).unwrap_or(usize::MAX);
+        let shared = Shared {
+            handler,
+            metrics,
+            tls: tls.map(Tls::acceptor),
+            times: Times {
+                head: config.read_head_timeout,
+                body: config.read_body_timeout,
+                handshake: config.tls_handshake_timeout,
+                request: config.request_timeout,
+                idle: config.idle_timeout,
+            },
+            drain: config.drain_timeout,
+            http1: http1_builder(),
+            http2: http2_builder(crew.clone()),
+            crew,
+            room: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
+            per_source: Mutex::default(),
+            per_source_max: config.max_connections_per_address.get(),
+            stop: CancellationToken::new(),
+            kill: CancellationToken::new(),
+        };
+        Ok(Self { tcp, addresses, unix, shared: Arc::new(shared) })
+    }
+
+    /// The bound TCP addresses, with their real ports.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The Unix socket.
+    #[must_use]
+    pub fn unix_path(&self) -> Option<&Path> {
+        self.unix.as_ref().map(|(_, path)| path.0.as_path())
+    }
+
+    /// Serves until `stop`, then drains: nothing new is accepted, requests in flight may finish
+    /// until the deadline, and what is left then is dropped. Gives the number of those.
+    pub async fn run(self, stop: CancellationToken) -> usize {
+        let Self { tcp, unix, shared, .. } = self;
+        let accepting = Crew::new();
+        for listener in tcp {
+            let shared = Arc::clone(&shared);
+            accepting.spawn(async move { shared.accept_tcp(listener).await });
+        }
+        let mut socket_file = None;
+        if let Some((listener, path)) = unix {
+            socket_file = Some(path);
+            let shared = Arc::clone(&shared);
+            accepting.spawn(async move { shared.accept_unix(listener).await });
+        }
+        stop.cancelled().await;
+        shared.stop.cancel();
+        accepting.finished().await;
+        drop(socket_file);
+        if tokio::time::timeout(shared.drain, shared.crew.finished()).await.is_ok() {
+            return 0;
+        }
+        let left = shared.crew.len();
+        tracing::warn!(target: "hub::listen", connections = left, "dropped after the drain time");
+        shared.kill.cancel();
+        left
+    }
+}
+
+impl<H: Handler> Shared<H> {
+    async fn accept_tcp(self: Arc<Self>, listener: TcpListener) {
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    pause(&error).await;
+                    continue;
+                }
+            };
+            let channel = Channel { address: PeerAddress::Ip(peer.ip()), tls: self.tls.is_some() };
+            // A refused connection is closed here, before it costs anything.
+            let Some(slot) = self.admit(channel.address) else { continue };
+            let _ = stream.set_nodelay(true);
+            let shared = Arc::clone(&self);
+            self.crew.spawn(async move {
+                match &shared.tls {
+                    None => shared.clone().plain(stream, channel).await,
+                    Some(tls) => {
+                        let tls = tls.clone();
+                        shared.clone().encrypted(tls, stream, channel).await;
+                    }
+                }
+                drop(slot);
+            });
+        }
+    }
+
+    async fn accept_unix(self: Arc<Self>, listener: UnixListener) {
+        let channel = Channel { address: PeerAddress::Unix, tls: false };
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    let Some(slot) = self.admit(channel.address) else { continue };
+                    let shared = Arc::clone(&self);
+                    self.crew.spawn(async move {
+                        shared.plain(stream, channel).await;
+                        drop(slot);
+                    });
+                }
+                Err(error) => pause(&error).await,
+            }
+        }
+    }
+
+    /// A place for one connection, or `None` when there is none. The Unix socket belongs to one
+    /// user, so only the limit in all binds there.
+    fn admit(self: &Arc<Self>, address: PeerAddress) -> Option<Slot<H>> {
+        let Ok(room) = Arc::clone(&self.room).try_acquire_owned() else {
+            self.metrics.connection_refused(false);
+            return None;
+        };
+        let source = match Source::from(address) {
+            Source::Unix => None,
+            source => {
+                let mut counts = self.counts();
+                let count = counts.entry(source).or_insert(0);
+                if *count >= self.per_source_max {
+                    drop(counts);
+                    self.metrics.connection_refused(true);
+                    return None;
+                }
+                *count += 1;
+                Some(source)
+            }
+        };
+        self.metrics.connections.inc();
+        Some(Slot { shared: Arc::clone(self), source, _room: room })
+    }
+
+    fn counts(&self) -> std::sync::MutexGuard<'_, HashMap<Source, u32>> {
+        self.per_source.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn encrypted<I>(self: Arc<Self>, tls: TlsAcceptor, stream: I, channel: Channel)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let handshake = tokio::time::timeout(self.times.handshake, tls.accept(stream));
+        let stream = tokio::select! {
+            () = self.stop.cancelled() => return,
+            stream = handshake => match stream {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(error)) => {
+                    tracing::debug!(target: "hub::listen", %error, "handshake failed");
+                    return;
+                }
+                Err(_) => return,
+            },
+        };
+        let protocol = match stream.get_ref().1.alpn_protocol() {
+            Some(b"h2") => Protocol::Http2,
+            _ => Protocol::Http1,
+        };
+        self.serve(Wire::new(stream), protocol, channel).await;
+    }
+
+    /// Without ALPN, the first bytes tell: HTTP/2 starts with a fixed preface (RFC 9113 §3.4).
+    async fn plain<I>(self: Arc<Self>, stream: I, channel: Channel)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let mut wire = Wire::new(stream);
+        let sniffed = tokio::time::timeout(self.times.head, wire.sniff());
+        let protocol = tokio::select! {
+            () = self.stop.cancelled() => return,
+            sniffed = sniffed => match sniffed {
+                Ok(Ok(protocol)) => protocol,
+                Ok(Err(_)) | Err(_) => return,
+            },
+        };
+        self.serve(wire, protocol, channel).await;
+    }
+
+    async fn serve<I>(self: Arc<Self>, mut wire: Wire<I>, protocol: Protocol, channel: Channel)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let life = wire.watch(protocol, self.times.head, self.times.idle);
+        let connection = Arc::new(Connection {
+            shared: Arc::clone(&self),
+            life: Arc::clone(&life),
+            channel,
+            stem: RequestId::generate(),
+            count: AtomicU64::new(0),
+        });
+        let service = service_fn(move |request| {
+            let connection = Arc::clone(&connection);
+            async move { Ok::<_, Infallible>(connection.answer(request).await) }
+        });
+        let io = TokioIo::new(wire);
+        match protocol {
+            Protocol::Http1 => {
+                self.supervise(self.http1.serve_connection(io, service), &life, |connection| {
+                    connection.graceful_shutdown();
+                })
+                .await;
+            }
+            Protocol::Http2 => {
+                self.supervise(self.http2.serve_connection(io, service), &life, |connection| {
+                    connection.graceful_shutdown();
+                })
+                .await;
+            }
+        }
+    }
+
+    /// Drives a connection until it ends, is told to stop and has done so, or has kept us waiting.
+    async fn supervise<C, E>(
+        &self,
+        connection: C,
+        life: &Life,
+        finish: impl Fn(std::pin::Pin<&mut C>),
+    ) where
+        C: Future<Output = Result<(), E>>,
+        E: std::fmt::Display,
+    {
+        let mut connection = std::pin::pin!(connection);
+        // Own tokens and timer: a shared one would be locked by every connection at every turn.
+        let stop = self.stop.child_token();
+        let mut stopping = false;
+        let mut alarm = std::pin::pin!(tokio::time::sleep_until(life.next_look().into()));
+        loop {
+            tokio::select! {
+                biased;
+                ended = connection.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(target: "hub::listen", %error, "connection ended");
+                    }
+                    return;
+                }
+                () = stop.cancelled(), if !stopping => {
+                    stopping = true;
+                    finish(connection.as_mut());
+                }
+                () = self.kill.cancelled(), if stopping => return,
+                () = alarm.as_mut() => match life.verdict(Instant::now()) {
+                    Verdict::LookAgain(at) => alarm.as_mut().reset(at.into()),
+                    Verdict::Idle if !stopping => {
+                        stopping = true;
+                        finish(connection.as_mut());
+                        alarm.as_mut().reset((Instant::now() + FAREWELL).into());
+                    }
+                    Verdict::Idle | Verdict::SlowHead => return,
+                },
+            }
+        }
+    }
+}
+
+/// A place among the connections, given back when dropped.
+struct Slot<H: Handler> {
+    shared: Arc<Shared<H>>,
+    source: Option<Source>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl<H: Handler> Drop for Slot<H> {
+    fn drop(&mut self) {
+        self.shared.metrics.connections.dec();
+        let Some(source) = self.source else { return };
+        let mut counts = self.shared.counts();
+        if let Some(count) = counts.get_mut(&source) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&source);
+            }
+        }
+    }
+}
+
+/// One connection, as its requests see it.
+struct Connection<H> {
+    shared: Arc<Shared<H>>,
+    life: Arc<Life>,
+    channel: Channel,
+    /// Random bytes of the request ids of this connection.
+    stem: RequestId,
+    count: AtomicU64,
+}
+
+impl<H: Handler> Connection<H> {
+    async fn answer(&self, request: Request<Incoming>) -> Reply {
+        let shared = &*self.shared;
+        let received = Instant::now();
+        let two_lengths = self.life.begin(received);
+        shared.metrics.active_requests.inc();
+        let _busy = Busy { life: &self.life, metrics: &shared.metrics };
+        let (request_id, echo) = self.request_id(request.headers());
+        let facts = Arrival {
+            channel: self.channel,
+            received,
+            body_timeout: shared.times.body,
+            two_lengths,
+        };
+        let answered = match Inbound::admit(request, facts, Arc::clone(&request_id)) {
+            Ok(inbound) => shared.handle(inbound).await,
+            Err(error) => Err(error),
+        };
+        let mut reply = answered.unwrap_or_else(|error| {
+            shared.metrics.edge_refusals.inc();
+            shared.handler.refuse(error, &request_id)
+        });
+        let headers = reply.headers_mut();
+        headers.insert(X_REQUEST_ID, echo);
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        reply
+    }
+
+    /// The caller's id when there is one that is fit for logs, else a fresh one.
+    fn request_id(&self, headers: &HeaderMap) -> (Arc<str>, HeaderValue) {
+        if let Some(value) = headers.get(X_REQUEST_ID)
+            && is_request_id(value.as_bytes())
+            && let Ok(text) = value.to_str()
+        {
+            return (Arc::from(text), value.clone());
+        }
+        let text = self.fresh_id().to_string();
+        let id = Arc::from(text.as_str());
+        let value = HeaderValue::from_maybe_shared(Bytes::from(text));
+        (id, value.unwrap_or_else(|_| HeaderValue::from_static("unknown")))
+    }
+
+    /// A UUIDv7 (RFC 9562 §5.7) whose random part is drawn once per connection and then counted
+    /// on (§6.2, method 2), which saves two system calls per request.
+    fn fresh_id(&self) -> RequestId {
+        let count = u128::from(self.count.fetch_add(1, Ordering::Relaxed));
+        let millis = u128::try_from(SystemClock.now().as_millis()).unwrap_or(0);
+        let stem = u128::from_be_bytes(*self.stem.as_bytes());
+        // 48 bits of time, 4 of version, 12 random, 2 of variant, 62 random and counted on.
+        let low = ((stem & LOW_62) + count) & LOW_62;
+        let id = ((millis & 0xffff_ffff_ffff) << 80) | (stem & FIXED) | low;
+        RequestId::from_bytes(id.to_be_bytes())
+    }
+}
+
+const LOW_62: u128 = (1 << 62) - 1;
+const FIXED: u128 = ((1 << 80) - 1) & !LOW_62;
+
+impl<H: Handler> Shared<H> {
+    async fn handle(&self, inbound: Inbound) -> Result<Reply, EdgeError> {
+        let request_id = Arc::clone(inbound.request_id());
+        // The call itself may panic too, before there is a future.
+        let handled = AssertUnwindSafe(async { self.handler.handle(inbound).await });
+        match tokio::time::timeout(self.times.request, handled.catch_unwind()).await {
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(_)) => {
+                tracing::error!(target: "hub::listen", request_id = &*request_id, "handler panicked");
+                Err(EdgeError::Internal)
+            }
+            Err(_) => {
+                tracing::warn!(target: "hub::listen", request_id = &*request_id, "request timed out");
+                Err(EdgeError::RequestTimeout { limit: self.times.request })
+            }
+        }
+    }
+}
+
+/// Marks a request as being answered, also when its stream is reset meanwhile.
+struct Busy<'a> {
+    life: &'a Life,
+    metrics: &'a Metrics,
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.life.end(Instant::now());
+        self.metrics.active_requests.dec();
+    }
+}
+
+fn http1_builder() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        // `Life` watches head and idle times; hyper has one timer for both, reset per request.
+        .header_read_timeout(None)
+        .max_headers(HEAD_FIELDS)
+        .max_header_size(HEAD_BYTES)
+        .max_buf_size(HEAD_BYTES.max(64 * 1024))
+        .keep_alive(true)
+        .half_close(false);
+    builder
+}
+
+fn http2_builder(crew: Crew) -> http2::Builder<Crew> {
+    const WINDOW: u32 = 64 * 1024;
+    let mut builder = http2::Builder::new(crew);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(100)
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(20)
+        .max_header_list_size(16 * 1024)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_send_buf_size(64 * 1024)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT);
+    builder
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// The file of the Unix socket, removed when dropped.
+#[derive(Debug)]
+struct UnixPath(PathBuf);
+
+impl Drop for UnixPath {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Binds in a directory of our own (0700) when there is none yet; the socket is 0600 from its first
+/// moment. A file left behind by a crash is removed, a socket somebody answers on is not.
+fn bind_unix(path: &Path) -> Result<(UnixListener, UnixPath), ListenError> {
+    let failed = |source| ListenError::Unix { path: path.into(), source };
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(parent).map_err(failed)?;
+        let mode = std::fs::metadata(parent).map_err(failed)?.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            tracing::warn!(
+                target: "hub::listen",
+                directory = %parent.display(),
+                mode = format_args!("{mode:03o}"),
+                "others can enter the directory of the Unix socket",
+            );
+        }
+    }
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return Err(ListenError::NotASocket { path: path.into() });
+        }
+        Ok(_) => match std::os::unix::net::UnixStream::connect(path) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                std::fs::remove_file(path).map_err(failed)?;
+            }
+            Ok(_) => return Err(ListenError::Taken { path: path.into() }),
+            Err(error) => return Err(failed(error)),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
+    let bound = UnixListener::bind(path);
+    rustix::process::umask(before);
+    let listener = bound.map_err(failed)?;
+    Ok((listener, UnixPath(path.into())))
+}
+
+/// Out of file descriptors, mostly: waiting lets connections end instead of spinning.
+async fn pause(error: &io::Error) {
+    let peer_gone =
+        matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset);
+    if !peer_gone {
+        tracing::warn!(target: "hub::listen", %error, "cannot accept");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run/hub.sock");
+        let (listener, file) = bind_unix(&path).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
+        assert!(matches!(bind_unix(&path), Err(ListenError::Taken { .. })));
+        std::mem::forget(file);
+        drop(listener);
+        let (_listener, file) = bind_unix(&path).unwrap();
+        drop(file);
+        assert!(!path.exists());
+        std::fs::write(&path, "precious").unwrap();
+        assert!(matches!(bind_unix(&path), Err(ListenError::NotASocket { .. })));
+        assert!(path.exists());
+    }
+}
