@@ -190,6 +190,22 @@ impl Policies {
         self.active.load().bundle.candidates(action).cloned().collect()
     }
 
+    /// A set that was not checked, for tests of what happens then.
+    #[cfg(test)]
+    pub(crate) fn unchecked(
+        bundle: Bundle,
+        hub: HubId,
+        hub_registration: RegistrationId,
+    ) -> Result<Self, Error> {
+        let engine = Engine::new(hub, hub_registration)?;
+        Ok(Self { engine, active: ArcSwap::from_pointee(Active { bundle, memo: Memo::new() }) })
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     pub(crate) fn outcome(
         &self,
         asker: &Asker<'_>,

@@ -48,6 +48,11 @@ impl Hub {
         Ok(Self { id, registration, uid, entity })
     }
 
+    #[cfg(test)]
+    pub(crate) const fn entity(&self) -> &Entity {
+        &self.entity
+    }
+
     /// Where a grant is filed: roles of the hub's registration are the hub's roles.
     pub(crate) fn who(&self, grant: &RoleGrant) -> Who {
         let own = grant.registration == self.registration;

@@ -19,6 +19,8 @@ mod permit;
 mod problem;
 pub mod schema;
 mod source;
+#[cfg(test)]
+mod worlds;
 
 pub use bundle::Bundle;
 pub use decide::{Policies, RegistrationFacts, RequestFacts, Target};

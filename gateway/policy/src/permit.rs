@@ -31,9 +31,7 @@ pub(crate) struct Subject {
 /// It cannot be made outside this crate:
 ///
 /// ```compile_fail,E0451
-/// fn forge(subject: ()) -> hub_policy::Permit {
-///     hub_policy::Permit { subject }
-/// }
+/// let forged = hub_policy::Permit { subject: todo!() };
 /// ```
 ///
 /// nor copied:

@@ -1,0 +1,352 @@
+//! Random worlds: whatever the roles, states and policies, the sliced and memoized decision is the
+//! one Cedar gives over the whole set and all entities, with the rule that an error denies.
+
+use std::sync::Arc;
+
+use cedar_policy::{Authorizer, Entities, PolicySet};
+use hub_auth::Caller;
+use hub_model::action::ResourceKind;
+use hub_model::principal::PeerAddress;
+use hub_model::{
+    Action, Algorithm, AuthMethod, EncryptionContext, Environment, HubId, Key, KeyId, KeyState,
+    Participant, ParticipantId, ParticipantKind, Registration, RegistrationId, Role, RoleGrant,
+    Tags, Timestamp,
+};
+use proptest::prelude::*;
+
+use crate::bundle::{Bundle, Checks};
+use crate::decide::{Asker, Policies, RegistrationFacts, RequestFacts, Target, Votes};
+use crate::entities::{self, context};
+use crate::memo::Outcome;
+
+const TIME: Timestamp = Timestamp::from_micros(1_767_571_200_000_000);
+const KINDS: [ParticipantKind; 3] =
+    [ParticipantKind::User, ParticipantKind::Service, ParticipantKind::Device];
+const STATES: [KeyState; 6] = [
+    KeyState::Pending,
+    KeyState::Active,
+    KeyState::Suspended,
+    KeyState::Deactivated,
+    KeyState::Compromised,
+    KeyState::Destroyed,
+];
+
+fn bytes(n: u8) -> [u8; 16] {
+    let mut bytes = [0x11; 16];
+    bytes[15] = n;
+    bytes
+}
+
+pub(crate) fn hub() -> HubId {
+    HubId::from_bytes(bytes(0))
+}
+
+/// Registration 0 is that of the hub.
+pub(crate) fn registration_id(n: u8) -> RegistrationId {
+    RegistrationId::from_bytes(bytes(n))
+}
+
+pub(crate) fn tags(pairs: &[(&str, &str)]) -> Tags {
+    Tags::new(pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect()).unwrap()
+}
+
+pub(crate) fn registration(n: u8, environment: Environment, frozen: bool) -> RegistrationFacts {
+    let name = if n == 0 { "hub".to_owned() } else { format!("reg-{n}") };
+    let registration = Registration {
+        id: registration_id(n),
+        name: name.parse().unwrap(),
+        description: String::new(),
+        environment,
+        frozen,
+        tags: Tags::default(),
+        created: TIME,
+        updated: TIME,
+        generation: 1,
+    };
+    RegistrationFacts { registration: Arc::new(registration), revision: 1 }
+}
+
+pub(crate) fn key(n: u8, registration: u8, state: KeyState, tags: Tags) -> Key {
+    Key {
+        id: KeyId::from_bytes(bytes(n)),
+        registration: registration_id(registration),
+        name: format!("key-{n}").parse().unwrap(),
+        algorithm: Algorithm::Aes256Gcm,
+        state,
+        primary: 1,
+        exportable: false,
+        tags,
+        created: TIME,
+        updated: TIME,
+        generation: 1,
+        versions: Vec::new(),
+    }
+}
+
+pub(crate) fn participant(
+    n: u8,
+    kind: ParticipantKind,
+    roles: Vec<RoleGrant>,
+    suspended: bool,
+) -> Participant {
+    Participant {
+        id: ParticipantId::from_bytes(bytes(n)),
+        registration: registration_id(1),
+        name: format!("ptc-{n}").parse().unwrap(),
+        kind,
+        suspended,
+        tags: Tags::default(),
+        roles,
+        created: TIME,
+        updated: TIME,
+        generation: 1,
+    }
+}
+
+#[derive(Clone, Debug)]
+struct World {
+    registrations: Vec<RegistrationFacts>,
+    participants: Vec<Participant>,
+    keys: Vec<Key>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ask {
+    participant: u8,
+    action: Action,
+    registration: u8,
+    key: u8,
+    address: u8,
+    hour: u8,
+    payload: u64,
+    tenant: bool,
+}
+
+fn world() -> impl Strategy<Value = World> {
+    let grant = (0u8..3, 0usize..6).prop_map(|(registration, role)| RoleGrant {
+        registration: registration_id(registration),
+        role: Role::ALL[role],
+    });
+    let one = (0usize..3, proptest::collection::vec(grant, 0..4), proptest::bool::weighted(0.2));
+    let participants = proptest::collection::vec(one, 3).prop_map(|list| {
+        let made = list.into_iter().enumerate();
+        made.map(|(n, (kind, roles, suspended))| {
+            participant(u8::try_from(n).unwrap(), KINDS[kind], roles, suspended)
+        })
+        .collect::<Vec<_>>()
+    });
+    let environment = prop_oneof![
+        Just(Environment::Dev),
+        Just(Environment::Staging),
+        Just(Environment::Production)
+    ];
+    let registrations = proptest::collection::vec((environment, any::<bool>()), 3).prop_map(|l| {
+        let made = l.into_iter().enumerate();
+        made.map(|(n, (e, frozen))| registration(u8::try_from(n).unwrap(), e, frozen && n > 0))
+            .collect::<Vec<_>>()
+    });
+    let keys = proptest::collection::vec((0u8..3, 0usize..6, any::<bool>()), 3).prop_map(|list| {
+        let made = list.into_iter().enumerate();
+        made.map(|(n, (registration, state, tagged))| {
+            let pairs: &[(&str, &str)] = if tagged { &[("rotation", "ci")] } else { &[] };
+            key(u8::try_from(n).unwrap(), registration, STATES[state], tags(pairs))
+        })
+        .collect::<Vec<_>>()
+    });
+    (registrations, participants, keys).prop_map(|(registrations, participants, keys)| World {
+        registrations,
+        participants,
+        keys,
+    })
+}
+
+fn ask() -> impl Strategy<Value = Ask> {
+    (0u8..3, 0..Action::ALL.len(), 0u8..3, 0u8..3, 0u8..3, 0u8..24, 0u64..100_000, any::<bool>())
+        .prop_map(|(participant, action, registration, key, address, hour, payload, tenant)| {
+            let action = Action::ALL[action];
+            Ask { participant, action, registration, key, address, hour, payload, tenant }
+        })
+}
+
+fn principal_scope() -> impl Strategy<Value = String> {
+    let id = |n: u8| ParticipantId::from_bytes(bytes(n));
+    let role = (0u8..3, 0usize..6, any::<bool>()).prop_map(|(registration, role, is)| {
+        let prefix = match registration {
+            0 => "hub".to_owned(),
+            n => registration_id(n).to_string(),
+        };
+        let is = if is { " is CipherHub::User" } else { "" };
+        format!("principal{is} in CipherHub::Role::\"{prefix}/{}\"", Role::ALL[role])
+    });
+    prop_oneof![
+        3 => Just("principal".to_owned()),
+        1 => Just("principal is CipherHub::Service".to_owned()),
+        2 => (0usize..3, 0u8..3).prop_map(move |(kind, n)| {
+            let kind = ["User", "Service", "Device"][kind];
+            format!("principal == CipherHub::{kind}::\"{}\"", id(n))
+        }),
+        1 => (0u8..3).prop_map(move |n| format!("principal in CipherHub::User::\"{}\"", id(n))),
+        2 => role,
+        1 => Just("principal == CipherHub::User::\"root\"".to_owned()),
+    ]
+}
+
+fn action_scope() -> impl Strategy<Value = String> {
+    let groups = ["UseKey", "ReadKey", "ManageKey", "ManageMembers", "ManageHub"];
+    prop_oneof![
+        1 => Just("action".to_owned()),
+        2 => (0usize..groups.len())
+            .prop_map(move |n| format!("action in CipherHub::Action::\"{}\"", groups[n])),
+        2 => (0..Action::ALL.len())
+            .prop_map(|n| format!("action == CipherHub::Action::\"{}\"", Action::ALL[n])),
+    ]
+}
+
+fn resource_scope() -> impl Strategy<Value = String> {
+    prop_oneof![
+        3 => Just("resource".to_owned()),
+        1 => Just("resource is CipherHub::Key".to_owned()),
+        2 => (0u8..3).prop_map(|n| {
+            format!("resource == CipherHub::Key::\"{}\"", KeyId::from_bytes(bytes(n)))
+        }),
+        2 => (0u8..3).prop_map(|n| {
+            format!("resource in CipherHub::Registration::\"{}\"", registration_id(n))
+        }),
+        1 => (0u8..3).prop_map(|n| {
+            let id = registration_id(n);
+            format!("resource is CipherHub::Key in CipherHub::Registration::\"{id}\"")
+        }),
+        1 => Just(format!("resource in CipherHub::Hub::\"{}\"", hub())),
+        1 => Just(format!("resource == CipherHub::Hub::\"{}\"", HubId::from_bytes(bytes(9)))),
+    ]
+}
+
+/// Conditions, some of which read the context and some of which err on some or all requests. They
+/// are not validated, so anything may be missing.
+fn condition() -> impl Strategy<Value = &'static str> {
+    proptest::sample::select(vec![
+        "",
+        "when { principal.name == \"ptc-1\" }",
+        "when { principal.suspended }",
+        "when { resource.hasTag(\"rotation\") }",
+        "when { resource.frozen }",
+        "when { resource.registration.frozen }",
+        "when { resource.registration.environment == CipherHub::Environment::\"production\" }",
+        "unless { resource.state == CipherHub::KeyState::\"active\" }",
+        "when { principal in resource.registration.roles.apps }",
+        "when { principal.nothing == \"at all\" }",
+        "when { context.caller.now.toTime() < duration(\"12h\") }",
+        "when { context.caller.sourceIp.isInRange(ip(\"10.0.0.0/8\")) }",
+        "when { context.caller.channel == CipherHub::Channel::\"unix\" }",
+        "unless { context.payloadBytes < 50000 }",
+        "when { context.payloadBytes * 999999999999999 > 0 }",
+        "when { context.encryptionContext.getTag(\"tenant\") == \"eu\" }",
+        "when { context.encryptionContext.hasTag(\"tenant\") } unless { principal.suspended }",
+    ])
+}
+
+fn extra() -> impl Strategy<Value = Vec<String>> {
+    let one = (any::<bool>(), principal_scope(), action_scope(), resource_scope(), condition())
+        .prop_map(|(permit, principal, action, resource, condition)| {
+            let effect = if permit { "permit" } else { "forbid" };
+            format!("{effect} ({principal}, {action}, {resource}) {condition};")
+        });
+    proptest::collection::vec(one, 0..8)
+}
+
+fn text(policies: &[String]) -> String {
+    let numbered = policies.iter().enumerate();
+    numbered.map(|(n, policy)| format!("@id(\"local.{n}\")\n{policy}\n")).collect()
+}
+
+impl World {
+    fn target(&self, ask: Ask) -> Target<'_> {
+        match ask.action.resource_kind() {
+            ResourceKind::Hub => Target::Hub,
+            ResourceKind::Registration => {
+                Target::Registration(&self.registrations[usize::from(ask.registration)])
+            }
+            ResourceKind::Key => {
+                let key = &self.keys[usize::from(ask.key)];
+                let at = usize::from(key.registration.as_bytes()[15]);
+                Target::Key { key, revision: 1, registration: &self.registrations[at] }
+            }
+        }
+    }
+
+    fn asker(&self, ask: Ask) -> Asker<'_> {
+        Asker {
+            participant: &self.participants[usize::from(ask.participant)],
+            revision: 1,
+            address: match ask.address {
+                0 => PeerAddress::Unix,
+                1 => PeerAddress::Ip([10, 1, 2, 3].into()),
+                _ => PeerAddress::Ip([192, 168, 1, 1].into()),
+            },
+            now: Timestamp::from_micros(TIME.as_micros() + i64::from(ask.hour) * 3_600_000_000),
+            method: AuthMethod::ApiKey,
+            tls: ask.address == 1,
+            mutual_tls: false,
+        }
+    }
+
+    /// Every entity there is, and one evaluation of every policy there is.
+    fn whole(
+        &self,
+        policies: &Policies,
+        bundle: &Bundle,
+        ask: Ask,
+        facts: &RequestFacts<'_>,
+    ) -> Outcome {
+        let engine = policies.engine();
+        let (words, hub) = (engine.words, &engine.hub);
+        let (asker, target) = (self.asker(ask), self.target(ask));
+        let (said, extra) = context(words, &asker, ask.action, facts).unwrap();
+        let mut list: Vec<_> = extra.into_iter().collect();
+        list.extend(self.participants.iter().map(|p| hub.participant(words, p).unwrap()));
+        let registrations = self.registrations.iter().map(|f| &f.registration);
+        list.extend(registrations.map(|r| hub.registration(words, r).unwrap()));
+        list.extend(self.keys.iter().map(|k| entities::key(words, k).unwrap()));
+        list.push(hub.entity().clone());
+        let all = Entities::from_entities(list, Some(&words.schema)).unwrap();
+        let request = hub.request(words, asker.participant, ask.action, &target, said).unwrap();
+        let set =
+            PolicySet::from_policies(bundle.policies.iter().map(|p| p.policy.clone())).unwrap();
+        let mut votes = Votes::default();
+        votes.add(&Authorizer::new().is_authorized(&request, &set, &all));
+        votes.outcome(&bundle.revision)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn slices_and_memo_change_nothing(
+        world in world(),
+        extra in extra(),
+        asks in proptest::collection::vec(ask(), 1..12),
+    ) {
+        let compile = || Bundle::compile([("local.cedar", text(&extra))], Checks::NamesOnly).unwrap();
+        let bundle = compile();
+        let policies = Policies::unchecked(compile(), hub(), registration_id(0)).unwrap();
+        let tenant = EncryptionContext::new([("tenant".to_owned(), "eu".to_owned())].into()).unwrap();
+        // Twice, so that the second round meets what the first one left in the memo.
+        for ask in asks.iter().chain(&asks) {
+            let facts = RequestFacts {
+                encryption_context: ask.tenant.then_some(&tenant),
+                payload_bytes: ask.payload,
+            };
+            let (asker, target) = (world.asker(*ask), world.target(*ask));
+            let sliced = policies.outcome(&asker, ask.action, &target, &facts);
+            let whole = world.whole(&policies, &bundle, *ask, &facts);
+            prop_assert_eq!(sliced, whole, "{:?}", ask);
+        }
+    }
+}
+
+/// A caller for tests of this crate.
+pub(crate) fn caller(participant: Participant, revision: u64) -> Caller {
+    let address = PeerAddress::Ip([10, 1, 2, 3].into());
+    Caller::for_tests(participant, revision, AuthMethod::ApiKey, address, TIME, false)
+}
