@@ -1,0 +1,45 @@
+//! `cipher-hub status` and `whoami`.
+
+use super::super::failure::Failure;
+use super::super::output::time;
+use super::super::run::Session;
+use super::participant;
+
+pub(crate) async fn status(session: &mut Session<'_>) -> Result<(), Failure> {
+    let status = session.connect()?.status().await?;
+    let mode = if status.dev { "DEV: in memory, never use in production" } else { "production" };
+    let mut facts = vec![
+        ("hub", status.hub.to_string()),
+        ("version", status.version.clone()),
+        ("mode", mode.to_owned()),
+        ("started", time(status.start_time)),
+        ("seal", format!("{} ({})", status.seal, status.seal_kind)),
+        ("store", format!("{} ({} bytes)", status.store, status.store_bytes)),
+        ("secrets", format!("{} held, {}", status.arena_secrets, status.arena)),
+        (
+            "audit",
+            format!("{} entries, {} in a checkpoint", status.audit_size, status.checkpoint_size),
+        ),
+        ("policies", status.policy_revision.clone()),
+        ("integrity", status.integrity.clone()),
+    ];
+    facts.extend(status.notices.iter().map(|notice| ("notice", notice.clone())));
+    session.console.item(&status, &facts)
+}
+
+pub(crate) async fn whoami(session: &mut Session<'_>) -> Result<(), Failure> {
+    let me = session.connect()?.whoami().await?;
+    let roles: Vec<_> =
+        me.roles.iter().map(|held| format!("{} of {}", held.role, held.registration)).collect();
+    let mut facts = vec![("principal", me.principal.clone())];
+    facts.extend(participant::facts(&me.participant));
+    // What it holds everywhere says more than what it holds at home.
+    facts.retain(|(name, _)| *name != "roles");
+    facts.extend([
+        ("roles", roles.join(", ")),
+        ("by", format!("{} {}", me.method.name(), me.credential)),
+        ("expires", time(me.expire_time)),
+        ("policies", me.policy_revision.clone()),
+    ]);
+    session.console.item(&me, &facts)
+}

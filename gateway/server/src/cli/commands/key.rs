@@ -1,0 +1,184 @@
+//! `cipher-hub key`.
+
+use clap::{Args, Subcommand};
+use hub_model::api::key::{CreateKey, KeyView, PatchKey, VersionView};
+use hub_model::{Algorithm, VersionState};
+
+use super::super::failure::Failure;
+use super::super::output::{Row, tags, time};
+use super::super::run::Session;
+use super::super::values::{self, Place};
+use super::every;
+
+/// Keys.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  cipher-hub key create shop/orders
+  cipher-hub key rotate shop/orders")]
+pub(crate) enum KeyCommand {
+    /// Create a key
+    Create(CreateArgs),
+    /// List keys
+    #[command(after_help = "Examples:\n  cipher-hub key list shop")]
+    List(ListArgs),
+    /// Show a key
+    #[command(after_help = "Examples:\n  cipher-hub key get shop/orders")]
+    Get(One),
+    /// Change a key's tags
+    Update(UpdateArgs),
+    /// Add a version and make it primary
+    #[command(after_help = "\
+Examples:
+  cipher-hub key rotate shop/orders && cipher-hub rewrap shop/orders < old > new")]
+    Rotate(One),
+    /// List a key's versions
+    #[command(after_help = "Examples:\n  cipher-hub key versions shop/orders")]
+    Versions(One),
+}
+
+/// One key.
+#[derive(Debug, Args)]
+pub(crate) struct One {
+    /// The key
+    #[arg(value_name = "REG/KEY")]
+    key: Place,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// The registration
+    registration: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  cipher-hub key create shop/orders --tag team=payments
+  cipher-hub key create shop/tokens --algorithm CHACHA20_POLY1305")]
+pub(crate) struct CreateArgs {
+    /// Registration and name
+    #[arg(value_name = "REG/KEY")]
+    key: Place,
+    /// AES_256_GCM (the default) or CHACHA20_POLY1305; never changes
+    #[arg(long)]
+    algorithm: Option<Algorithm>,
+    /// Label
+    #[arg(long, value_name = "NAME=VALUE", value_parser = values::pair)]
+    tag: Vec<(String, String)>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  cipher-hub key update shop/orders --tag team=payments")]
+pub(crate) struct UpdateArgs {
+    /// The key
+    #[arg(value_name = "REG/KEY")]
+    key: Place,
+    /// Label to set
+    #[arg(long, value_name = "NAME=VALUE", value_parser = values::pair)]
+    tag: Vec<(String, String)>,
+    /// Label to remove
+    #[arg(long, value_name = "NAME")]
+    remove_tag: Vec<String>,
+    /// Change it only if this is its ETag
+    #[arg(long, value_name = "ETAG")]
+    if_match: Option<String>,
+}
+
+pub(crate) async fn run(command: KeyCommand, session: &mut Session<'_>) -> Result<(), Failure> {
+    let client = session.connect()?;
+    match command {
+        KeyCommand::Create(args) => {
+            let body = CreateKey {
+                name: args.key.name.parse().map_err(|error: hub_model::Error| {
+                    Failure::usage(error.to_string(), "choose another name")
+                })?,
+                algorithm: args.algorithm,
+                tags: values::tags(args.tag)?,
+            };
+            let made = client.create_key(&args.key.registration, &body).await?;
+            show(session, &made.value)
+        }
+        KeyCommand::List(args) => {
+            let (client, registration) = (&client, &args.registration);
+            let all = every(|page| async move { client.keys(registration, &page).await }).await?;
+            session.console.list(&all)
+        }
+        KeyCommand::Get(One { key: at }) => {
+            let found = client.key(&at.registration, &at.name).await?;
+            session.console.detail(&format!("etag {}", found.etag));
+            show(session, &found.value)
+        }
+        KeyCommand::Update(args) => {
+            let at = args.key;
+            let patch = PatchKey { tags: values::tag_patch(args.tag, args.remove_tag)? };
+            let etag = match args.if_match {
+                Some(etag) => values::etag(&etag),
+                None => client.key(&at.registration, &at.name).await?.etag,
+            };
+            let made = client.update_key(&at.registration, &at.name, &etag, &patch).await?;
+            show(session, &made.value)
+        }
+        KeyCommand::Rotate(One { key: at }) => {
+            let now = client.rotate_key(&at.registration, &at.name).await?;
+            let (to, from) = (now.primary_version, now.primary_version.saturating_sub(1));
+            session.done(&format!("{at}  primary version {from} -> {to}"));
+            if session.console.for_people() { Ok(()) } else { show(session, &now) }
+        }
+        KeyCommand::Versions(One { key: at }) => {
+            let (client, at) = (&client, &at);
+            let all = every(|page| async move {
+                client.key_versions(&at.registration, &at.name, &page).await
+            })
+            .await?;
+            session.console.list(&all)
+        }
+    }
+}
+
+fn show(session: &mut Session<'_>, view: &KeyView) -> Result<(), Failure> {
+    session.console.item(
+        view,
+        &[
+            ("name", view.name.to_string()),
+            ("uid", view.uid.to_string()),
+            ("purpose", view.purpose.to_string()),
+            ("algorithm", view.algorithm.to_string()),
+            ("state", view.state.to_string()),
+            ("primary", format!("version {} of {}", view.primary_version, view.versions)),
+            ("tags", tags(&view.tags)),
+            ("created", time(view.create_time)),
+            ("updated", time(view.update_time)),
+        ],
+    )
+}
+
+impl Row for KeyView {
+    const HEAD: &'static [&'static str] =
+        &["NAME", "ALGORITHM", "STATE", "PRIMARY", "VERSIONS", "UPDATED", "TAGS"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.name.to_string(),
+            self.algorithm.to_string(),
+            self.state.to_string(),
+            self.primary_version.to_string(),
+            self.versions.to_string(),
+            time(self.update_time),
+            tags(&self.tags),
+        ]
+    }
+}
+
+impl Row for VersionView {
+    const HEAD: &'static [&'static str] = &["VERSION", "STATE", "PRIMARY", "CREATED"];
+
+    fn cells(&self) -> Vec<String> {
+        let state = match self.state {
+            VersionState::Active => "active",
+            VersionState::Destroyed => "destroyed",
+        };
+        let primary = if self.primary { "yes" } else { "" };
+        vec![self.version.to_string(), state.to_owned(), primary.to_owned(), time(self.create_time)]
+    }
+}

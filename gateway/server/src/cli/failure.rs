@@ -1,0 +1,143 @@
+//! What a command fails with: an exit code, a message, a hint, and what the hub calls it.
+
+use std::process::ExitCode;
+
+use cipher_hub_client::Error;
+
+/// Exit codes, as documented in `docs/cli.md`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Code {
+    Failed = 1,
+    Usage = 2,
+    NotAuthenticated = 4,
+    Denied = 5,
+    NotFound = 6,
+    Conflict = 7,
+    Unavailable = 8,
+    Interrupted = 9,
+    NotVerified = 10,
+}
+
+impl From<Code> for ExitCode {
+    fn from(code: Code) -> Self {
+        Self::from(code as u8)
+    }
+}
+
+/// A failed command.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) code: Code,
+    pub(crate) message: String,
+    pub(crate) details: Vec<String>,
+    pub(crate) request_id: Option<String>,
+    pub(crate) hint: String,
+    /// The hub agreed but its answer was not as expected: fine for a dry run.
+    pub(crate) agreed: bool,
+}
+
+impl Failure {
+    pub(crate) fn new(code: Code, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            details: Vec::new(),
+            request_id: None,
+            hint: hint.into(),
+            agreed: false,
+        }
+    }
+
+    pub(crate) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(Code::Usage, message, hint)
+    }
+
+    pub(crate) fn interrupted() -> Self {
+        Self::new(
+            Code::Interrupted,
+            "interrupted",
+            "what was sent may have been done; look before you repeat it",
+        )
+    }
+
+    /// A file that could not be read or written.
+    pub(crate) fn file(path: &std::path::Path, error: &std::io::Error) -> Self {
+        let message = format!("`{}`: {error}", path.display());
+        Self::new(Code::Failed, message, "check the path and its permissions")
+    }
+
+    /// Nothing reads stdout any more, or it cannot be written.
+    pub(crate) fn output(error: &std::io::Error) -> Self {
+        Self::new(Code::Failed, format!("cannot write: {error}"), "is the disk or the pipe closed?")
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let (code, hint) = judge(&error);
+        let mut failure = Self::new(code, error.to_string(), hint);
+        failure.request_id = error.request_id().map(str::to_owned);
+        failure.agreed = matches!(error, Error::Answer { status: 200..=299, .. });
+        if let Some(problem) = error.problem() {
+            if code == Code::Denied {
+                failure.message = format!("denied: {}", problem.detail);
+            }
+            failure.details = problem
+                .errors
+                .iter()
+                .map(|field| format!("{}: {}", field.pointer, field.detail))
+                .collect();
+        }
+        failure
+    }
+}
+
+/// The exit code, and what to try next.
+fn judge(error: &Error) -> (Code, String) {
+    let (code, hint) = match error {
+        Error::Address(_) => (Code::Usage, "for example: --address https://127.0.0.1:8443"),
+        Error::PlainHttp(_) => (Code::Usage, "use https:// or unix:, or a hub on this machine"),
+        Error::ApiKey => {
+            (Code::NotAuthenticated, "an API key looks like chk_…; store it by: cipher-hub login")
+        }
+        Error::Segment(_) => (Code::Usage, "names are 2 to 63 of a-z, 0-9 and -"),
+        Error::Header(_) => (Code::Usage, "use visible ASCII characters"),
+        Error::File { .. } => (Code::Failed, "check the path and its permissions"),
+        Error::Tls(_) => (Code::Failed, "give the hub's authority: --ca-file FILE"),
+        Error::Connect { reason, .. } if reason.contains("certificate") => {
+            (Code::Unavailable, "give the authority of the hub's certificate: --ca-file FILE")
+        }
+        Error::Connect { .. } => {
+            (Code::Unavailable, "is the hub running there? start one to try things: cipher-hub dev")
+        }
+        Error::Broken { .. } => (Code::Unavailable, "look whether it was done, then try again"),
+        Error::Deadline { .. } => {
+            (Code::Unavailable, "look whether it was done; allow more time: --timeout 2m")
+        }
+        Error::Request => (Code::Failed, "please report this"),
+        Error::Answer { status: 503, .. } => (Code::Unavailable, "try again later"),
+        Error::Answer { .. } => (Code::Failed, "does the address belong to a hub's API?"),
+        Error::Problem(problem) => return refused(problem.status, error),
+    };
+    (code, hint.to_owned())
+}
+
+fn refused(status: u16, error: &Error) -> (Code, String) {
+    let (code, hint) = match status {
+        401 => (Code::NotAuthenticated, "log in with an API key that is valid: cipher-hub login"),
+        403 => {
+            let id = error.decision_id().unwrap_or("DECISION_ID");
+            let hint = format!("an administrator can run: cipher-hub policy explain {id}");
+            return (Code::Denied, hint);
+        }
+        404 => (Code::NotFound, "check the name; what you may not see is not found either"),
+        409 => (Code::Conflict, "look at what is there now, then decide"),
+        412 | 428 => (Code::Conflict, "it changed meanwhile; look at it, then try again"),
+        429 => (Code::Unavailable, "slow down, then try again"),
+        503 => (Code::Unavailable, "ask for its state: cipher-hub healthcheck"),
+        400..=499 => (Code::Failed, "correct the request; see --help for the form of values"),
+        _ => (Code::Failed, "look for the request id in the hub's log"),
+    };
+    (code, hint.to_owned())
+}

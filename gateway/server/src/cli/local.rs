@@ -1,0 +1,85 @@
+//! Arguments of the commands that are not sent to a hub but run one: the program takes them from
+//! here and does the rest.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// Arguments of `serve`.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Args)]
+#[command(after_help = "\
+Examples:
+  cipher-hub serve --data-dir /var/lib/cipher-hub
+  cipher-hub serve --config /etc/cipher-hub/hub.toml --listen 127.0.0.1:8443
+  cipher-hub serve --data-dir ./data --unix-socket ./hub.sock")]
+pub(crate) struct ServeArgs {
+    /// Configuration file; a later one wins over an earlier one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Vec<PathBuf>,
+    /// Folder of keys, records and audit log
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Address and port of the API
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) listen: Option<String>,
+    /// Unix socket of the API
+    #[arg(long, value_name = "PATH")]
+    pub(crate) unix_socket: Option<PathBuf>,
+    /// Address and port of health checks and metrics
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) management_listen: Option<String>,
+}
+
+/// Arguments of `dev`.
+#[derive(Debug, Default, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  cipher-hub dev
+  cipher-hub dev --listen 127.0.0.1:9443 --no-store-token")]
+pub(crate) struct DevArgs {
+    /// Loopback address and port of the API
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) listen: Option<String>,
+    /// Do not remember the API key in the context `dev`
+    #[arg(long)]
+    pub(crate) no_store_token: bool,
+}
+
+/// Arguments of `init`.
+#[derive(Debug, Default, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  cipher-hub init --data-dir /var/lib/cipher-hub
+  cipher-hub init --data-dir /var/lib/cipher-hub --recover-admin")]
+pub(crate) struct InitArgs {
+    /// Configuration file; a later one wins over an earlier one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Vec<PathBuf>,
+    /// Folder to prepare
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Make another administrator's API key in a folder that has been prepared (hub stopped)
+    #[arg(long)]
+    pub(crate) recover_admin: bool,
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Examples:
+  cipher-hub bench
+  cipher-hub bench --seconds 10 --connections 8 --output json")]
+pub(crate) struct BenchArgs {
+    /// Length of a round
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub(crate) seconds: u32,
+    /// How many rounds
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: u32,
+    /// Connections that work at the same time
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) connections: u32,
+    /// How many keys to spread the work over
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) keys: u32,
+}

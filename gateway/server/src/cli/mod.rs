@@ -1,0 +1,271 @@
+//! The command line: what can be typed, and running those commands that talk to a hub.
+//!
+//! What must stay true: stdout is data and stderr is talk; no secret is ever an argument; nothing
+//! here reads the environment; text from a hub reaches a terminal without control characters.
+//!
+//! [`Cli::read`] parses; [`Cli::take_command`] says what to do. `serve`, `dev`, `init`, `bench`
+//! and `openapi` are the program's own affair; everything else goes to [`run`].
+
+mod commands;
+mod connect;
+mod failure;
+mod files;
+mod local;
+mod output;
+mod run;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use hub_model::api::audit::AuditRecord;
+use hub_model::secret::SecretText;
+
+pub(crate) use commands::audit::AuditCommand;
+pub(crate) use commands::context::{ContextCommand, LoginArgs};
+pub(crate) use commands::credential::CredentialCommand;
+pub(crate) use commands::crypto::{DecryptArgs, EncryptArgs, RewrapArgs};
+pub(crate) use commands::key::KeyCommand;
+pub(crate) use commands::participant::ParticipantCommand;
+pub(crate) use commands::policy::PolicyCommand;
+pub(crate) use commands::program::{CompletionArgs, HealthcheckArgs, ManArgs};
+pub(crate) use commands::registration::RegistrationCommand;
+pub(crate) use commands::role::RoleCommand;
+pub(crate) use connect::{Context, Target, save_context};
+pub(crate) use local::{BenchArgs, DevArgs, InitArgs, ServeArgs};
+pub(crate) use run::run;
+
+/// What the environment says to the client side. `server/config.rs` fills it.
+#[derive(Debug, Default)]
+pub(crate) struct ClientEnvironment {
+    /// `CIPHER_HUB_ADDR`.
+    pub(crate) address: Option<String>,
+    /// `CIPHER_HUB_API_KEY`.
+    pub(crate) api_key: Option<SecretText>,
+    /// `CIPHER_HUB_CONTEXT`.
+    pub(crate) context: Option<String>,
+    /// `CIPHER_HUB_CA_FILE`.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Our own folder for settings: `$XDG_CONFIG_HOME/cipher-hub` or `~/.config/cipher-hub`.
+    pub(crate) config_dir: Option<PathBuf>,
+    /// Whether `NO_COLOR` is set and not empty.
+    pub(crate) no_color: bool,
+}
+
+/// What the rest of the program lends to the command line.
+pub(crate) trait Hooks: Sync {
+    /// Begins to verify an audit log, from entry 0.
+    fn verifier(&self, claim: LogClaim) -> Box<dyn LogVerifier>;
+}
+
+/// What a hub claims about its log when a verification begins. The log grows while it is read;
+/// only the first `size` entries are verified.
+#[derive(Debug, Clone)]
+pub(crate) struct LogClaim {
+    /// How many entries will be pushed.
+    pub(crate) size: u64,
+    /// The chain head over them, in hex.
+    pub(crate) head: String,
+    /// The newest checkpoint: a C2SP signed note.
+    pub(crate) checkpoint: Option<String>,
+    /// The verifier key: the one the user trusts, else the one the hub names.
+    pub(crate) verifier_key: String,
+}
+
+/// Verifies entries as they come.
+pub(crate) trait LogVerifier {
+    /// The next entry. The message says what is wrong with it.
+    fn push(&mut self, record: &AuditRecord) -> Result<(), String>;
+    /// The end: what has been proven, or what is wrong with head or checkpoint.
+    fn finish(self: Box<Self>) -> Result<Verified, String>;
+}
+
+/// What a verification has proven.
+#[derive(Debug, Clone)]
+pub(crate) struct Verified {
+    /// Entries, each chained to the one before.
+    pub(crate) entries: u64,
+    /// Entries the signed checkpoint covers; none without a checkpoint.
+    pub(crate) checkpointed: Option<u64>,
+    /// The chain head, in hex.
+    pub(crate) head: String,
+}
+
+/// Key management service: keys that never leave, use that never goes unlogged.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cipher-hub",
+    version,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  cipher-hub dev                                   a hub in memory, to try things
+  echo hello | cipher-hub encrypt demo/hello       encrypt under the key `hello`
+  cipher-hub --data-dir /var/lib/cipher-hub        serve (the default command)
+
+Exit codes: 0 ok, 1 failed, 2 usage, 3 invalid configuration, 4 not authenticated, 5 denied,
+6 not found, 7 conflict or stale, 8 unavailable or sealed, 9 interrupted, 10 verification failed"
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(flatten)]
+    serve: ServeArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+impl Cli {
+    /// Parses the program's arguments; on a mistake says so and exits with 2.
+    pub(crate) fn read() -> Self {
+        Self::checked(Self::parse()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// Refuses flags of `serve` in front of another command, where they would mean nothing.
+    fn checked(self) -> Result<Self, clap::Error> {
+        if self.command.is_some() && self.serve != ServeArgs::default() {
+            let words = "flags of `serve` stand after `serve`, or alone";
+            return Err(Self::command().error(ErrorKind::ArgumentConflict, words));
+        }
+        Ok(self)
+    }
+
+    /// What to do: `serve` when nothing is said. Leaves `serve` behind.
+    pub(crate) fn take_command(&mut self) -> Command {
+        match self.command.take() {
+            Some(command) => command,
+            None => Command::Serve(std::mem::take(&mut self.serve)),
+        }
+    }
+}
+
+/// Flags of every command.
+#[derive(Debug, Default, Clone, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// The hub: http://host:port, https://host:port or unix:/path
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    pub(crate) address: Option<String>,
+    /// File that holds the API key
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) api_key_file: Option<PathBuf>,
+    /// PEM certificates to trust in addition to the machine's
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Use this named context (see `cipher-hub context list`)
+    #[arg(id = "as", long = "as", global = true, value_name = "CONTEXT")]
+    pub(crate) context: Option<String>,
+    /// Form of the data on stdout
+    #[arg(long, global = true, value_enum, default_value_t)]
+    pub(crate) output: Format,
+    /// Say nothing on stderr but errors
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    /// Say more on stderr
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Colour
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    pub(crate) color: Color,
+    /// Ask whether it would be allowed and valid, and do nothing
+    #[arg(long, global = true)]
+    pub(crate) dry_run: bool,
+    /// Do not ask for confirmation
+    #[arg(long, short, global = true)]
+    pub(crate) yes: bool,
+    /// Deadline of every call, as 30s or 2m
+    #[arg(long, global = true, value_name = "DURATION", value_parser = values::duration)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// Form of the data on stdout.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Aligned columns, for people.
+    #[default]
+    Table,
+    /// One indented JSON document.
+    Json,
+    /// One line of JSON for every item.
+    Ndjson,
+}
+
+/// When to use colour.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// A command.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the hub (the default command)
+    Serve(ServeArgs),
+    /// Run a hub in memory, to try things; keys vanish on exit
+    Dev(DevArgs),
+    /// Prepare a data folder: seal, first administrator and its API key
+    Init(InitArgs),
+    /// Exit with 0 when the hub on this machine is ready, else with 1
+    Healthcheck(HealthcheckArgs),
+    /// Show the hub's status
+    #[command(after_help = "Examples:\n  cipher-hub status\n  cipher-hub status --output json")]
+    Status,
+    /// Show who the hub takes you for
+    #[command(after_help = "Examples:\n  cipher-hub whoami\n  cipher-hub --as dev whoami")]
+    Whoami,
+    /// Remember a hub's address and your API key
+    Login(LoginArgs),
+    /// Remembered hubs
+    #[command(subcommand)]
+    Context(ContextCommand),
+    /// Registrations: the security boundaries
+    #[command(subcommand)]
+    Registration(RegistrationCommand),
+    /// Participants: users, services, devices
+    #[command(subcommand)]
+    Participant(ParticipantCommand),
+    /// API keys of participants
+    #[command(subcommand)]
+    Credential(CredentialCommand),
+    /// Roles and their members
+    #[command(subcommand)]
+    Role(RoleCommand),
+    /// Keys and their versions
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Encrypt stdin to stdout
+    Encrypt(EncryptArgs),
+    /// Decrypt stdin to stdout
+    Decrypt(DecryptArgs),
+    /// Encrypt again under the primary version, without seeing the plaintext
+    Rewrap(RewrapArgs),
+    /// The audit trail
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Policies and their decisions
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Measure encryption and decryption
+    Bench(BenchArgs),
+    /// Print the OpenAPI document
+    #[command(after_help = "Examples:\n  cipher-hub openapi > openapi.json")]
+    Openapi,
+    /// Print a completion script
+    Completion(CompletionArgs),
+    /// Write manual pages
+    Man(ManArgs),
+    /// Print the version
+    #[command(after_help = "Examples:\n  cipher-hub version")]
+    Version,
+}

@@ -1,0 +1,134 @@
+//! Runs one command to its end and turns that into an exit code.
+
+use std::process::ExitCode;
+
+use cipher_hub_client::Client;
+
+use super::commands;
+use super::connect::Target;
+use super::failure::{Code, Failure};
+use super::output::Console;
+use super::{Cli, ClientEnvironment, Command, Global, Hooks};
+
+/// What every command works with.
+pub(crate) struct Session<'a> {
+    pub(crate) global: &'a Global,
+    pub(crate) environment: &'a ClientEnvironment,
+    pub(crate) hooks: &'a dyn Hooks,
+    pub(crate) console: &'a mut Console,
+}
+
+impl Session<'_> {
+    /// A client of the hub meant.
+    pub(crate) fn connect(&mut self) -> Result<Client, Failure> {
+        self.connect_with_registration().map(|(client, _)| client)
+    }
+
+    /// The same, with the registration meant when none is said.
+    pub(crate) fn connect_with_registration(
+        &mut self,
+    ) -> Result<(Client, Option<String>), Failure> {
+        let mut target = Target::resolve(self.global, self.environment)?;
+        let registration = target.registration.take();
+        let by = target.context.as_ref().map(|name| format!(" (context `{name}`)"));
+        let line = format!("hub {}{}", target.address, by.unwrap_or_default());
+        let client = target.client(self.global)?;
+        self.console.detail(&line);
+        Ok((client, registration))
+    }
+
+    /// Whether nobody needs to be asked.
+    pub(crate) const fn sure(&self) -> bool {
+        self.global.yes || self.global.dry_run
+    }
+
+    /// Says that a change was made, or would have been.
+    pub(crate) fn done(&mut self, what: &str) {
+        if !self.global.dry_run {
+            self.console.note(what);
+        }
+    }
+}
+
+/// Runs `command` until it ends or is interrupted. For commands that talk to a hub; not inside a
+/// Tokio runtime.
+pub(crate) fn run(
+    cli: &Cli,
+    command: Command,
+    environment: &ClientEnvironment,
+    hooks: &dyn Hooks,
+) -> ExitCode {
+    let console = Console::process(&cli.global, environment);
+    run_on(console, &cli.global, command, environment, hooks)
+        .map_or_else(ExitCode::from, |()| ExitCode::SUCCESS)
+}
+
+/// The same, with these streams.
+pub(crate) fn run_on(
+    mut console: Console,
+    global: &Global,
+    command: Command,
+    environment: &ClientEnvironment,
+    hooks: &dyn Hooks,
+) -> Result<(), Code> {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            console.failure(&Failure::output(&error));
+            return Err(Code::Failed);
+        }
+    };
+    let outcome = runtime.block_on(async {
+        let mut session = Session { global, environment, hooks, console: &mut console };
+        tokio::select! {
+            outcome = Box::pin(dispatch(command, &mut session)) => outcome,
+            _ = tokio::signal::ctrl_c() => Err(Failure::interrupted()),
+        }
+    });
+    // A thread may still wait for stdin.
+    runtime.shutdown_background();
+    match outcome {
+        Err(failure) if !(global.dry_run && failure.agreed) => {
+            console.failure(&failure);
+            Err(failure.code)
+        }
+        _ => {
+            if global.dry_run {
+                console.note("dry run: allowed and valid; nothing was done");
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn dispatch(command: Command, session: &mut Session<'_>) -> Result<(), Failure> {
+    match command {
+        Command::Status => commands::hub::status(session).await,
+        Command::Whoami => commands::hub::whoami(session).await,
+        Command::Login(args) => commands::context::login(args, session).await,
+        Command::Context(command) => commands::context::run(command, session).await,
+        Command::Registration(command) => commands::registration::run(command, session).await,
+        Command::Participant(command) => commands::participant::run(command, session).await,
+        Command::Credential(command) => commands::credential::run(command, session).await,
+        Command::Role(command) => commands::role::run(command, session).await,
+        Command::Key(command) => commands::key::run(command, session).await,
+        Command::Encrypt(args) => commands::crypto::encrypt(args, session).await,
+        Command::Decrypt(args) => commands::crypto::decrypt(args, session).await,
+        Command::Rewrap(args) => commands::crypto::rewrap(args, session).await,
+        Command::Audit(command) => commands::audit::run(command, session).await,
+        Command::Policy(command) => commands::policy::run(command, session).await,
+        Command::Healthcheck(args) => commands::program::healthcheck(args, session).await,
+        Command::Completion(args) => commands::program::completion(args, session),
+        Command::Man(args) => commands::program::man(&args, session),
+        Command::Version => commands::program::version(session),
+        Command::Serve(_)
+        | Command::Dev(_)
+        | Command::Init(_)
+        | Command::Bench(_)
+        | Command::Openapi => Err(Failure::new(
+            Code::Failed,
+            "this build of the command line cannot do that",
+            "use the program `cipher-hub` itself",
+        )),
+    }
+}
