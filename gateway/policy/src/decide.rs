@@ -332,12 +332,15 @@ impl Votes {
     }
 
     pub(crate) fn outcome(mut self, revision: &Arc<str>) -> Outcome {
+        // A role granted twice finds its part twice.
         self.errors.sort();
+        self.errors.dedup();
         let permitted =
             self.errors.is_empty() && self.forbids.is_empty() && !self.permits.is_empty();
         // With an error, what permitted did not determine anything.
         let mut policies = if permitted { self.permits } else { self.forbids };
         policies.sort();
+        policies.dedup();
         let revision = Arc::clone(revision);
         let trace = DecisionTrace { policies, revision, errors: self.errors };
         Outcome { permitted, trace: Arc::new(trace) }

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use cedar_policy::{Authorizer, Entities, PolicySet};
-use hub_auth::Caller;
 use hub_model::action::ResourceKind;
 use hub_model::principal::PeerAddress;
 use hub_model::{
@@ -37,20 +36,20 @@ fn bytes(n: u8) -> [u8; 16] {
     bytes
 }
 
-pub(crate) fn hub() -> HubId {
+fn hub() -> HubId {
     HubId::from_bytes(bytes(0))
 }
 
 /// Registration 0 is that of the hub.
-pub(crate) fn registration_id(n: u8) -> RegistrationId {
+fn registration_id(n: u8) -> RegistrationId {
     RegistrationId::from_bytes(bytes(n))
 }
 
-pub(crate) fn tags(pairs: &[(&str, &str)]) -> Tags {
+fn tags(pairs: &[(&str, &str)]) -> Tags {
     Tags::new(pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect()).unwrap()
 }
 
-pub(crate) fn registration(n: u8, environment: Environment, frozen: bool) -> RegistrationFacts {
+fn registration(n: u8, environment: Environment, frozen: bool) -> RegistrationFacts {
     let name = if n == 0 { "hub".to_owned() } else { format!("reg-{n}") };
     let registration = Registration {
         id: registration_id(n),
@@ -66,7 +65,7 @@ pub(crate) fn registration(n: u8, environment: Environment, frozen: bool) -> Reg
     RegistrationFacts { registration: Arc::new(registration), revision: 1 }
 }
 
-pub(crate) fn key(n: u8, registration: u8, state: KeyState, tags: Tags) -> Key {
+fn key(n: u8, registration: u8, state: KeyState, tags: Tags) -> Key {
     Key {
         id: KeyId::from_bytes(bytes(n)),
         registration: registration_id(registration),
@@ -83,7 +82,7 @@ pub(crate) fn key(n: u8, registration: u8, state: KeyState, tags: Tags) -> Key {
     }
 }
 
-pub(crate) fn participant(
+fn participant(
     n: u8,
     kind: ParticipantKind,
     roles: Vec<RoleGrant>,
@@ -105,6 +104,8 @@ pub(crate) fn participant(
 
 #[derive(Clone, Debug)]
 struct World {
+    /// Store revision of everything in it.
+    revision: u64,
     registrations: Vec<RegistrationFacts>,
     participants: Vec<Participant>,
     keys: Vec<Key>,
@@ -154,6 +155,7 @@ fn world() -> impl Strategy<Value = World> {
         .collect::<Vec<_>>()
     });
     (registrations, participants, keys).prop_map(|(registrations, participants, keys)| World {
+        revision: 1,
         registrations,
         participants,
         keys,
@@ -269,7 +271,7 @@ impl World {
             ResourceKind::Key => {
                 let key = &self.keys[usize::from(ask.key)];
                 let at = usize::from(key.registration.as_bytes()[15]);
-                Target::Key { key, revision: 1, registration: &self.registrations[at] }
+                Target::Key { key, revision: self.revision, registration: &self.registrations[at] }
             }
         }
     }
@@ -277,7 +279,7 @@ impl World {
     fn asker(&self, ask: Ask) -> Asker<'_> {
         Asker {
             participant: &self.participants[usize::from(ask.participant)],
-            revision: 1,
+            revision: self.revision,
             address: match ask.address {
                 0 => PeerAddress::Unix,
                 1 => PeerAddress::Ip([10, 1, 2, 3].into()),
@@ -323,7 +325,8 @@ proptest! {
 
     #[test]
     fn slices_and_memo_change_nothing(
-        world in world(),
+        before in world(),
+        mut after in world(),
         extra in extra(),
         asks in proptest::collection::vec(ask(), 1..12),
     ) {
@@ -331,22 +334,103 @@ proptest! {
         let bundle = compile();
         let policies = Policies::unchecked(compile(), hub(), registration_id(0)).unwrap();
         let tenant = EncryptionContext::new([("tenant".to_owned(), "eu".to_owned())].into()).unwrap();
-        // Twice, so that the second round meets what the first one left in the memo.
-        for ask in asks.iter().chain(&asks) {
-            let facts = RequestFacts {
-                encryption_context: ask.tenant.then_some(&tenant),
-                payload_bytes: ask.payload,
-            };
-            let (asker, target) = (world.asker(*ask), world.target(*ask));
-            let sliced = policies.outcome(&asker, ask.action, &target, &facts);
-            let whole = world.whole(&policies, &bundle, *ask, &facts);
-            prop_assert_eq!(sliced, whole, "{:?}", ask);
+        // The same ids with other facts, under other revisions, must not meet old decisions.
+        after.revision = 2;
+        for facts in &mut after.registrations {
+            facts.revision = 2;
+        }
+        // Each twice, so that the second round meets what the first one left in the memo.
+        for world in [&before, &before, &after, &after] {
+            for ask in &asks {
+                let facts = RequestFacts {
+                    encryption_context: ask.tenant.then_some(&tenant),
+                    payload_bytes: ask.payload,
+                };
+                let (asker, target) = (world.asker(*ask), world.target(*ask));
+                let sliced = policies.outcome(&asker, ask.action, &target, &facts);
+                let whole = world.whole(&policies, &bundle, *ask, &facts);
+                prop_assert_eq!(sliced, whole, "{:?}", ask);
+            }
         }
     }
 }
 
-/// A caller for tests of this crate.
-pub(crate) fn caller(participant: Participant, revision: u64) -> Caller {
-    let address = PeerAddress::Ip([10, 1, 2, 3].into());
-    Caller::for_tests(participant, revision, AuthMethod::ApiKey, address, TIME, false)
+/// What the active set decides in a small fixed world, with one more policy that is not validated.
+fn with_unvalidated(policy: &str, suspended: bool) -> Outcome {
+    let bundle = Bundle::compile([("local.cedar", policy)], Checks::NamesOnly).unwrap();
+    let policies = Policies::unchecked(bundle, hub(), registration_id(0)).unwrap();
+    let facts = registration(1, Environment::Dev, false);
+    let key = key(1, 1, KeyState::Active, Tags::default());
+    let apps = RoleGrant { registration: registration_id(1), role: Role::Apps };
+    let app = participant(1, ParticipantKind::Service, vec![apps], suspended);
+    let target = Target::Key { key: &key, revision: 1, registration: &facts };
+    let asker = Asker {
+        participant: &app,
+        revision: 1,
+        address: PeerAddress::Unix,
+        now: TIME,
+        method: AuthMethod::ApiKey,
+        tls: false,
+        mutual_tls: false,
+    };
+    policies.outcome(&asker, Action::KeysEncrypt, &target, &RequestFacts::default())
+}
+
+#[test]
+fn an_error_denies_and_is_named_without_values() {
+    let fine =
+        with_unvalidated("@id(\"a\") forbid(principal, action, resource) when { false };", false);
+    assert!(fine.permitted);
+    assert_eq!(fine.trace.policies, [Arc::from("role.app")]);
+
+    // Cedar alone would skip this forbid and permit.
+    for effect in ["forbid", "permit"] {
+        let policy = format!(
+            "@id(\"a\") {effect}(principal, action, resource) when {{ principal.tier == 1 }};"
+        );
+        let outcome = with_unvalidated(&policy, false);
+        assert!(!outcome.permitted);
+        assert_eq!(outcome.trace.policies, Vec::<Arc<str>>::new());
+        let expected = "policy `a`: it reads an attribute or tag that is not there";
+        assert_eq!(outcome.trace.errors, [Arc::from(expected)]);
+    }
+    // An optional attribute that is absent here: no source address on the Unix socket.
+    let policy = "@id(\"a\") forbid(principal, action, resource) \
+                  when { context.caller.sourceIp.isLoopback() };";
+    assert!(!with_unvalidated(policy, false).permitted);
+}
+
+#[test]
+fn a_local_permit_cannot_override_a_guard() {
+    let outcome = with_unvalidated("@id(\"a\") permit(principal, action, resource);", true);
+    assert!(!outcome.permitted);
+    assert_eq!(outcome.trace.policies, [Arc::from("guard.suspended")]);
+}
+
+#[test]
+fn the_memo_answers_with_the_same_trace() {
+    let policies = Policies::new(Bundle::baseline().unwrap(), hub(), registration_id(0)).unwrap();
+    let world = World {
+        revision: 1,
+        registrations: (0..2).map(|n| registration(n, Environment::Dev, false)).collect(),
+        participants: vec![participant(1, ParticipantKind::User, Vec::new(), false)],
+        keys: Vec::new(),
+    };
+    let ask = Ask {
+        participant: 0,
+        action: Action::SystemWhoami,
+        registration: 1,
+        key: 0,
+        address: 1,
+        hour: 0,
+        payload: 0,
+        tenant: false,
+    };
+    let (asker, facts) = (world.asker(ask), RequestFacts::default());
+    let first = policies.outcome(&asker, ask.action, &Target::Hub, &facts);
+    let second = policies.outcome(&asker, ask.action, &Target::Hub, &facts);
+    assert!(first.permitted && Arc::ptr_eq(&first.trace, &second.trace));
+    policies.activate(Bundle::baseline().unwrap()).unwrap();
+    let third = policies.outcome(&asker, ask.action, &Target::Hub, &facts);
+    assert!(third.permitted && !Arc::ptr_eq(&first.trace, &third.trace));
 }

@@ -1,0 +1,134 @@
+//! What a decision costs: `cargo run --release -p hub-policy --example decide`.
+
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement, not the gateway")]
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Instant;
+
+use hub_auth::Caller;
+use hub_model::principal::PeerAddress;
+use hub_model::{
+    Action, Algorithm, AuthMethod, EncryptionContext, Environment, HubId, Key, KeyId, KeyState,
+    Participant, ParticipantId, ParticipantKind, Registration, RegistrationId, Role, RoleGrant,
+    Tags, Timestamp,
+};
+use hub_policy::{Bundle, Policies, RegistrationFacts, RequestFacts, Target};
+
+const TIME: Timestamp = Timestamp::from_micros(1_767_571_200_000_000);
+const ROUNDS: u64 = 20_000;
+
+/// The median over 21 batches, in microseconds per call.
+fn median(mut call: impl FnMut(u64)) -> f64 {
+    let mut batches: Vec<f64> = (0..21)
+        .map(|batch| {
+            let start = Instant::now();
+            for round in 0..ROUNDS {
+                call(batch * ROUNDS + round);
+            }
+            start.elapsed().as_secs_f64() * 1e6 / 20_000.0
+        })
+        .collect();
+    batches.sort_by(f64::total_cmp);
+    batches.get(10).copied().unwrap_or_default()
+}
+
+/// Grants of single keys to single participants and forbids on single keys; the first names the
+/// caller and the key of the measurement.
+fn extra(count: usize, caller: ParticipantId, key: KeyId) -> String {
+    (0..count)
+        .map(|n| {
+            let (who, what) =
+                if n == 0 { (caller, key) } else { (ParticipantId::generate(), KeyId::generate()) };
+            if n % 2 == 0 {
+                format!(
+                    "@id(\"grant.{n}\") permit(principal == CipherHub::Service::\"{who}\", \
+                     action in CipherHub::Action::\"UseKey\", resource == CipherHub::Key::\"{what}\");\n"
+                )
+            } else {
+                format!(
+                    "@id(\"stop.{n}\") forbid(principal, action in CipherHub::Action::\"UseKey\", \
+                     resource == CipherHub::Key::\"{what}\") when {{ principal.hasTag(\"stop\") }};\n"
+                )
+            }
+        })
+        .collect()
+}
+
+fn main() {
+    let own = RegistrationId::generate();
+    let id = RegistrationId::generate();
+    let registration = Registration {
+        id,
+        name: "acme".parse().unwrap(),
+        description: String::new(),
+        environment: Environment::Production,
+        frozen: false,
+        tags: Tags::default(),
+        created: TIME,
+        updated: TIME,
+        generation: 1,
+    };
+    let facts = RegistrationFacts { registration: Arc::new(registration), revision: 7 };
+    let key = Key {
+        id: KeyId::generate(),
+        registration: id,
+        name: "orders".parse().unwrap(),
+        algorithm: Algorithm::Aes256Gcm,
+        state: KeyState::Active,
+        primary: 1,
+        exportable: false,
+        tags: Tags::default(),
+        created: TIME,
+        updated: TIME,
+        generation: 1,
+        versions: Vec::new(),
+    };
+    let app = Participant {
+        id: ParticipantId::generate(),
+        registration: id,
+        name: "checkout".parse().unwrap(),
+        kind: ParticipantKind::Service,
+        suspended: false,
+        tags: Tags::default(),
+        roles: vec![RoleGrant { registration: id, role: Role::Apps }],
+        created: TIME,
+        updated: TIME,
+        generation: 1,
+    };
+    let address = PeerAddress::Ip([10, 1, 2, 3].into());
+    let caller = Caller::for_tests(app.clone(), 3, AuthMethod::ApiKey, address, TIME, false);
+    let context = EncryptionContext::new([("tenant".into(), "eu".into())].into()).unwrap();
+    let request = RequestFacts { encryption_context: Some(&context), payload_bytes: 1024 };
+
+    let hours = "@id(\"local.day\") forbid(principal, action in CipherHub::Action::\"UseKey\", \
+                 resource) when { context.caller.now < datetime(\"2020-01-01\") };";
+    for (name, count, reads) in [
+        ("baseline", 0, false),
+        ("baseline + 500", 500, false),
+        ("baseline + 2000", 2000, false),
+        ("baseline, reads context", 0, true),
+        ("baseline + 2000, reads context", 2000, true),
+    ] {
+        let mut text = extra(count, app.id, key.id);
+        if reads {
+            text.push_str(hours);
+        }
+        let start = Instant::now();
+        let bundle = Bundle::parse([("local.cedar", text)]).unwrap();
+        let loaded = start.elapsed();
+        let policies = Policies::new(bundle, HubId::generate(), own).unwrap();
+        let ask = |revision: u64| {
+            let target = Target::Key { key: &key, revision, registration: &facts };
+            let permit = policies.authorize(&caller, Action::KeysEncrypt, &target, &request);
+            assert!(black_box(permit).is_ok());
+        };
+        // A new key revision each time is never in the memo.
+        let fresh = median(ask);
+        let again = median(|_| ask(u64::MAX));
+        let loaded = loaded.as_secs_f64() * 1e3;
+        println!(
+            "{name:32} evaluated {fresh:7.2} us   again {again:7.3} us   load {loaded:7.0} ms"
+        );
+    }
+}

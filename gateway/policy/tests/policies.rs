@@ -1,0 +1,334 @@
+//! The public face: what sets are refused, and what callers are permitted.
+
+use std::sync::Arc;
+
+use hub_auth::Caller;
+use hub_model::principal::PeerAddress;
+use hub_model::{
+    Action, Algorithm, AuthMethod, Environment, HubId, Key, KeyId, KeyState, Participant,
+    ParticipantId, ParticipantKind, Registration, RegistrationId, Role, RoleGrant, Tags, Timestamp,
+};
+use hub_policy::{
+    Bundle, Denial, Effect, Error, Permit, Policies, Problem, RegistrationFacts, RequestFacts,
+    Target,
+};
+
+const TIME: Timestamp = Timestamp::from_micros(1_767_571_200_000_000);
+
+#[expect(clippy::unwrap_used, reason = "a constant name")]
+fn registration(id: RegistrationId, name: &str, frozen: bool) -> RegistrationFacts {
+    let registration = Registration {
+        id,
+        name: name.parse().unwrap(),
+        description: String::new(),
+        environment: Environment::Production,
+        frozen,
+        tags: Tags::default(),
+        created: TIME,
+        updated: TIME,
+        generation: 1,
+    };
+    RegistrationFacts { registration: Arc::new(registration), revision: 1 }
+}
+
+#[expect(clippy::unwrap_used, reason = "a constant name")]
+fn key(registration: RegistrationId) -> Key {
+    Key {
+        id: KeyId::generate(),
+        registration,
+        name: "orders".parse().unwrap(),
+        algorithm: Algorithm::Aes256Gcm,
+        state: KeyState::Active,
+        primary: 1,
+        exportable: false,
+        tags: Tags::default(),
+        created: TIME,
+        updated: TIME,
+        generation: 1,
+        versions: Vec::new(),
+    }
+}
+
+#[expect(clippy::unwrap_used, reason = "a constant name")]
+fn caller(home: RegistrationId, roles: &[(RegistrationId, Role)]) -> Caller {
+    let grants = roles.iter().map(|&(registration, role)| RoleGrant { registration, role });
+    let participant = Participant {
+        id: ParticipantId::generate(),
+        registration: home,
+        name: "somebody".parse().unwrap(),
+        kind: ParticipantKind::User,
+        suspended: false,
+        tags: Tags::default(),
+        roles: grants.collect(),
+        created: TIME,
+        updated: TIME,
+        generation: 1,
+    };
+    let address = PeerAddress::Ip([10, 1, 2, 3].into());
+    Caller::for_tests(participant, 1, AuthMethod::ApiKey, address, TIME, false)
+}
+
+struct Hub {
+    policies: Policies,
+    own: RegistrationId,
+    acme: RegistrationFacts,
+    other: RegistrationFacts,
+}
+
+#[expect(clippy::unwrap_used, reason = "tests want the set")]
+fn hub_with(policy: &str) -> Hub {
+    let own = RegistrationId::generate();
+    let bundle = Bundle::parse([("local.cedar", policy)]).unwrap();
+    Hub {
+        policies: Policies::new(bundle, HubId::generate(), own).unwrap(),
+        own,
+        acme: registration(RegistrationId::generate(), "acme", false),
+        other: registration(RegistrationId::generate(), "other", false),
+    }
+}
+
+impl Hub {
+    fn ask(&self, caller: &Caller, action: Action, target: &Target<'_>) -> Result<Permit, Denial> {
+        self.policies.authorize(caller, action, target, &RequestFacts::default())
+    }
+}
+
+#[expect(clippy::panic, reason = "tests want the refusal")]
+fn refused(policy: &str) -> Vec<Problem> {
+    match Bundle::parse([("team/local.cedar", policy)]) {
+        Err(Error::Refused(problems)) => problems,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_permit_says_what_it_is_for() {
+    let hub = hub_with("");
+    let id = hub.acme.registration.id;
+    let app = caller(id, &[(id, Role::Apps)]);
+    let key = key(id);
+    let target = Target::Key { key: &key, revision: 1, registration: &hub.acme };
+    let permit = hub.ask(&app, Action::KeysEncrypt, &target).unwrap();
+    assert!(permit.covers(Action::KeysEncrypt, Some(id), Some(key.id)));
+    assert!(!permit.covers(Action::KeysDecrypt, Some(id), Some(key.id)));
+    assert!(!permit.covers(Action::KeysEncrypt, Some(id), None));
+    let other = hub.other.registration.id;
+    assert!(!permit.covers(Action::KeysEncrypt, Some(other), Some(key.id)));
+    assert_eq!(permit.principal(), app.principal());
+    assert_eq!(permit.trace().policies, [Arc::from("role.app")]);
+    assert_eq!(permit.trace().revision, hub.policies.revision());
+
+    let denial = hub.ask(&app, Action::KeysRotate, &target).unwrap_err();
+    assert_eq!((denial.action(), denial.key()), (Action::KeysRotate, Some(key.id)));
+    assert!(denial.trace().policies.is_empty() && denial.trace().errors.is_empty());
+}
+
+#[test]
+fn a_target_that_does_not_fit_is_denied() {
+    let hub = hub_with("@id(\"all\") permit(principal, action, resource);");
+    let somebody = caller(hub.own, &[]);
+    let denial = hub.ask(&somebody, Action::KeysEncrypt, &Target::Hub).unwrap_err();
+    assert_eq!(denial.trace().errors.len(), 1);
+    // A key shown as if it were of another registration.
+    let key = key(hub.other.registration.id);
+    let target = Target::Key { key: &key, revision: 1, registration: &hub.acme };
+    assert_eq!(hub.ask(&somebody, Action::KeysGet, &target).unwrap_err().trace().errors.len(), 1);
+}
+
+#[test]
+fn roles_count_in_their_registration_only() {
+    let hub = hub_with("");
+    let (acme, other) = (hub.acme.registration.id, hub.other.registration.id);
+    let key = key(acme);
+    let target = Target::Key { key: &key, revision: 1, registration: &hub.acme };
+    let stranger = caller(other, &[(other, Role::Apps), (other, Role::Owners)]);
+    assert!(hub.ask(&stranger, Action::KeysEncrypt, &target).is_err());
+    assert!(hub.ask(&stranger, Action::KeysGet, &target).is_err());
+    // The words of the hub's roles, in a registration that is not the hub's.
+    for role in [Role::Admins, Role::Auditors] {
+        let pretender = caller(acme, &[(acme, role)]);
+        assert!(hub.ask(&pretender, Action::RegistrationsCreate, &Target::Hub).is_err());
+        assert!(hub.ask(&pretender, Action::AuditRead, &Target::Hub).is_err());
+        assert!(!hub.policies.may_see(&pretender, &hub.other));
+    }
+    let admin = caller(hub.own, &[(hub.own, Role::Admins)]);
+    assert!(hub.ask(&admin, Action::RegistrationsCreate, &Target::Hub).is_ok());
+    assert!(hub.ask(&admin, Action::KeysDecrypt, &target).is_err());
+    let own = registration(hub.own, "hub", false);
+    let own = Target::Registration(&own);
+    assert!(hub.ask(&admin, Action::RolesGrant, &own).is_ok());
+    assert!(hub.ask(&admin, Action::RegistrationsDelete, &own).is_err());
+    let owner = caller(hub.own, &[(hub.own, Role::Owners)]);
+    assert!(hub.ask(&owner, Action::RolesGrant, &own).is_err());
+}
+
+#[test]
+fn members_and_readers_see_a_registration_and_others_do_not() {
+    let hub = hub_with("");
+    let (acme, other) = (hub.acme.registration.id, hub.other.registration.id);
+    assert!(hub.policies.may_see(&caller(acme, &[]), &hub.acme));
+    assert!(hub.policies.may_see(&caller(hub.own, &[(acme, Role::Rotators)]), &hub.acme));
+    assert!(hub.policies.may_see(&caller(hub.own, &[(hub.own, Role::Admins)]), &hub.acme));
+    assert!(!hub.policies.may_see(&caller(other, &[(other, Role::Owners)]), &hub.acme));
+}
+
+#[test]
+fn scopes_by_uid_and_role_reach_exactly_whom_they_name() {
+    let own = RegistrationId::generate();
+    let acme = registration(RegistrationId::generate(), "acme", false);
+    let (id, key) = (acme.registration.id, key(acme.registration.id));
+    let (named, unnamed) = (caller(own, &[]), caller(own, &[]));
+    let auditor = caller(own, &[(own, Role::Auditors)]);
+    let uid = named.participant().id;
+    let policy = format!(
+        "@id(\"local.one\") permit(principal == CipherHub::User::\"{uid}\",
+           action in CipherHub::Action::\"UseKey\", resource == CipherHub::Key::\"{}\");
+         @id(\"local.role\") permit(principal in CipherHub::Role::\"hub/auditors\",
+           action == CipherHub::Action::\"keys.get\",
+           resource in CipherHub::Registration::\"{id}\");",
+        key.id
+    );
+    let bundle = Bundle::parse([("local.cedar", policy)]).unwrap();
+    assert_eq!(bundle.warnings(), []);
+    let policies = Policies::new(bundle, HubId::generate(), own).unwrap();
+    let target = Target::Key { key: &key, revision: 1, registration: &acme };
+    let ask = |caller: &Caller, action| {
+        policies.authorize(caller, action, &target, &RequestFacts::default()).is_ok()
+    };
+    assert!(ask(&named, Action::KeysEncrypt) && !ask(&named, Action::KeysGet));
+    assert!(!ask(&unnamed, Action::KeysEncrypt));
+    assert!(ask(&auditor, Action::KeysGet) && !ask(&auditor, Action::KeysEncrypt));
+}
+
+#[test]
+fn problems_come_with_place_and_advice() {
+    let problems = refused("\n\npermit(principal, action, resource);");
+    assert!(problems[0].message.contains("without `@id`"), "{}", problems[0]);
+    assert_eq!((&*problems[0].file, problems[0].line), ("team/local.cedar", 3));
+
+    let twice = "@id(\"a\") permit(principal, action, resource);\n".repeat(2);
+    let problems = refused(&twice);
+    assert!(problems[0].message.contains("already used in team/local.cedar:1"), "{}", problems[0]);
+    assert_eq!(problems[0].line, 2);
+
+    let problems = refused("@id(\"role.owner\") permit(principal, action, resource);");
+    assert!(problems[0].message.contains("reserved"));
+    let problems = refused("@id(\"Ｇuard.x\") permit(principal, action, resource);");
+    assert!(problems[0].message.contains("cannot be a policy id"));
+    let problems = refused("@id(\"a\") permit(principal == ?principal, action, resource);");
+    assert!(problems[0].message.contains("template"));
+    let problems = refused("@id(\"a\") permit(principal, action, resource) when {");
+    assert!(problems[0].message.contains("unexpected"), "{}", problems[0]);
+}
+
+#[test]
+fn validation_keeps_the_words_of_cedar() {
+    let problems = refused(
+        "@id(\"a\")\nforbid(principal, action, resource is CipherHub::Key)\n\
+         when { resource.algoritm == \"x\" };",
+    );
+    let problem = &problems[0];
+    assert!(problem.message.contains("attribute `algoritm`"), "{problem}");
+    assert!(problem.help.as_ref().unwrap().contains("did you mean `algorithm`?"), "{problem}");
+    assert_eq!(problem.line, 3);
+    assert!(problem.rendered.contains("team/local.cedar:3"), "{}", problem.rendered);
+
+    let wrong_action = refused(
+        "@id(\"a\") forbid(principal, action == CipherHub::Action::\"keys.encrpt\", resource);",
+    );
+    assert!(wrong_action[0].to_string().contains("keys.encrypt"), "{}", wrong_action[0]);
+    let wrong_word = refused(
+        "@id(\"a\") forbid(principal, action, resource is CipherHub::Key)
+         when { resource.state == CipherHub::KeyState::\"actve\" };",
+    );
+    assert!(wrong_word[0].to_string().contains("active"), "{}", wrong_word[0]);
+    let optional = refused(
+        "@id(\"a\") forbid(principal, action, resource) when { context.caller.sourceIp.isLoopback() };",
+    );
+    assert!(optional[0].to_string().contains("has"), "{}", optional[0]);
+    let deep = refused(
+        "@id(\"a\") forbid(principal, action == CipherHub::Action::\"keys.get\", resource)
+         when { CipherHub::Hub::\"hub_x\".roles.admins == CipherHub::Role::\"hub/admins\" };",
+    );
+    assert!(!deep.is_empty());
+}
+
+#[test]
+fn nobody_is_locked_out() {
+    let locked = |policy: &str| {
+        matches!(
+            Bundle::parse([("local.cedar", policy)]),
+            Err(Error::LockOut { action: "registrations.create", .. })
+        )
+    };
+    assert!(locked("@id(\"a\") forbid(principal, action, resource);"));
+    assert!(locked(
+        "@id(\"a\") forbid(principal, action in CipherHub::Action::\"ManageHub\", resource);"
+    ));
+    // No caller can come over mutual TLS yet.
+    assert!(locked(
+        "@id(\"a\") forbid(principal, action, resource is CipherHub::Hub)
+         unless { context.caller.mutualTls };"
+    ));
+    // Conditions that somebody can meet do not lock out.
+    assert!(!locked(
+        "@id(\"a\") forbid(principal, action, resource is CipherHub::Hub)
+         unless { context.caller.channel == CipherHub::Channel::\"unix\" };
+         @id(\"b\") forbid(principal, action, resource is CipherHub::Hub)
+         unless { context.caller.now.toTime() >= duration(\"9h\") };"
+    ));
+    assert!(!locked(
+        "@id(\"a\") forbid(principal, action, resource is CipherHub::Hub) unless {
+           context.caller has sourceIp && context.caller.sourceIp.isInRange(ip(\"192.168.7.0/24\")) };"
+    ));
+    let admin = ParticipantId::generate();
+    assert!(!locked(&format!(
+        "@id(\"a\") forbid(principal, action, resource is CipherHub::Hub)
+         unless {{ principal == CipherHub::User::\"{admin}\" }};"
+    )));
+}
+
+#[test]
+fn a_set_that_shuts_out_this_hub_does_not_replace_the_active_one() {
+    let (own, hub) = (RegistrationId::generate(), HubId::generate());
+    let policies = Policies::new(Bundle::baseline().unwrap(), hub, own).unwrap();
+    let before = policies.revision();
+    let policy =
+        format!("@id(\"a\") forbid(principal, action, resource == CipherHub::Hub::\"{hub}\");");
+    let bundle = Bundle::parse([("local.cedar", policy)]).unwrap();
+    let error = policies.activate(bundle).unwrap_err();
+    assert!(error.to_string().contains("`registrations.create`"), "{error}");
+    assert!(error.to_string().contains("(see a)"), "{error}");
+    assert_eq!(policies.revision(), before);
+}
+
+#[test]
+fn a_revision_is_the_content() {
+    let a = Bundle::parse([("x.cedar", "// a"), ("y.cedar", "// b")]).unwrap();
+    let b = Bundle::parse([("y.cedar", "// b"), ("x.cedar", "// a")]).unwrap();
+    let c = Bundle::parse([("x.cedar", "// b"), ("y.cedar", "// a")]).unwrap();
+    assert_eq!(a.revision(), b.revision());
+    assert_ne!(a.revision(), c.revision());
+    assert_eq!(a.revision().len(), 64);
+}
+
+#[test]
+fn policies_explain_themselves() {
+    let hub = hub_with("");
+    let guard = hub.policies.describe("guard.suspended").unwrap();
+    assert_eq!(guard.effect, Effect::Forbid);
+    assert_eq!((&*guard.file, guard.line), ("baseline/10-guardrails.cedar", 2));
+    assert_eq!(guard.title.as_deref(), Some("A suspended participant can do nothing"));
+    assert!(hub.policies.describe("guard").is_none());
+    let ids: Vec<_> =
+        hub.policies.candidates(Action::KeysRewrap).into_iter().map(|p| p.id).collect();
+    assert_eq!(ids, [Arc::from("role.rotator"), Arc::from("role.app")]);
+    assert_eq!(hub.policies.revision_short().len(), 12);
+}
+
+#[test]
+fn a_scope_that_names_nothing_is_warned_about() {
+    let policy = "@id(\"a\") permit(principal == CipherHub::User::\"bob\", action, resource);";
+    let bundle = Bundle::parse([("local.cedar", policy)]).unwrap();
+    assert!(bundle.warnings()[0].message.contains("can never apply"), "{:?}", bundle.warnings());
+}
