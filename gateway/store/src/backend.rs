@@ -114,6 +114,11 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// [`Error::Io`] when the files cannot be looked at.
     fn size_on_disk(&self) -> Result<u64, Error>;
 
+    /// Makes sure that values replaced or deleted before are in none of the engine's files, as far
+    /// as it can. Long (a second or so, 64 MiB written); commits go on meanwhile, but pinned scans
+    /// end with [`Error::RevisionGone`].
+    fn purge(&self) -> Boxed<'_, Result<(), Error>>;
+
     /// Makes everything durable and takes no more commits. Files are let go when the value is
     /// dropped.
     fn close(&self) -> Boxed<'_, Result<(), Error>>;

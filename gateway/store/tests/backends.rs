@@ -1,5 +1,14 @@
 //! The shared suite on every engine, random operations compared with the reference, reopening.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "helpers of tests fail loudly"
+)]
+
 mod common;
 
 use std::sync::Arc;
@@ -138,6 +147,71 @@ fn files_missing_from_a_store_are_not_replaced() {
         assert!(FjallBackend::open(&place).is_err(), "{name}");
         assert!(FjallBackend::open_or_create(&place).is_err(), "{name}");
     }
+}
+
+#[test]
+fn purged_values_are_in_no_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("store");
+    let backend = FjallBackend::create(&place).unwrap();
+    let mark = |n: u32| format!("canary-{n:05}").into_bytes().repeat(9);
+    let write = |n: u32, value: Option<Vec<u8>>| {
+        let mut txn = Txn::new();
+        match value {
+            Some(value) => txn.put(path(&format!("v/{n}")), value).unwrap(),
+            None => txn.delete(path(&format!("v/{n}"))).unwrap(),
+        };
+        assert!(matches!(block_on(backend.commit(txn)).unwrap(), Commit::Committed(_)));
+    };
+    for n in 0..400 {
+        write(n, Some(mark(n)));
+        if n == 100 || n == 200 {
+            backend.flush_tables().unwrap();
+        }
+    }
+    // A scan that was begun and never ended pins the values.
+    assert!(block_on(backend.scan("v/", None, 5, None)).unwrap().more);
+    for n in 0..400 {
+        // One kept, one replaced, two deleted.
+        match n % 4 {
+            0 => {}
+            1 => write(n, Some(b"replaced".to_vec())),
+            _ => write(n, None),
+        }
+    }
+    let before = block_on(everything(&backend, "", 100));
+    for _ in 0..2 {
+        assert!(found(&place).len() >= 100);
+        block_on(backend.purge()).unwrap();
+        assert_eq!(found(&place), (0..400).filter(|n| n % 4 == 0).collect::<Vec<u32>>());
+        assert_eq!(block_on(everything(&backend, "", 100)), before);
+    }
+    drop(backend);
+    let backend = FjallBackend::open(&place).unwrap();
+    assert_eq!(block_on(everything(&backend, "", 100)), before);
+}
+
+/// The numbers of the canaries in the files under a directory.
+fn found(dir: &std::path::Path) -> Vec<u32> {
+    let mut numbers = std::collections::BTreeSet::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            numbers.extend(found(&path));
+            continue;
+        }
+        let bytes = std::fs::read(path).unwrap();
+        let mut rest = &bytes[..];
+        while let Some(at) = rest.iter().position(|byte| *byte == b'c') {
+            rest = &rest[at..];
+            if rest.starts_with(b"canary-") && rest.len() >= 12 {
+                let digits = std::str::from_utf8(&rest[7..12]).unwrap();
+                numbers.insert(digits.parse().unwrap());
+            }
+            rest = &rest[1..];
+        }
+    }
+    numbers.into_iter().collect()
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {

@@ -1,5 +1,14 @@
 //! The cache never yields a value made from what a commit has replaced, and lets go at once.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "helpers of tests fail loudly"
+)]
+
 mod common;
 
 use std::sync::Arc;

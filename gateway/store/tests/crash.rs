@@ -2,6 +2,15 @@
 //! machine. Each scene is played by a child process: this binary, asked for an ignored test, told
 //! where to play on standard input.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "helpers of tests fail loudly"
+)]
+
 mod common;
 
 use std::fs;
@@ -96,7 +105,7 @@ fn scene_commits_until_killed() {
     loop {
         let number = numbered_commit(&mut writer, SLOTS);
         say(&number.to_string());
-        if number % 97 == 0 {
+        if number.is_multiple_of(97) {
             // Also be killed while tables are written.
             backend.flush_tables().unwrap();
         }
@@ -195,7 +204,7 @@ fn specimen(place: &FilePath) {
     let (backend, mut writer) = writer(place);
     for number in 1..=COMMITS {
         numbered_commit(&mut writer, SLOTS);
-        if number % 150 == 0 && number < COMMITS {
+        if number.is_multiple_of(150) && number < COMMITS {
             backend.flush_tables().unwrap();
         }
     }

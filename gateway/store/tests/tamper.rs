@@ -1,6 +1,15 @@
 //! Stored bytes changed from outside, record by record: nothing wrong is served, nothing goes
 //! unnoticed.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "helpers of tests fail loudly"
+)]
+
 mod common;
 
 use std::sync::Arc;

@@ -1,9 +1,19 @@
 //! Groups: what is staged, what is refused, what a commit leaves behind.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "helpers of tests fail loudly"
+)]
+
 mod common;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{batch_path, commit, keys, path, put, store};
 use hub_store::testing::FaultyBackend;
@@ -330,6 +340,42 @@ fn the_digest_is_verified_over_many_pages_and_a_long_log() {
     assert!(report.is_sound());
     assert_eq!((report.records, report.head.commits), (2700, 30));
     assert!(seen.len() >= 3 && seen.is_sorted() && seen.last() == Some(&2700));
+}
+
+#[test]
+fn the_digest_is_verified_while_commits_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let fjall: Arc<dyn Backend> =
+        Arc::new(FjallBackend::create(&dir.path().join("store")).unwrap());
+    for backend in [fjall, Arc::new(MemoryBackend::new())] {
+        let (store, mut writer) = open(backend);
+        for n in 0..30u64 {
+            block_on(async {
+                let mut group = writer.begin();
+                for m in 0..90 {
+                    group.stage(&change(&format!("k/{n}/{m}"), m)).await.unwrap();
+                }
+                group.commit(None, AuditHead::default()).await.unwrap();
+            });
+        }
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for n in 0u64.. {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    put(&mut writer, &format!("k/{}/{}", n % 30, n % 97), n);
+                }
+            });
+            let mut revisions = Vec::new();
+            for _ in 0..20 {
+                revisions.push(assert_sound(&store).at);
+            }
+            assert!(revisions.is_sorted() && revisions.first() < revisions.last());
+            stop.store(true, Ordering::Relaxed);
+        });
+    }
 }
 
 /// A member: what it puts and deletes, by number of path.

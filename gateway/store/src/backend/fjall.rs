@@ -9,6 +9,7 @@
 //! any failed write nothing else is written by this process.
 
 mod files;
+mod purge;
 
 use std::fmt;
 use std::ops::Bound;
@@ -428,6 +429,10 @@ impl Backend for FjallBackend {
 
     fn size_on_disk(&self) -> Result<u64, Error> {
         files::size_on_disk(&self.dir)
+    }
+
+    fn purge(&self) -> Boxed<'_, Result<(), Error>> {
+        ready(move || self.purge_now())
     }
 
     fn close(&self) -> Boxed<'_, Result<(), Error>> {

@@ -203,6 +203,13 @@ impl Backend for MemoryBackend {
         Ok(0)
     }
 
+    fn purge(&self) -> Boxed<'_, Result<(), Error>> {
+        ready(move || {
+            self.pins.clear();
+            Ok(())
+        })
+    }
+
     fn close(&self) -> Boxed<'_, Result<(), Error>> {
         ready(move || {
             self.lock()?.closed = true;

@@ -113,6 +113,10 @@ impl Backend for FaultyBackend {
         self.inner.size_on_disk()
     }
 
+    fn purge(&self) -> Boxed<'_, Result<(), Error>> {
+        self.inner.purge()
+    }
+
     fn close(&self) -> Boxed<'_, Result<(), Error>> {
         self.inner.close()
     }

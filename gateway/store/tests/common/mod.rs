@@ -57,7 +57,7 @@ pub(crate) fn numbered_commit(writer: &mut Writer, slots: u64) -> u64 {
     let number = writer.head().commits + 1;
     let mut changes = Changes::new();
     changes.put(&path(&format!("k/{}", number % slots)), &number).unwrap();
-    if number % 7 == 0 {
+    if number.is_multiple_of(7) {
         changes.delete(&path(&format!("k/{}", (number + 1) % slots)));
     }
     let batch = format!("entry {number}").into_bytes();
@@ -78,7 +78,7 @@ pub(crate) fn expected_records(
 ) -> std::collections::BTreeMap<String, u64> {
     let mut records = std::collections::BTreeMap::new();
     for number in 1..=commits {
-        if number % 7 == 0 {
+        if number.is_multiple_of(7) {
             records.remove(&format!("k/{}", (number + 1) % slots));
         }
         records.insert(format!("k/{}", number % slots), number);

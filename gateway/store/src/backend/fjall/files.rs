@@ -147,6 +147,18 @@ pub(super) fn size_on_disk(dir: &Path) -> Result<u64, Error> {
     Ok(total)
 }
 
+/// Bytes really taken by the largest journal file.
+pub(super) fn largest_journal(dir: &Path) -> Result<u64, Error> {
+    let mut largest = 0;
+    walk(dir, &mut |path, meta| {
+        if path.extension().is_some_and(|extension| extension == "jnl") {
+            largest = largest.max(meta.blocks().saturating_mul(512));
+        }
+        Ok(())
+    })?;
+    Ok(largest)
+}
+
 /// Visits the directory and everything in it, insides first; what vanishes meanwhile is skipped.
 fn walk(
     dir: &Path,
