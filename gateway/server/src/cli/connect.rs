@@ -60,6 +60,16 @@ pub(crate) fn save_context(
     contexts.save(config_dir)
 }
 
+/// Our folder for settings, from `HOME` and `XDG_CONFIG_HOME` (a relative one is to be ignored, XDG
+/// base directory specification).
+pub(crate) fn settings_folder(home: Option<&Path>, config_home: Option<&Path>) -> Option<PathBuf> {
+    let base = match config_home.filter(|path| path.is_absolute()) {
+        Some(path) => path.to_owned(),
+        None => home?.join(".config"),
+    };
+    Some(base.join("cipher-hub"))
+}
+
 /// Context names may look like `demo/auditor`.
 pub(crate) fn check_name(name: &str) -> Result<(), Failure> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_./".contains(&b);

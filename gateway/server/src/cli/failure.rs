@@ -29,6 +29,7 @@ impl From<Code> for ExitCode {
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) code: Code,
+    /// Nothing is said when empty.
     pub(crate) message: String,
     pub(crate) details: Vec<String>,
     pub(crate) request_id: Option<String>,
@@ -67,9 +68,13 @@ impl Failure {
         Self::new(Code::Failed, message, "check the path and its permissions")
     }
 
-    /// Nothing reads stdout any more, or it cannot be written.
+    /// Stdout cannot be written. That nobody reads on (`| head`) goes without saying.
     pub(crate) fn output(error: &std::io::Error) -> Self {
-        Self::new(Code::Failed, format!("cannot write: {error}"), "is the disk or the pipe closed?")
+        let message = match error.kind() {
+            std::io::ErrorKind::BrokenPipe => String::new(),
+            _ => format!("cannot write: {error}"),
+        };
+        Self::new(Code::Failed, message, "is there room on the disk?")
     }
 }
 

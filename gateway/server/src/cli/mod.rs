@@ -18,6 +18,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ pub(crate) use commands::policy::PolicyCommand;
 pub(crate) use commands::program::{CompletionArgs, HealthcheckArgs, ManArgs};
 pub(crate) use commands::registration::RegistrationCommand;
 pub(crate) use commands::role::RoleCommand;
-pub(crate) use connect::{Context, Target, save_context};
+pub(crate) use connect::{Context, Target, save_context, settings_folder};
 pub(crate) use local::{BenchArgs, DevArgs, InitArgs, ServeArgs};
 pub(crate) use run::run;
 
@@ -92,8 +93,8 @@ pub(crate) struct Verified {
     pub(crate) entries: u64,
     /// Entries the signed checkpoint covers; none without a checkpoint.
     pub(crate) checkpointed: Option<u64>,
-    /// The chain head, in hex.
-    pub(crate) head: String,
+    /// The Merkle root over all entries, in hex.
+    pub(crate) root: String,
 }
 
 /// Key management service: keys that never leave, use that never goes unlogged.
@@ -123,7 +124,13 @@ pub(crate) struct Cli {
 impl Cli {
     /// Parses the program's arguments; on a mistake says so and exits with 2.
     pub(crate) fn read() -> Self {
-        Self::checked(Self::parse()).unwrap_or_else(|error| error.exit())
+        Self::try_parse().and_then(Self::checked).unwrap_or_else(|error| {
+            let _ = error.print();
+            if error.use_stderr() {
+                let _ = writeln!(std::io::stderr(), "hint: --help shows the form, and examples");
+            }
+            std::process::exit(error.exit_code())
+        })
     }
 
     /// Refuses flags of `serve` in front of another command, where they would mean nothing.
@@ -160,8 +167,15 @@ pub(crate) struct Global {
     /// Use this named context (see `cipher-hub context list`)
     #[arg(id = "as", long = "as", global = true, value_name = "CONTEXT")]
     pub(crate) context: Option<String>,
-    /// Form of the data on stdout
-    #[arg(long, global = true, value_enum, default_value_t)]
+    /// Form of the data on stdout: table, json or ndjson
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        value_name = "FORM"
+    )]
     pub(crate) output: Format,
     /// Say nothing on stderr but errors
     #[arg(long, short, global = true)]
@@ -169,8 +183,15 @@ pub(crate) struct Global {
     /// Say more on stderr
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// Colour
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    /// Colour: auto, always or never
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        value_name = "WHEN"
+    )]
     pub(crate) color: Color,
     /// Ask whether it would be allowed and valid, and do nothing
     #[arg(long, global = true)]

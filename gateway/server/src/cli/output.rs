@@ -120,7 +120,7 @@ impl Console {
                 for item in items {
                     table.add_row(item.cells().iter().map(|cell| clean(cell)));
                 }
-                self.line(&table.trim_fmt())
+                self.table(table)
             }
         }
     }
@@ -139,9 +139,16 @@ impl Console {
                 for (name, value) in facts {
                     table.add_row([(*name).to_owned(), clean(value)]);
                 }
-                self.line(&table.trim_fmt())
+                self.table(table)
             }
         }
+    }
+
+    fn table(&mut self, mut table: Table) -> Result<(), Failure> {
+        for column in table.column_iter_mut() {
+            column.set_padding((0, 1));
+        }
+        self.line(&table.trim_fmt())
     }
 
     /// Talk.
@@ -166,6 +173,9 @@ impl Console {
 
     /// What went wrong, and what to try.
     pub(crate) fn failure(&mut self, failure: &Failure) {
+        if failure.message.is_empty() {
+            return;
+        }
         use anstyle::{AnsiColor, Style};
 
         let paint = |color: AnsiColor, text: &str| {

@@ -108,7 +108,7 @@ impl LogVerifier for Counting {
     }
 
     fn finish(self: Box<Self>) -> Result<Verified, String> {
-        Ok(Verified { entries: self.seen, checkpointed: None, head: self.claim.head })
+        Ok(Verified { entries: self.seen, checkpointed: None, root: self.claim.head })
     }
 }
 
@@ -349,7 +349,7 @@ fn log(size: u64, altered: Option<u64>) -> Fake {
 fn verification_covers_what_was_there_at_its_beginning() {
     let ran = run(&log(2500, None), "cipher-hub audit verify", "");
     assert_eq!(ran.code, 0, "{}", ran.err);
-    assert!(ran.out.starts_with("ok  2500 entries, no checkpoint yet, head 5f0c"), "{}", ran.out);
+    assert!(ran.out.starts_with("ok  2500 entries, no checkpoint yet, root 5f0c"), "{}", ran.out);
     let ran = run(&log(2500, Some(1700)), "cipher-hub audit verify", "");
     assert_eq!((ran.code, ran.out.as_str()), (10, ""));
     assert!(ran.err.contains("entry 1700 was altered"));

@@ -181,8 +181,8 @@ async fn verify(args: VerifyArgs, session: &mut Session<'_>) -> Result<(), Failu
         None => "no checkpoint yet".to_owned(),
     };
     session.console.line(&clean(&format!(
-        "ok  {} entries, {covered}, head {}   every entry chained and included",
-        proven.entries, proven.head,
+        "ok  {} entries, {covered}, root {}   every entry chained and included",
+        proven.entries, proven.root,
     )))
 }
 
