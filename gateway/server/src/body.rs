@@ -89,3 +89,20 @@ async fn collect(body: &mut Incoming, limit: usize) -> Result<Bytes, EdgeError> 
     }
     Ok(all.map_or(first, BytesMut::freeze))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_is_read_once_and_within_its_limit() {
+        let request = || http::Request::new(Bytes::from_static(b"hello"));
+        let address = hub_model::principal::PeerAddress::Unix;
+        let channel = hub_auth::Channel { address, tls: false };
+        let mut inbound = Inbound::for_tests(request(), channel);
+        assert_eq!(read(&mut inbound, 5).await.unwrap(), "hello");
+        assert_eq!(read(&mut inbound, 5).await.unwrap(), "");
+        let mut inbound = Inbound::for_tests(request(), channel);
+        assert_eq!(read(&mut inbound, 4).await, Err(EdgeError::BodyTooLarge { limit: 4 }));
+    }
+}

@@ -116,6 +116,7 @@ pub struct TlsConfig {
 
 /// A TLS version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String")]
 pub enum TlsVersion {
     /// TLS 1.2 (RFC 5246).
     #[serde(rename = "1.2")]
@@ -124,6 +125,11 @@ pub enum TlsVersion {
     #[default]
     #[serde(rename = "1.3")]
     V1_3,
+}
+
+units::words! { TlsVersion:
+    V1_2 = "1.2",
+    V1_3 = "1.3",
 }
 
 /// `limits`: token buckets.
@@ -152,7 +158,7 @@ pub struct LogConfig {
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", try_from = "String")]
 pub enum LogFormat {
     /// Text on a terminal, JSON elsewhere.
     #[default]
@@ -161,6 +167,12 @@ pub enum LogFormat {
     Json,
     /// Text.
     Text,
+}
+
+units::words! { LogFormat:
+    Auto = "auto",
+    Json = "json",
+    Text = "text",
 }
 
 /// `cache`: entries kept, not bytes.
@@ -210,13 +222,18 @@ pub struct StoreConfig {
 
 /// A storage engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", try_from = "String")]
 pub enum StoreEngine {
     /// The embedded engine.
     #[default]
     Fjall,
     /// In memory: everything is gone at the end.
     Memory,
+}
+
+units::words! { StoreEngine:
+    Fjall = "fjall",
+    Memory = "memory",
 }
 
 /// `seal`.
@@ -233,11 +250,15 @@ pub struct SealConfig {
 
 /// What wraps the root key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", try_from = "String")]
 pub enum SealKind {
     /// A key in a file.
     #[default]
     KeyFile,
+}
+
+units::words! { SealKind:
+    KeyFile = "key-file",
 }
 
 /// Values from flags, by key; they win over everything else.

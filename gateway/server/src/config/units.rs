@@ -79,6 +79,27 @@ pub(super) mod duration {
     }
 }
 
+/// Lets an enumeration be read from one of its words.
+macro_rules! words {
+    ($kind:ident: $($variant:ident = $word:literal,)*) => {
+        impl TryFrom<String> for $kind {
+            type Error = String;
+
+            fn try_from(text: String) -> Result<Self, String> {
+                match text.as_str() {
+                    $($word => Ok(Self::$variant),)*
+                    other => {
+                        let known = [$(concat!("`", $word, "`")),*].join(" or ");
+                        Err(format!("`{}` should be {known}", other.escape_debug()))
+                    }
+                }
+            }
+        }
+    };
+}
+
+pub(super) use words;
+
 struct Size;
 
 impl Visitor<'_> for Size {
