@@ -9,7 +9,7 @@ use http::header::{
     ACCEPT, AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MATCH, RETRY_AFTER,
     USER_AGENT,
 };
-use http::{Request, StatusCode};
+use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hub_model::RequestId;
 use hub_model::api::problem::Problem;
@@ -39,7 +39,8 @@ pub struct Client {
 pub struct Tagged<T> {
     /// The resource.
     pub value: T,
-    /// The strong entity tag, quotes included.
+    /// The strong entity tag, quotes included. Empty when the answer to a change named none; the
+    /// answer to a read always does.
     pub etag: String,
 }
 
@@ -145,11 +146,12 @@ impl Client {
     where
         T: DeserializeOwned,
     {
+        let read = call.method == Method::GET;
         let (answer, request_id) = self.send(call).await?;
-        // A dry run changes nothing, so it may leave the tag out.
+        // A change that was made is not to fail for want of a tag.
         let etag = match text(&answer.headers, ETAG.as_str()) {
             Some(etag) => etag.to_owned(),
-            None if self.options.dry_run => String::new(),
+            None if !read => String::new(),
             None => return Err(answer.unreadable("it has no ETag", &request_id)),
         };
         Ok(Tagged { value: answer.parse(&request_id)?, etag })

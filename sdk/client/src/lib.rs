@@ -2,10 +2,10 @@
 //! or a Unix socket, with kept-alive connections, a deadline on every call and retries where they
 //! cannot do harm.
 //!
-//! What must stay true: secrets travel as [`SecretBytes`] and [`hub_model::secret::SecretText`]
-//! and this crate's copies of bodies are erased after use; an API key is never sent over plain HTTP to another
-//! machine; a call is repeated only if doing it twice equals doing it once; redirects are not
-//! followed.
+//! What must stay true: secrets travel as [`SecretBytes`] and [`hub_model::secret::SecretText`],
+//! and this crate's copies of bodies are erased after use; an API key is never sent over plain
+//! HTTP to another machine; a call is repeated only if doing it twice equals doing it once;
+//! redirects are not followed.
 //!
 //! ```no_run
 //! use cipher_hub_client::{Client, EncryptionContext, SecretBytes};

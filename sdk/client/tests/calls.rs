@@ -22,6 +22,7 @@ fn builder(hub: &Fake) -> ClientBuilder {
     Client::builder(&hub.address).api_key(SecretText::new("chk_test".to_owned()))
 }
 
+#[expect(clippy::unwrap_used, reason = "test code, outside a test function")]
 fn create() -> CreateKey {
     CreateKey {
         name: "orders".parse().unwrap(),

@@ -18,23 +18,25 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-pub type Asked = Request<Bytes>;
-pub type Told = Response<Full<Bytes>>;
+pub(crate) type Asked = Request<Bytes>;
+pub(crate) type Told = Response<Full<Bytes>>;
 type Handler = dyn Fn(&Asked, usize) -> Told + Send + Sync;
 
 /// The requests seen, in order. Dropping it ends the hub.
-pub struct Fake {
-    pub address: String,
+pub(crate) struct Fake {
+    pub(crate) address: String,
     seen: Arc<Mutex<Vec<Asked>>>,
     _tasks: JoinSet<()>,
 }
 
 impl Fake {
-    pub async fn http(handler: impl Fn(&Asked, usize) -> Told + Send + Sync + 'static) -> Self {
+    pub(crate) async fn http(
+        handler: impl Fn(&Asked, usize) -> Told + Send + Sync + 'static,
+    ) -> Self {
         Self::tcp(None, handler).await
     }
 
-    pub async fn https(
+    pub(crate) async fn https(
         acceptor: TlsAcceptor,
         handler: impl Fn(&Asked, usize) -> Told + Send + Sync + 'static,
     ) -> Self {
@@ -71,7 +73,7 @@ impl Fake {
         Self { address, seen, _tasks: tasks }
     }
 
-    pub fn unix(
+    pub(crate) fn unix(
         path: &Path,
         handler: impl Fn(&Asked, usize) -> Told + Send + Sync + 'static,
     ) -> Self {
@@ -88,7 +90,7 @@ impl Fake {
         Self { address: format!("unix:{}", path.display()), seen, _tasks: tasks }
     }
 
-    pub fn seen(&self) -> Vec<Asked> {
+    pub(crate) fn seen(&self) -> Vec<Asked> {
         self.seen.lock().unwrap().clone()
     }
 }
@@ -117,14 +119,14 @@ async fn serve(
         .await;
 }
 
-pub fn json(status: u16, body: &str) -> Told {
+pub(crate) fn json(status: u16, body: &str) -> Told {
     let mut told = Response::new(Full::new(Bytes::from(body.to_owned())));
     *told.status_mut() = StatusCode::from_u16(status).unwrap();
     told.headers_mut().insert("etag", "\"7\"".parse().unwrap());
     told
 }
 
-pub fn problem(status: u16, code: &str, retryable: bool) -> Told {
+pub(crate) fn problem(status: u16, code: &str, retryable: bool) -> Told {
     let body = format!(
         r#"{{"type":"https://example.invalid/{code}","title":"t","status":{status},
             "detail":"what happened","code":"{code}","retryable":{retryable},
