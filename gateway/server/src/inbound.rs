@@ -218,7 +218,10 @@ pub enum EdgeError {
     #[error("the body must not be encoded; leave out Content-Encoding")]
     Encoded,
     /// The request took too long. Whether it took effect is unknown.
-    #[error("the request took longer than {} s; whether it took effect is unknown", limit.as_secs_f32())]
+    #[error(
+        "the request took longer than {} s; whether it took effect is unknown",
+        limit.as_secs_f32()
+    )]
     RequestTimeout {
         /// The limit.
         limit: Duration,

@@ -533,11 +533,13 @@ impl<H: Handler> Shared<H> {
         match tokio::time::timeout(self.times.request, handled.catch_unwind()).await {
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(_)) => {
-                tracing::error!(target: "hub::listen", request_id = &*request_id, "handler panicked");
+                let request_id = &*request_id;
+                tracing::error!(target: "hub::listen", request_id, "handler panicked");
                 Err(EdgeError::Internal)
             }
             Err(_) => {
-                tracing::warn!(target: "hub::listen", request_id = &*request_id, "request timed out");
+                let request_id = &*request_id;
+                tracing::warn!(target: "hub::listen", request_id, "request timed out");
                 Err(EdgeError::RequestTimeout { limit: self.times.request })
             }
         }

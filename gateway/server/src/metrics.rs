@@ -348,7 +348,8 @@ mod tests {
             "http_server_active_requests 0",
             "process_resident_memory_bytes ",
             "http_server_request_duration_seconds_bucket{http_request_method=\"POST\",\
-             http_response_status_code=\"200\",http_route=\"/v1/keys/{key}:encrypt\",le=\"0.0005\"} 1",
+             http_response_status_code=\"200\",http_route=\"/v1/keys/{key}:encrypt\",\
+             le=\"0.0005\"} 1",
             "http_response_status_code=\"other\"",
         ] {
             assert!(page.contains(line), "{line}\n{page}");

@@ -21,42 +21,78 @@ macro_rules! keys {
 }
 
 keys! {
-    "data_dir" = r#""./cipher-hub-data""#, "Where the hub keeps what it owns; other paths default to places below.";
-    "server.listen" = r#"["127.0.0.1:8420"]"#, "TCP addresses of the API, one or a list; beyond loopback TLS is needed.";
-    "server.unix_socket" = r#""./cipher-hub-data/run/hub.sock""#, "Unix socket of the API (mode 0600); \"\" is off.";
-    "server.management_listen" = r#""127.0.0.1:9464""#, "Health and metrics, plain HTTP; \"\" is off.";
-    "server.danger_listen_without_tls" = "false", "Serve plain HTTP beyond loopback: only where something in front ends TLS.";
-    "server.max_body_bytes" = "98304", "Largest body of an ordinary request.";
-    "server.max_batch_body_bytes" = "8388608", "Largest body of a batch request.";
-    "server.read_head_timeout" = r#""10s""#, "Time to send a request head.";
-    "server.read_body_timeout" = r#""10s""#, "Time to send a request body.";
-    "server.tls_handshake_timeout" = r#""5s""#, "Time for a TLS handshake.";
-    "server.request_timeout" = r#""30s""#, "Time for a whole request.";
-    "server.idle_timeout" = r#""60s""#, "How long a connection may stay without a request.";
-    "server.drain_timeout" = r#""10s""#, "How long requests in flight may take to finish after a stop.";
-    "server.max_connections" = "10000", "Connections in all; more are closed at once.";
-    "server.max_connections_per_address" = "256", "Connections per address (IPv6: per /64); the Unix socket is not counted.";
-    "server.tls.cert_file" = r#""""#, "PEM certificate chain, leaf first; read again on SIGHUP.";
-    "server.tls.key_file" = r#""""#, "PEM private key; refused when others can read it.";
-    "server.tls.min_version" = r#""1.3""#, "The oldest TLS version spoken, \"1.3\" or \"1.2\".";
-    "limits.address_per_second" = "20000", "Requests per second from one address (IPv6: /64), before authentication.";
-    "limits.address_burst" = "40000", "Requests at once from one address.";
-    "limits.participant_per_second" = "10000", "Requests per second by one participant.";
-    "limits.participant_burst" = "20000", "Requests at once by one participant.";
-    "log.filter" = r#""info""#, "What is logged, in the syntax of RUST_LOG, which is an alias.";
-    "log.format" = r#""auto""#, "\"json\", \"text\", or \"auto\": text on a terminal.";
-    "cache.keys" = "10000", "Keyrings kept ready.";
-    "cache.credentials" = "10000", "Credentials kept ready.";
-    "cache.decisions" = "100000", "Policy decisions kept.";
-    "policies.dir" = r#""""#, "Directory of extra local policies; \"\" is none.";
-    "audit.checkpoint_interval" = r#""1s""#, "Time between signed checkpoints while entries arrive.";
-    "audit.checkpoint_file" = r#""./cipher-hub-data/checkpoint/checkpoint""#, "The newest checkpoint; best on another disk than the store, to detect a rollback.";
-    "audit.low_space_mark" = "67108864", "Free disk space below which requests are refused, so that none goes unlogged.";
-    "store.engine" = r#""fjall""#, "\"fjall\", or \"memory\": everything is gone at the end.";
-    "store.path" = r#""./cipher-hub-data/store""#, "Where the engine keeps its files.";
-    "seal.kind" = r#""key-file""#, "What wraps the root key.";
-    "seal.key_file" = r#""./cipher-hub-data/seal/seal.key""#, "The key file; best on another mount than the data.";
-    "seal.file" = r#""./cipher-hub-data/seal/seal.json""#, "The seal file: slots, no secret.";
+    "data_dir" = r#""./cipher-hub-data""#,
+        "Where the hub keeps what it owns; other paths default to places below.";
+    "server.listen" = r#"["127.0.0.1:8420"]"#,
+        "TCP addresses of the API, one or a list; beyond loopback TLS is needed.";
+    "server.unix_socket" = r#""./cipher-hub-data/run/hub.sock""#,
+        "Unix socket of the API (mode 0600); \"\" is off.";
+    "server.management_listen" = r#""127.0.0.1:9464""#,
+        "Health and metrics, plain HTTP; \"\" is off.";
+    "server.danger_listen_without_tls" = "false",
+        "Serve plain HTTP beyond loopback: only where something in front ends TLS.";
+    "server.max_body_bytes" = "98304",
+        "Largest body of an ordinary request.";
+    "server.max_batch_body_bytes" = "8388608",
+        "Largest body of a batch request.";
+    "server.read_head_timeout" = r#""10s""#,
+        "Time to send a request head.";
+    "server.read_body_timeout" = r#""10s""#,
+        "Time to send a request body.";
+    "server.tls_handshake_timeout" = r#""5s""#,
+        "Time for a TLS handshake.";
+    "server.request_timeout" = r#""30s""#,
+        "Time for a whole request.";
+    "server.idle_timeout" = r#""60s""#,
+        "How long a connection may stay without a request.";
+    "server.drain_timeout" = r#""10s""#,
+        "How long requests in flight may take to finish after a stop.";
+    "server.max_connections" = "10000",
+        "Connections in all; more are closed at once.";
+    "server.max_connections_per_address" = "256",
+        "Connections per address (IPv6: per /64); the Unix socket is not counted.";
+    "server.tls.cert_file" = r#""""#,
+        "PEM certificate chain, leaf first; read again on SIGHUP.";
+    "server.tls.key_file" = r#""""#,
+        "PEM private key; refused when others can read it.";
+    "server.tls.min_version" = r#""1.3""#,
+        "The oldest TLS version spoken, \"1.3\" or \"1.2\".";
+    "limits.address_per_second" = "20000",
+        "Requests per second from one address (IPv6: /64), before authentication.";
+    "limits.address_burst" = "40000",
+        "Requests at once from one address.";
+    "limits.participant_per_second" = "10000",
+        "Requests per second by one participant.";
+    "limits.participant_burst" = "20000",
+        "Requests at once by one participant.";
+    "log.filter" = r#""info""#,
+        "What is logged, in the syntax of RUST_LOG, which is an alias.";
+    "log.format" = r#""auto""#,
+        "\"json\", \"text\", or \"auto\": text on a terminal.";
+    "cache.keys" = "10000",
+        "Keyrings kept ready.";
+    "cache.credentials" = "10000",
+        "Credentials kept ready.";
+    "cache.decisions" = "100000",
+        "Policy decisions kept.";
+    "policies.dir" = r#""""#,
+        "Directory of extra local policies; \"\" is none.";
+    "audit.checkpoint_interval" = r#""1s""#,
+        "Time between signed checkpoints while entries arrive.";
+    "audit.checkpoint_file" = r#""./cipher-hub-data/checkpoint/checkpoint""#,
+        "The newest checkpoint; best on another disk than the store, to detect a rollback.";
+    "audit.low_space_mark" = "67108864",
+        "Free disk space below which requests are refused, so that none goes unlogged.";
+    "store.engine" = r#""fjall""#,
+        "\"fjall\", or \"memory\": everything is gone at the end.";
+    "store.path" = r#""./cipher-hub-data/store""#,
+        "Where the engine keeps its files.";
+    "seal.kind" = r#""key-file""#,
+        "What wraps the root key.";
+    "seal.key_file" = r#""./cipher-hub-data/seal/seal.key""#,
+        "The key file; best on another mount than the data.";
+    "seal.file" = r#""./cipher-hub-data/seal/seal.json""#,
+        "The seal file: slots, no secret.";
 }
 
 /// The setting of this name.
