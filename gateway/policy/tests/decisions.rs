@@ -1,6 +1,8 @@
 //! The decision cases of `policies/tests`, in the upstream `run-tests` format, read by a loader of
 //! our own and decided by Cedar over the whole set: what the policies say, slices and memo aside.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot read its cases fails")]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,7 @@
 //! The public face: what sets are refused, and what callers are permitted.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests want their fixtures")]
+
 use std::sync::Arc;
 
 use hub_auth::Caller;
@@ -15,7 +17,6 @@ use hub_policy::{
 
 const TIME: Timestamp = Timestamp::from_micros(1_767_571_200_000_000);
 
-#[expect(clippy::unwrap_used, reason = "a constant name")]
 fn registration(id: RegistrationId, name: &str, frozen: bool) -> RegistrationFacts {
     let registration = Registration {
         id,
@@ -31,7 +32,6 @@ fn registration(id: RegistrationId, name: &str, frozen: bool) -> RegistrationFac
     RegistrationFacts { registration: Arc::new(registration), revision: 1 }
 }
 
-#[expect(clippy::unwrap_used, reason = "a constant name")]
 fn key(registration: RegistrationId) -> Key {
     Key {
         id: KeyId::generate(),
@@ -49,7 +49,6 @@ fn key(registration: RegistrationId) -> Key {
     }
 }
 
-#[expect(clippy::unwrap_used, reason = "a constant name")]
 fn caller(home: RegistrationId, roles: &[(RegistrationId, Role)]) -> Caller {
     let grants = roles.iter().map(|&(registration, role)| RoleGrant { registration, role });
     let participant = Participant {
@@ -75,7 +74,6 @@ struct Hub {
     other: RegistrationFacts,
 }
 
-#[expect(clippy::unwrap_used, reason = "tests want the set")]
 fn hub_with(policy: &str) -> Hub {
     let own = RegistrationId::generate();
     let bundle = Bundle::parse([("local.cedar", policy)]).unwrap();
@@ -93,7 +91,6 @@ impl Hub {
     }
 }
 
-#[expect(clippy::panic, reason = "tests want the refusal")]
 fn refused(policy: &str) -> Vec<Problem> {
     match Bundle::parse([("team/local.cedar", policy)]) {
         Err(Error::Refused(problems)) => problems,
