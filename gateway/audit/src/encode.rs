@@ -243,7 +243,7 @@ mod tests {
                 detail: Some("a\"b\u{7}".into()),
             },
             decision: Decision::Allow,
-            policies: ["role.app".into()].into(),
+            policies: vec!["role.app".into()],
             revision: "0011aabb".into(),
             outcome: Outcome::OK,
             context: Some(

@@ -67,7 +67,7 @@ mod tests {
         for (size, leaf) in leaves.iter().enumerate() {
             assert_eq!(root(&frontier), by_definition(&leaves[..size]), "{size} leaves");
             push(&mut frontier, size as u64, *leaf);
-            assert_eq!(frontier.len() as u32, (size as u64 + 1).count_ones());
+            assert_eq!(frontier.len(), (size + 1).count_ones() as usize);
         }
     }
 }

@@ -35,32 +35,33 @@ pub struct AlgorithmRow {
 }
 
 /// Every algorithm, in the order shown to people.
-pub const ALGORITHMS: &[AlgorithmRow] = &[
-    AlgorithmRow {
-        algorithm: Algorithm::Aes256Gcm,
-        name: "AES_256_GCM",
-        purpose: Purpose::Encrypt,
-        secret_len: 32,
-        suite: 1,
-        summary: "AES-256-GCM, per-message key, committing (default)",
-    },
-    AlgorithmRow {
-        algorithm: Algorithm::ChaCha20Poly1305,
-        name: "CHACHA20_POLY1305",
-        purpose: Purpose::Encrypt,
-        secret_len: 32,
-        suite: 2,
-        summary: "ChaCha20-Poly1305, per-message key, committing (CPUs without AES)",
-    },
-];
+pub const ALGORITHMS: &[AlgorithmRow] = &[AES_256_GCM, CHACHA20_POLY1305];
+
+const AES_256_GCM: AlgorithmRow = AlgorithmRow {
+    algorithm: Algorithm::Aes256Gcm,
+    name: "AES_256_GCM",
+    purpose: Purpose::Encrypt,
+    secret_len: 32,
+    suite: 1,
+    summary: "AES-256-GCM, per-message key, committing (default)",
+};
+
+const CHACHA20_POLY1305: AlgorithmRow = AlgorithmRow {
+    algorithm: Algorithm::ChaCha20Poly1305,
+    name: "CHACHA20_POLY1305",
+    purpose: Purpose::Encrypt,
+    secret_len: 32,
+    suite: 2,
+    summary: "ChaCha20-Poly1305, per-message key, committing (CPUs without AES)",
+};
 
 impl Algorithm {
     /// The algorithm's row of the table.
     #[must_use]
     pub fn row(self) -> &'static AlgorithmRow {
         match self {
-            Self::Aes256Gcm => &ALGORITHMS[0],
-            Self::ChaCha20Poly1305 => &ALGORITHMS[1],
+            Self::Aes256Gcm => &AES_256_GCM,
+            Self::ChaCha20Poly1305 => &CHACHA20_POLY1305,
         }
     }
 

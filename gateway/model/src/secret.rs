@@ -33,6 +33,12 @@ pub fn encode_base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
+/// Writes URL-safe base64 without padding.
+#[must_use]
+pub fn encode_base64_url(bytes: &[u8]) -> String {
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
+}
+
 /// Bytes that are erased when dropped and shown as `[secret]`. On the wire: base64.
 #[derive(Clone, Default)]
 pub struct SecretBytes(Vec<u8>);

@@ -1,0 +1,162 @@
+//! Why an operation was not done. One variant a kind of problem; `code` is the stable word in
+//! problem documents and audit entries.
+
+/// Failures of operations.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such thing, or the caller may not know of it.
+    #[error("no {what} `{name}` here, or none you may see")]
+    NotFound {
+        /// What was looked for.
+        what: &'static str,
+        /// By which name or id.
+        name: String,
+    },
+    /// Policy refused.
+    #[error("policy does not permit `{action}` here")]
+    Denied {
+        /// What was asked for.
+        action: &'static str,
+    },
+    /// The name is taken.
+    #[error("a {what} named `{name}` exists already")]
+    AlreadyExists {
+        /// What.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// Somebody else changed the same record at the same time, three times in a row.
+    #[error("somebody else is changing the same record; try again")]
+    Conflict,
+    /// A change without saying what it is a change of.
+    #[error("this change needs `If-Match` with the ETag of the version you have seen")]
+    PreconditionRequired,
+    /// A change of something that has changed meanwhile.
+    #[error("the record has changed since: its ETag is now `\"{current}\"`")]
+    Stale {
+        /// The ETag now.
+        current: u64,
+    },
+    /// A value that cannot be.
+    #[error("{detail}")]
+    Invalid {
+        /// JSON pointer or parameter.
+        pointer: &'static str,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The ciphertext does not open, for whatever reason.
+    #[error("the ciphertext does not open with this key, registration and context")]
+    DecryptionFailed,
+    /// The same idempotency key with another body.
+    #[error("this Idempotency-Key was used for another request")]
+    IdempotencyMismatch,
+    /// A repeated request whose answer held a secret.
+    #[error("the request was done, but its answer held a secret and was not kept")]
+    ResultWithheld,
+    /// Only a frozen registration can be erased.
+    #[error("freeze the registration before deleting it: deletion erases every key in it at once")]
+    RegistrationNotFrozen,
+    /// The registration `hub` cannot be deleted, frozen or hold keys.
+    #[error("the registration `hub` stands for the hub itself: {0}")]
+    HubRegistration(&'static str),
+    /// The hub would be left without an administrator.
+    #[error("this would leave the hub without an administrator")]
+    LastAdministrator,
+    /// Too many records at once.
+    #[error("{0}")]
+    TooMany(&'static str),
+    /// The key has no version of that number.
+    #[error("the key has no version {0}")]
+    NoVersion(u32),
+    /// A page token that was not given for this list.
+    #[error("`pageToken` was not given by this list")]
+    PageToken,
+    /// The log cannot be written: nothing was done.
+    #[error("the audit log cannot be written; nothing was done")]
+    AuditUnavailable(#[source] hub_audit::Error),
+    /// A stored record does not open or contradicts itself.
+    #[error("a stored record failed its integrity check")]
+    Integrity(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The store cannot be read.
+    #[error("the store cannot be read")]
+    Store(#[source] hub_store::Error),
+    /// No memory or randomness for key material.
+    #[error("key material could not be handled")]
+    Crypto(#[source] hub_crypto::Error),
+}
+
+impl Error {
+    /// The stable word for this kind of problem.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound { .. } => "not_found",
+            Self::Denied { .. } => "denied",
+            Self::AlreadyExists { .. } => "already_exists",
+            Self::Conflict => "conflict",
+            Self::PreconditionRequired => "precondition_required",
+            Self::Stale { .. } => "stale",
+            Self::Invalid { .. } => "invalid_argument",
+            Self::DecryptionFailed => "decryption_failed",
+            Self::IdempotencyMismatch => "idempotency_mismatch",
+            Self::ResultWithheld => "result_withheld",
+            Self::RegistrationNotFrozen => "registration_not_frozen",
+            Self::HubRegistration(_) => "hub_registration",
+            Self::LastAdministrator => "last_administrator",
+            Self::TooMany(_) => "too_many",
+            Self::NoVersion(_) => "no_such_version",
+            Self::PageToken => "page_token",
+            Self::AuditUnavailable(_) => "audit_unavailable",
+            Self::Integrity(_) => "integrity_failure",
+            Self::Store(_) => "store_unavailable",
+            Self::Crypto(_) => "crypto_unavailable",
+        }
+    }
+
+    pub(crate) fn not_found(what: &'static str, name: impl ToString) -> Self {
+        Self::NotFound { what, name: name.to_string() }
+    }
+}
+
+impl From<hub_store::Error> for Error {
+    fn from(error: hub_store::Error) -> Self {
+        match error {
+            hub_store::Error::Tampered { .. } | hub_store::Error::Malformed { .. } => {
+                Self::Integrity(Box::new(error))
+            }
+            other => Self::Store(other),
+        }
+    }
+}
+
+impl From<hub_crypto::Error> for Error {
+    fn from(error: hub_crypto::Error) -> Self {
+        match error {
+            hub_crypto::Error::Open => Self::Integrity(Box::new(error)),
+            other => Self::Crypto(other),
+        }
+    }
+}
+
+impl From<hub_audit::Error> for Error {
+    fn from(error: hub_audit::Error) -> Self {
+        match error {
+            hub_audit::Error::Conflict => Self::Conflict,
+            hub_audit::Error::ChangeTooLarge => Self::TooMany("too many records change at once"),
+            other => Self::AuditUnavailable(other),
+        }
+    }
+}
+
+/// A failed operation, after its entry was appended.
+#[derive(Debug)]
+pub struct Failure {
+    /// Why.
+    pub error: Error,
+    /// For refusals by policy: what an administrator can have explained.
+    pub decision_id: Option<String>,
+    /// Where the refusal stands in the audit log; `None` when it could not be written.
+    pub seq: Option<u64>,
+}

@@ -1,0 +1,379 @@
+//! What operations reach: the store through its caches, the hub's keys, policy, the log, the clock.
+
+use std::sync::{Arc, RwLock};
+
+use hub_audit::Log;
+use hub_crypto::{Binding, Kek, Keyring, Origin, RootKey, SystemKeys, WrapPurpose};
+use hub_model::registration::HUB_REGISTRATION;
+use hub_model::{
+    Clock, HubId, Key, KeyId, Name, Participant, ParticipantId, Registration, RegistrationId,
+};
+use hub_policy::{Policies, RegistrationFacts};
+use hub_store::{Cache, Path, Store, Versioned, layout};
+
+use crate::{Error, Ref};
+
+/// How much is remembered.
+#[derive(Clone, Copy, Debug)]
+pub struct CacheSizes {
+    /// Keys with their keyrings.
+    pub keys: u64,
+    /// Registrations, and names of registrations.
+    pub registrations: u64,
+}
+
+impl Default for CacheSizes {
+    fn default() -> Self {
+        Self { keys: 10_000, registrations: 10_000 }
+    }
+}
+
+/// Everything a hub is made of, once.
+#[derive(Debug)]
+pub struct Parts {
+    /// Its id.
+    pub id: HubId,
+    /// Its store.
+    pub store: Store,
+    /// Its own keys.
+    pub keys: Arc<SystemKeys>,
+    /// Its root key.
+    pub root: Arc<RootKey>,
+    /// Its audit log.
+    pub log: Log,
+    /// The active policies.
+    pub policies: Arc<Policies>,
+    /// The registration that stands for the hub.
+    pub registration: RegistrationId,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// How much is remembered.
+    pub caches: CacheSizes,
+}
+
+/// The hub, as operations see it.
+#[derive(Debug)]
+pub struct Hub {
+    parts: Parts,
+    registrations: Cache<Box<str>, RegistrationFacts>,
+    keks: Cache<RegistrationId, Kek>,
+    keys: Cache<Box<[u8]>, HotKey>,
+}
+
+/// A key's facts and its open keyring.
+pub struct HotKey {
+    /// The facts.
+    pub key: Key,
+    /// The store revision they were read at.
+    pub revision: u64,
+    /// Its registration, as when it was loaded.
+    registration: RegistrationId,
+    /// The primary's material, and that of older versions as they are asked for.
+    keyring: RwLock<Keyring>,
+}
+
+impl std::fmt::Debug for HotKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HotKey").field("key", &self.key.id).finish_non_exhaustive()
+    }
+}
+
+impl HotKey {
+    /// Uses the keyring. No lock is held across an await: `use_it` is synchronous.
+    pub(crate) fn with_keyring<T>(&self, use_it: impl FnOnce(&Keyring) -> T) -> T {
+        match self.keyring.read() {
+            Ok(keyring) => use_it(&keyring),
+            // Nothing panics while holding the lock for writing except an allocation failure; the
+            // map inside is whole either way.
+            Err(poisoned) => use_it(&poisoned.into_inner()),
+        }
+    }
+}
+
+impl Hub {
+    /// A hub of these parts.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let sizes = parts.caches;
+        Self {
+            registrations: Cache::new("registrations", sizes.registrations),
+            keks: Cache::new("keks", sizes.registrations),
+            keys: Cache::new("keys", sizes.keys),
+            parts,
+        }
+    }
+
+    /// Its id.
+    #[must_use]
+    pub const fn id(&self) -> HubId {
+        self.parts.id
+    }
+
+    /// Its store.
+    #[must_use]
+    pub const fn store(&self) -> &Store {
+        &self.parts.store
+    }
+
+    /// Its audit log.
+    #[must_use]
+    pub const fn log(&self) -> &Log {
+        &self.parts.log
+    }
+
+    /// The active policies.
+    #[must_use]
+    pub fn policies(&self) -> &Policies {
+        &self.parts.policies
+    }
+
+    /// The clock.
+    #[must_use]
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.parts.clock
+    }
+
+    /// The registration that stands for the hub.
+    #[must_use]
+    pub const fn registration(&self) -> RegistrationId {
+        self.parts.registration
+    }
+
+    /// How many keys are remembered.
+    #[must_use]
+    pub fn hot_keys(&self) -> u64 {
+        self.keys.len()
+    }
+
+    /// Forgets every keyring: on stop and on seal.
+    pub fn forget(&self) {
+        self.keys.invalidate_all();
+        self.keks.invalidate_all();
+        self.registrations.invalidate_all();
+    }
+
+    pub(crate) fn system_keys(&self) -> &SystemKeys {
+        &self.parts.keys
+    }
+
+    pub(crate) fn root(&self) -> &RootKey {
+        &self.parts.root
+    }
+
+    /// Finds a registration.
+    pub(crate) async fn find_registration(
+        &self,
+        reference: &Ref<RegistrationId>,
+    ) -> Result<Arc<RegistrationFacts>, Error> {
+        let mut buffer;
+        let text = match reference {
+            Ref::Name(name) => name.as_str(),
+            Ref::Id(id) => {
+                buffer = id.to_string();
+                buffer.as_mut_str()
+            }
+        };
+        if let Some(facts) = self.registrations.get(text) {
+            return Ok(facts);
+        }
+        let missing = || Error::not_found("registration", text);
+        let mut stamp = self.store().stamp();
+        let id = match reference {
+            Ref::Id(id) => *id,
+            Ref::Name(name) => {
+                let path = layout::registration_name(self.system_keys().privacy(), name.as_str());
+                stamp.watch(&path);
+                self.store().read::<RegistrationId>(&path).await?.ok_or_else(missing)?.value
+            }
+        };
+        let path = layout::registration(id);
+        stamp.watch(&path);
+        let found = self.store().read::<Registration>(&path).await?.ok_or_else(missing)?;
+        let facts = Arc::new(RegistrationFacts {
+            registration: Arc::new(found.value),
+            revision: found.revision.0,
+        });
+        self.registrations.insert(text.into(), Arc::clone(&facts), stamp);
+        Ok(facts)
+    }
+
+    /// The KEK of a registration.
+    pub(crate) async fn kek(&self, registration: RegistrationId) -> Result<Arc<Kek>, Error> {
+        if let Some(kek) = self.keks.get(&registration) {
+            return Ok(kek);
+        }
+        let path = layout::kek(registration, 1);
+        let mut stamp = self.store().stamp();
+        stamp.watch(&path);
+        let wrapped = self
+            .store()
+            .read_bytes(&path)
+            .await?
+            .ok_or_else(|| Error::not_found("registration", registration))?;
+        let binding = Binding::kek(self.id(), path.as_bytes(), registration, 1);
+        let kek = Arc::new(self.root().kek().unwrap_kek(&binding, &wrapped.value)?);
+        self.keks.insert(registration, Arc::clone(&kek), stamp);
+        Ok(kek)
+    }
+
+    /// Finds a key of a registration, with its keyring open.
+    ///
+    /// INVARIANT: every path read holds the registration's id, so a key of another registration is
+    /// never found.
+    pub(crate) async fn find_key(
+        &self,
+        registration: RegistrationId,
+        reference: &Ref<KeyId>,
+    ) -> Result<Arc<HotKey>, Error> {
+        let mut buffer = [0u8; 16 + 64];
+        let slot = slot(&mut buffer, registration, reference);
+        if let Some(hot) = self.keys.get(slot) {
+            return Ok(hot);
+        }
+        let missing = || Error::not_found("key", reference);
+        let mut stamp = self.store().stamp();
+        let id = match reference {
+            Ref::Id(id) => *id,
+            Ref::Name(name) => {
+                let privacy = self.system_keys().privacy();
+                let path = layout::key_name(privacy, registration, name.as_str());
+                stamp.watch(&path);
+                self.store().read::<KeyId>(&path).await?.ok_or_else(missing)?.value
+            }
+        };
+        let path = layout::key(registration, id);
+        stamp.watch(&path);
+        let Versioned { value: key, revision } =
+            self.store().read::<Key>(&path).await?.ok_or_else(missing)?;
+        if key.registration != registration || key.id != id {
+            return Err(Error::Integrity("a key record names another key".into()));
+        }
+        let mut keyring = Keyring::new(key.id, registration, key.algorithm, key.primary);
+        stamp.watch(&layout::kek(registration, 1));
+        let primary = self.material(&key, key.primary).await?;
+        keyring.insert(key.primary, primary);
+        let hot = Arc::new(HotKey {
+            key,
+            revision: revision.0,
+            registration,
+            keyring: RwLock::new(keyring),
+        });
+        self.keys.insert(slot.into(), Arc::clone(&hot), stamp);
+        Ok(hot)
+    }
+
+    /// Makes sure that the keyring holds this version. A number the key does not have is no error:
+    /// opening will fail like any other failed opening.
+    pub(crate) async fn load_version(&self, hot: &HotKey, number: u32) -> Result<(), Error> {
+        let loaded = hot.with_keyring(|keyring| keyring.material(number).is_some());
+        if loaded || hot.key.version(number).is_none() {
+            return Ok(());
+        }
+        let material = self.material(&hot.key, number).await?;
+        let mut keyring = match hot.keyring.write() {
+            Ok(keyring) => keyring,
+            Err(poisoned) => poisoned.into_inner(),
+        };
+        keyring.insert(number, material);
+        Ok(())
+    }
+
+    async fn material(&self, key: &Key, number: u32) -> Result<hub_crypto::Material, Error> {
+        let path = layout::version(key.id, number);
+        let wrapped = self
+            .store()
+            .read_bytes(&path)
+            .await?
+            .ok_or_else(|| Error::Integrity("a version's material is missing".into()))?;
+        let kek = self.kek(key.registration).await?;
+        let binding = self.binding(&path, key, number);
+        Ok(kek.unwrap_material(&binding, key.algorithm, &wrapped.value)?)
+    }
+
+    /// What a version's material is bound to.
+    pub(crate) fn binding<'a>(&self, path: &'a Path, key: &Key, number: u32) -> Binding<'a> {
+        Binding {
+            purpose: WrapPurpose::Material,
+            hub: self.id(),
+            path: path.as_bytes(),
+            registration: Some(key.registration),
+            key: Some(key.id),
+            version: number,
+            algorithm: Some(key.algorithm),
+            origin: Origin::Generated,
+            exportable: key.exportable,
+        }
+    }
+
+    /// Finds a participant of a registration.
+    pub(crate) async fn find_participant(
+        &self,
+        registration: RegistrationId,
+        reference: &Ref<ParticipantId>,
+    ) -> Result<Versioned<Participant>, Error> {
+        let missing = || Error::not_found("participant", reference);
+        let id = match reference {
+            Ref::Id(id) => *id,
+            Ref::Name(name) => {
+                self.participant_id(registration, name).await?.ok_or_else(missing)?
+            }
+        };
+        let path = layout::participant(registration, id);
+        self.store().read::<Participant>(&path).await?.ok_or_else(missing)
+    }
+
+    pub(crate) async fn participant_id(
+        &self,
+        registration: RegistrationId,
+        name: &Name,
+    ) -> Result<Option<ParticipantId>, Error> {
+        let privacy = self.system_keys().privacy();
+        let path = layout::participant_name(privacy, registration, name.as_str());
+        Ok(self.store().read::<ParticipantId>(&path).await?.map(|found| found.value))
+    }
+
+    /// The name of the registration a participant belongs to, for showing.
+    pub(crate) async fn registration_name(&self, id: RegistrationId) -> Result<Name, Error> {
+        let facts = self.find_registration(&Ref::Id(id)).await?;
+        Ok(facts.registration.name.clone())
+    }
+}
+
+impl HotKey {
+    /// The registration it belongs to.
+    #[must_use]
+    pub const fn registration(&self) -> RegistrationId {
+        self.registration
+    }
+}
+
+/// Whether a registration stands for the hub itself.
+pub(crate) fn is_hub(registration: &Registration) -> bool {
+    registration.name.as_str() == HUB_REGISTRATION
+}
+
+/// The cache key of a key: registration ‖ name, or registration ‖ `_` ‖ id. Names hold no `_`.
+fn slot<'b>(
+    buffer: &'b mut [u8; 80],
+    registration: RegistrationId,
+    reference: &Ref<KeyId>,
+) -> &'b [u8] {
+    let (head, tail) = buffer.split_at_mut(16);
+    head.copy_from_slice(registration.as_bytes());
+    let used = match reference {
+        Ref::Name(name) => {
+            let bytes = name.as_str().as_bytes();
+            for (to, from) in tail.iter_mut().zip(bytes) {
+                *to = *from;
+            }
+            bytes.len().min(64)
+        }
+        Ref::Id(id) => {
+            for (to, from) in tail.iter_mut().zip(std::iter::once(&b'_').chain(id.as_bytes())) {
+                *to = *from;
+            }
+            17
+        }
+    };
+    buffer.get(..16 + used).unwrap_or_default()
+}

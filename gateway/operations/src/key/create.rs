@@ -1,0 +1,89 @@
+//! `keys.create`: a key with its first version.
+
+use hub_crypto::Material;
+use hub_model::api::key::{CreateKey as Body, KeyView};
+use hub_model::{
+    Action, Algorithm, Key, KeyId, KeyState, KeyVersion, RegistrationId, VersionState,
+};
+use hub_policy::Permit;
+use hub_store::{Changes, Revision, layout};
+
+use crate::hub::{Hub, is_hub};
+use crate::operation::{AtRegistration, Keeps, Lost, Operation, Scene};
+use crate::plan::Plan;
+use crate::{Error, Ref};
+
+/// Creates a key.
+#[derive(Debug)]
+pub struct CreateKey {
+    /// Where.
+    pub registration: Ref<RegistrationId>,
+    /// What.
+    pub body: Body,
+}
+
+impl Operation for CreateKey {
+    const ACTION: Action = Action::KeysCreate;
+    const KEEPS: Keeps = Keeps::Answer;
+    type Place = AtRegistration;
+    type Reply = KeyView;
+
+    async fn find(&self, hub: &Hub) -> Result<AtRegistration, Lost> {
+        AtRegistration::find(hub, &self.registration).await
+    }
+
+    async fn plan(
+        &self,
+        permit: Permit,
+        scene: Scene<'_, AtRegistration>,
+    ) -> Result<Plan<KeyView>, Error> {
+        let Scene { hub, place, now, .. } = scene;
+        if is_hub(&place.0.registration) {
+            return Err(Error::HubRegistration("it holds no keys"));
+        }
+        let registration = place.id();
+        let key = Key {
+            id: KeyId::generate(),
+            registration,
+            name: self.body.name.clone(),
+            algorithm: self.body.algorithm.unwrap_or(Algorithm::Aes256Gcm),
+            state: KeyState::Active,
+            primary: 1,
+            exportable: false,
+            tags: self.body.tags.clone(),
+            created: now,
+            updated: now,
+            generation: 1,
+            versions: vec![KeyVersion { number: 1, state: VersionState::Active, created: now }],
+        };
+        let privacy = hub.system_keys().privacy();
+        let name = layout::key_name(privacy, registration, key.name.as_str());
+        if hub.store().read_bytes(&name).await?.is_some() {
+            return Err(Error::AlreadyExists { what: "key", name: key.name.to_string() });
+        }
+        let mut changes = Changes::new();
+        changes
+            .check_absent(&name)
+            .check_revision(&layout::registration(registration), Revision(place.0.revision))
+            .put(&name, &key.id)?
+            .put(&layout::key(registration, key.id), &key)?;
+        put_material(hub, &mut changes, &key, 1).await?;
+        let view = KeyView::from(&key);
+        Ok(Plan::new(permit, view).changing(changes).generation(1).key(key.id).version(1))
+    }
+}
+
+/// Draws the material of a version and adds its wrapped record to the changes.
+pub(super) async fn put_material(
+    hub: &Hub,
+    changes: &mut Changes,
+    key: &Key,
+    number: u32,
+) -> Result<(), Error> {
+    let kek = hub.kek(key.registration).await?;
+    let path = layout::version(key.id, number);
+    let material = Material::generate(key.algorithm)?;
+    let wrapped = kek.wrap_material(&hub.binding(&path, key, number), &material);
+    changes.check_absent(&path).put_bytes(&path, wrapped.into());
+    Ok(())
+}

@@ -1,0 +1,255 @@
+//! `keys.encrypt`, `keys.decrypt`, `keys.rewrap`. Every failed opening is one error on one path.
+
+use hub_crypto::{Envelope, MAX_PLAINTEXT};
+use hub_model::api::crypto::{
+    Decrypt as DecryptBody, Decrypted, Encrypt as EncryptBody, Encrypted, Rewrap as RewrapBody,
+    Rewrapped,
+};
+use hub_model::{Action, EncryptionContext, KeyId, RegistrationId, SecretBytes};
+use hub_policy::{Permit, RequestFacts};
+
+use crate::hub::Hub;
+use crate::operation::{AtKey, Lost, Operation, Scene};
+use crate::plan::Plan;
+use crate::{Error, Ref};
+
+fn facts(context: &EncryptionContext, payload: usize) -> RequestFacts<'_> {
+    RequestFacts {
+        encryption_context: Some(context),
+        payload_bytes: u64::try_from(payload).unwrap_or(u64::MAX),
+    }
+}
+
+/// Encrypts under a key's primary version.
+#[derive(Debug)]
+pub struct Encrypt {
+    /// Where.
+    pub registration: Ref<RegistrationId>,
+    /// With which key.
+    pub key: Ref<KeyId>,
+    /// What.
+    pub body: EncryptBody,
+}
+
+impl Operation for Encrypt {
+    const ACTION: Action = Action::KeysEncrypt;
+    type Place = AtKey;
+    type Reply = Encrypted;
+
+    async fn find(&self, hub: &Hub) -> Result<AtKey, Lost> {
+        AtKey::find(hub, &self.registration, &self.key).await
+    }
+
+    fn facts(&self) -> RequestFacts<'_> {
+        facts(&self.body.context, self.body.plaintext.len())
+    }
+
+    async fn plan(
+        &self,
+        permit: Permit,
+        scene: Scene<'_, AtKey>,
+    ) -> Result<Plan<Encrypted>, Error> {
+        let plaintext = &self.body.plaintext;
+        if plaintext.len() > MAX_PLAINTEXT {
+            return Err(Error::Invalid {
+                pointer: "/plaintext",
+                detail: format!("at most {MAX_PLAINTEXT} bytes can be encrypted at once"),
+            });
+        }
+        let hot = &scene.place.hot;
+        let ciphertext = seal(scene, &self.body.context, plaintext)?;
+        let version = hot.key.primary;
+        Ok(Plan::new(permit, Encrypted { ciphertext, version }).version(version))
+    }
+}
+
+fn seal(
+    scene: Scene<'_, AtKey>,
+    context: &EncryptionContext,
+    plaintext: &SecretBytes,
+) -> Result<String, Error> {
+    let _span = tracing::debug_span!(target: "hub::stage", "seal").entered();
+    let context = context.canonical();
+    let hot = &scene.place.hot;
+    Ok(hot.with_keyring(|keyring| keyring.seal(&context, plaintext.expose_secret()))?)
+}
+
+/// Opens a ciphertext under the key the caller was authorized for.
+async fn open(
+    scene: &Scene<'_, AtKey>,
+    envelope: Option<&Envelope>,
+    context: &EncryptionContext,
+) -> Result<SecretBytes, Error> {
+    let envelope = envelope.ok_or(Error::DecryptionFailed)?;
+    let hot = &scene.place.hot;
+    if envelope.header().key == hot.key.id {
+        scene.hub.load_version(hot, envelope.header().version).await?;
+    }
+    let _span = tracing::debug_span!(target: "hub::stage", "open").entered();
+    let context = context.canonical();
+    hot.with_keyring(|keyring| keyring.open(envelope, &context))
+        .map_err(|_| Error::DecryptionFailed)
+}
+
+/// The key a ciphertext names, in this registration.
+async fn find_named(
+    hub: &Hub,
+    registration: &Ref<RegistrationId>,
+    envelope: Option<&Envelope>,
+) -> Result<AtKey, Lost> {
+    let facts = hub.find_registration(registration).await?;
+    let lost = |error| Lost { error, registration: Some(std::sync::Arc::clone(&facts)) };
+    // A ciphertext that names no key of this registration does not open here: the same answer as
+    // for any other that does not.
+    let Some(envelope) = envelope else { return Err(lost(Error::DecryptionFailed)) };
+    let key = Ref::Id(envelope.header().key);
+    match hub.find_key(facts.registration.id, &key).await {
+        Ok(hot) => Ok(AtKey { registration: facts, hot }),
+        Err(Error::NotFound { .. }) => Err(lost(Error::DecryptionFailed)),
+        Err(error) => Err(lost(error)),
+    }
+}
+
+/// A ciphertext, parsed once. Malformed is `None`: told apart from a wrong one by nobody.
+#[derive(Debug)]
+struct Given {
+    envelope: Option<Envelope>,
+    length: usize,
+}
+
+impl Given {
+    fn new(text: &str) -> Self {
+        Self { envelope: Envelope::parse(text).ok(), length: text.len() }
+    }
+
+    fn version(&self) -> u32 {
+        self.envelope.as_ref().map_or(0, |envelope| envelope.header().version)
+    }
+}
+
+macro_rules! opening {
+    (
+        $(#[$doc:meta])* $named:ident,
+        $(#[$doc_any:meta])* $any:ident,
+        $body:ty, $reply:ty, $action:expr, $finish:ident
+    ) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub struct $named {
+            registration: Ref<RegistrationId>,
+            key: Ref<KeyId>,
+            given: Given,
+            context: EncryptionContext,
+        }
+
+        impl $named {
+            /// With the key named by the caller.
+            #[must_use]
+            pub fn new(registration: Ref<RegistrationId>, key: Ref<KeyId>, body: $body) -> Self {
+                let given = Given::new(&body.ciphertext);
+                Self { registration, key, given, context: body.context }
+            }
+        }
+
+        impl Operation for $named {
+            const ACTION: Action = $action;
+            type Place = AtKey;
+            type Reply = $reply;
+
+            async fn find(&self, hub: &Hub) -> Result<AtKey, Lost> {
+                AtKey::find(hub, &self.registration, &self.key).await
+            }
+
+            fn facts(&self) -> RequestFacts<'_> {
+                facts(&self.context, self.given.length)
+            }
+
+            async fn plan(
+                &self,
+                permit: Permit,
+                scene: Scene<'_, AtKey>,
+            ) -> Result<Plan<$reply>, Error> {
+                $finish(permit, scene, &self.given, &self.context).await
+            }
+        }
+
+        $(#[$doc_any])*
+        #[derive(Debug)]
+        pub struct $any {
+            registration: Ref<RegistrationId>,
+            given: Given,
+            context: EncryptionContext,
+        }
+
+        impl $any {
+            /// With the key the ciphertext names.
+            #[must_use]
+            pub fn new(registration: Ref<RegistrationId>, body: $body) -> Self {
+                let given = Given::new(&body.ciphertext);
+                Self { registration, given, context: body.context }
+            }
+        }
+
+        impl Operation for $any {
+            const ACTION: Action = $action;
+            type Place = AtKey;
+            type Reply = $reply;
+
+            async fn find(&self, hub: &Hub) -> Result<AtKey, Lost> {
+                find_named(hub, &self.registration, self.given.envelope.as_ref()).await
+            }
+
+            fn facts(&self) -> RequestFacts<'_> {
+                facts(&self.context, self.given.length)
+            }
+
+            async fn plan(
+                &self,
+                permit: Permit,
+                scene: Scene<'_, AtKey>,
+            ) -> Result<Plan<$reply>, Error> {
+                $finish(permit, scene, &self.given, &self.context).await
+            }
+        }
+    };
+}
+
+opening! {
+    /// Decrypts with a named key.
+    Decrypt,
+    /// Decrypts with the key the ciphertext names.
+    DecryptAny,
+    DecryptBody, Decrypted, Action::KeysDecrypt, decrypt
+}
+
+opening! {
+    /// Encrypts again under the primary version of a named key, without showing the plaintext.
+    Rewrap,
+    /// Encrypts again under the primary version of the key the ciphertext names.
+    RewrapAny,
+    RewrapBody, Rewrapped, Action::KeysRewrap, rewrap
+}
+
+async fn decrypt(
+    permit: Permit,
+    scene: Scene<'_, AtKey>,
+    given: &Given,
+    context: &EncryptionContext,
+) -> Result<Plan<Decrypted>, Error> {
+    let plaintext = open(&scene, given.envelope.as_ref(), context).await?;
+    let version = given.version();
+    Ok(Plan::new(permit, Decrypted { plaintext, version }).version(version))
+}
+
+async fn rewrap(
+    permit: Permit,
+    scene: Scene<'_, AtKey>,
+    given: &Given,
+    context: &EncryptionContext,
+) -> Result<Plan<Rewrapped>, Error> {
+    let plaintext = open(&scene, given.envelope.as_ref(), context).await?;
+    let version = scene.place.hot.key.primary;
+    let ciphertext = seal(scene, context, &plaintext)?;
+    let from_version = given.version();
+    Ok(Plan::new(permit, Rewrapped { ciphertext, from_version, version }).version(version))
+}

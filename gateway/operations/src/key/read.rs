@@ -1,0 +1,137 @@
+//! `keys.get`, `keys.list`, `keys.listVersions`: facts of keys and versions.
+
+use hub_model::api::key::{KeyView, VersionView};
+use hub_model::api::page::Page;
+use hub_model::{Action, Key, KeyId, RegistrationId};
+use hub_policy::Permit;
+use hub_store::layout;
+
+use crate::hub::Hub;
+use crate::operation::{AtKey, AtRegistration, Lost, Operation, Scene};
+use crate::page::{self, PageRequest};
+use crate::plan::Plan;
+use crate::{Error, Ref};
+
+/// Reads a key.
+#[derive(Debug)]
+pub struct GetKey {
+    /// Where.
+    pub registration: Ref<RegistrationId>,
+    /// Which.
+    pub key: Ref<KeyId>,
+}
+
+impl Operation for GetKey {
+    const ACTION: Action = Action::KeysGet;
+    type Place = AtKey;
+    type Reply = KeyView;
+
+    async fn find(&self, hub: &Hub) -> Result<AtKey, Lost> {
+        AtKey::find(hub, &self.registration, &self.key).await
+    }
+
+    async fn plan(&self, permit: Permit, scene: Scene<'_, AtKey>) -> Result<Plan<KeyView>, Error> {
+        let key = &scene.place.hot.key;
+        Ok(Plan::new(permit, KeyView::from(key)).generation(key.generation))
+    }
+}
+
+/// Lists the keys of a registration.
+#[derive(Debug)]
+pub struct ListKeys {
+    /// Where.
+    pub registration: Ref<RegistrationId>,
+    /// Which part.
+    pub page: PageRequest,
+}
+
+impl Operation for ListKeys {
+    const ACTION: Action = Action::KeysList;
+    type Place = AtRegistration;
+    type Reply = Page<KeyView>;
+
+    async fn find(&self, hub: &Hub) -> Result<AtRegistration, Lost> {
+        AtRegistration::find(hub, &self.registration).await
+    }
+
+    async fn plan(
+        &self,
+        permit: Permit,
+        scene: Scene<'_, AtRegistration>,
+    ) -> Result<Plan<Page<KeyView>>, Error> {
+        let prefix = layout::keys(scene.place.id());
+        let found = page::scan::<Key>(scene.hub, &prefix, &self.page).await?;
+        let items = found.items.iter().map(|(_, key)| KeyView::from(&key.value)).collect();
+        Ok(Plan::new(permit, Page { items, next_page_token: found.next_page_token }))
+    }
+}
+
+/// Lists the versions of a key.
+#[derive(Debug)]
+pub struct ListVersions {
+    /// Where.
+    pub registration: Ref<RegistrationId>,
+    /// Of which key.
+    pub key: Ref<KeyId>,
+    /// Which part; the token is the last number seen.
+    pub page: PageRequest,
+}
+
+impl Operation for ListVersions {
+    const ACTION: Action = Action::KeysListVersions;
+    type Place = AtKey;
+    type Reply = Page<VersionView>;
+
+    async fn find(&self, hub: &Hub) -> Result<AtKey, Lost> {
+        AtKey::find(hub, &self.registration, &self.key).await
+    }
+
+    async fn plan(
+        &self,
+        permit: Permit,
+        scene: Scene<'_, AtKey>,
+    ) -> Result<Plan<Page<VersionView>>, Error> {
+        let limit = self.page.limit()?;
+        let after: u32 = match &self.page.token {
+            None => 0,
+            Some(token) => token.parse().map_err(|_| Error::PageToken)?,
+        };
+        let key = &scene.place.hot.key;
+        let mut rest = key.versions.iter().filter(|v| v.number > after);
+        let items: Vec<_> = rest.by_ref().take(limit).map(|v| VersionView::new(key, v)).collect();
+        let next_page_token =
+            rest.next().and(items.last()).map(|last: &VersionView| last.version.to_string());
+        Ok(Plan::new(permit, Page { items, next_page_token }))
+    }
+}
+
+/// Reads one version of a key.
+#[derive(Debug)]
+pub struct GetVersion {
+    /// Where.
+    pub registration: Ref<RegistrationId>,
+    /// Of which key.
+    pub key: Ref<KeyId>,
+    /// Which.
+    pub version: u32,
+}
+
+impl Operation for GetVersion {
+    const ACTION: Action = Action::KeysListVersions;
+    type Place = AtKey;
+    type Reply = VersionView;
+
+    async fn find(&self, hub: &Hub) -> Result<AtKey, Lost> {
+        AtKey::find(hub, &self.registration, &self.key).await
+    }
+
+    async fn plan(
+        &self,
+        permit: Permit,
+        scene: Scene<'_, AtKey>,
+    ) -> Result<Plan<VersionView>, Error> {
+        let key = &scene.place.hot.key;
+        let version = key.version(self.version).ok_or(Error::NoVersion(self.version))?;
+        Ok(Plan::new(permit, VersionView::new(key, version)).version(self.version))
+    }
+}

@@ -1,0 +1,68 @@
+//! `keys.rotate`: adds a version and makes it primary. Older versions go on decrypting.
+
+use hub_model::api::key::KeyView;
+use hub_model::{Action, KeyId, KeyState, KeyVersion, RegistrationId, VersionState};
+use hub_policy::Permit;
+use hub_store::{Changes, Revision, layout};
+
+use super::create::put_material;
+use crate::hub::Hub;
+use crate::operation::{AtKey, Keeps, Lost, Operation, Scene};
+use crate::plan::Plan;
+use crate::{Error, Ref};
+
+/// Most versions a key may have.
+const MAX_VERSIONS: usize = 10_000;
+
+/// Rotates a key.
+#[derive(Debug)]
+pub struct RotateKey {
+    /// Where.
+    pub registration: Ref<RegistrationId>,
+    /// Which.
+    pub key: Ref<KeyId>,
+}
+
+impl Operation for RotateKey {
+    const ACTION: Action = Action::KeysRotate;
+    const KEEPS: Keeps = Keeps::Answer;
+    type Place = AtKey;
+    type Reply = KeyView;
+
+    async fn find(&self, hub: &Hub) -> Result<AtKey, Lost> {
+        AtKey::find(hub, &self.registration, &self.key).await
+    }
+
+    async fn plan(&self, permit: Permit, scene: Scene<'_, AtKey>) -> Result<Plan<KeyView>, Error> {
+        let Scene { hub, place, meta, now, .. } = scene;
+        let mut key = place.hot.key.clone();
+        meta.matches_if_given(key.generation)?;
+        if key.state != KeyState::Active {
+            return Err(Error::Invalid {
+                pointer: "key",
+                detail: format!("a key that is {} cannot be rotated", key.state),
+            });
+        }
+        if key.versions.len() >= MAX_VERSIONS {
+            return Err(Error::TooMany("a key may have at most 10,000 versions"));
+        }
+        let number = key.versions.last().map_or(1, |last| last.number.saturating_add(1));
+        key.versions.push(KeyVersion { number, state: VersionState::Active, created: now });
+        key.primary = number;
+        key.updated = now;
+        key.generation += 1;
+        let path = layout::key(key.registration, key.id);
+        let registration = &place.registration;
+        let mut changes = Changes::new();
+        changes
+            .check_revision(&path, Revision(place.hot.revision))
+            .check_revision(
+                &layout::registration(key.registration),
+                Revision(registration.revision),
+            )
+            .put(&path, &key)?;
+        put_material(hub, &mut changes, &key, number).await?;
+        let view = KeyView::from(&key);
+        Ok(Plan::new(permit, view).changing(changes).generation(key.generation).version(number))
+    }
+}

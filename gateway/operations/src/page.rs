@@ -1,0 +1,76 @@
+//! Pages of lists: opaque tokens that hold the last path seen, bound to the list they were made for.
+
+use hub_crypto::ct_eq;
+use hub_model::api::page::Page;
+use hub_model::secret::decode_base64;
+use hub_store::{Path, Versioned};
+use serde::de::DeserializeOwned;
+
+use crate::Error;
+use crate::hub::Hub;
+
+/// Items on a page when nothing else was asked.
+pub const DEFAULT_SIZE: usize = 100;
+/// Most items on a page.
+pub const MAX_SIZE: usize = 1000;
+
+/// Which part of a list.
+#[derive(Clone, Debug, Default)]
+pub struct PageRequest {
+    /// How many items at most.
+    pub size: Option<usize>,
+    /// Where to go on.
+    pub token: Option<String>,
+}
+
+impl PageRequest {
+    pub(crate) fn limit(&self) -> Result<usize, Error> {
+        match self.size {
+            None => Ok(DEFAULT_SIZE),
+            Some(size) if (1..=MAX_SIZE).contains(&size) => Ok(size),
+            Some(_) => Err(Error::Invalid {
+                pointer: "pageSize",
+                detail: format!("`pageSize` must be between 1 and {MAX_SIZE}"),
+            }),
+        }
+    }
+}
+
+/// One page of the records under a prefix.
+pub(crate) async fn scan<T: DeserializeOwned>(
+    hub: &Hub,
+    prefix: &str,
+    request: &PageRequest,
+) -> Result<Page<(Path, Versioned<T>)>, Error> {
+    let limit = request.limit()?;
+    let after = match &request.token {
+        None => None,
+        Some(token) => Some(open_token(hub, prefix, token)?),
+    };
+    let page = hub.store().scan::<T>(prefix, after.as_ref(), limit).await?;
+    let next_page_token = match page.records.last() {
+        Some((path, _)) if page.more => Some(seal_token(hub, prefix, path)),
+        _ => None,
+    };
+    Ok(Page { items: page.records, next_page_token })
+}
+
+/// base64url(tag[..16] ‖ rest of the path after the prefix).
+fn seal_token(hub: &Hub, prefix: &str, path: &Path) -> String {
+    let rest = path.as_str().strip_prefix(prefix).unwrap_or_default();
+    let tag = hub.system_keys().page_token().tag(&[prefix.as_bytes(), &[0], rest.as_bytes()]);
+    let mut bytes = tag.iter().copied().take(16).collect::<Vec<u8>>();
+    bytes.extend_from_slice(rest.as_bytes());
+    hub_model::secret::encode_base64_url(&bytes)
+}
+
+fn open_token(hub: &Hub, prefix: &str, token: &str) -> Result<Path, Error> {
+    let bytes = decode_base64(token).map_err(|_| Error::PageToken)?;
+    let (tag, rest) = bytes.split_at_checked(16).ok_or(Error::PageToken)?;
+    let expected = hub.system_keys().page_token().tag(&[prefix.as_bytes(), &[0], rest]);
+    if !expected.get(..16).is_some_and(|expected| ct_eq(expected, tag)) {
+        return Err(Error::PageToken);
+    }
+    let rest = std::str::from_utf8(rest).map_err(|_| Error::PageToken)?;
+    Path::new(&format!("{prefix}{rest}")).map_err(|_| Error::PageToken)
+}

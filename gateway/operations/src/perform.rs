@@ -1,0 +1,319 @@
+//! The one way through: find, authorize, plan, commit with the entry, and only then answer.
+
+use hub_audit::Receipt;
+use hub_auth::Caller;
+use hub_model::entry::{AuditEntry, Decision, Outcome, Subject};
+use hub_model::principal::PeerAddress;
+use hub_model::{Principal, Timestamp};
+use hub_policy::DecisionTrace;
+use hub_store::Changes;
+
+use crate::error::{Error, Failure};
+use crate::hub::Hub;
+use crate::idempotency::{self, Kept};
+use crate::operation::{Meta, Operation, Place, Scene};
+
+/// How often a change that met somebody else's is planned anew.
+const ATTEMPTS: usize = 3;
+
+/// An operation that was done, or tried out; proof is its receipt.
+#[derive(Debug)]
+pub struct Done<R> {
+    /// The answer; `None` for a dry run.
+    pub reply: Option<R>,
+    /// The generation of the record shown: its ETag.
+    pub generation: Option<u64>,
+    /// Whether the answer is one kept for an idempotency key.
+    pub replayed: bool,
+    receipt: Receipt,
+}
+
+impl<R> Done<R> {
+    /// Where the entry stands.
+    pub const fn receipt(&self) -> &Receipt {
+        &self.receipt
+    }
+}
+
+impl Hub {
+    /// Does one operation for a caller. Whatever the outcome, its entry is durable when this
+    /// returns.
+    ///
+    /// # Errors
+    /// A [`Failure`], already in the audit log.
+    pub async fn perform<O: Operation>(
+        &self,
+        caller: &Caller,
+        operation: &O,
+        meta: &Meta,
+    ) -> Result<Done<O::Reply>, Failure> {
+        for _ in 0..ATTEMPTS {
+            match self.attempt(caller, operation, meta).await {
+                Ok(Attempt::Done(done)) => return Ok(done),
+                Ok(Attempt::Conflict) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        let ending = Ending { error: Error::Conflict, decision: Decision::Allow, trace: None };
+        Err(self.refuse::<O>(caller, meta, Subject::default(), ending).await)
+    }
+
+    async fn attempt<O: Operation>(
+        &self,
+        caller: &Caller,
+        operation: &O,
+        meta: &Meta,
+    ) -> Result<Attempt<O::Reply>, Failure> {
+        let place = match operation.find(self).await {
+            Ok(place) => place,
+            Err(lost) => {
+                let seen = lost.registration.filter(|r| self.policies().may_see(caller, r));
+                let error = match (&seen, lost.error) {
+                    // Nothing was found where the caller may not look: what is missing is not said.
+                    (None, Error::NotFound { name, .. }) => Error::not_found("registration", name),
+                    (None, Error::DecryptionFailed) => Error::not_found("registration", "-"),
+                    (_, error) => error,
+                };
+                let registration = seen.map(|facts| facts.registration.id);
+                let subject = Subject { registration, ..Subject::default() };
+                let ending = Ending { error, decision: Decision::None, trace: None };
+                return Err(self.refuse::<O>(caller, meta, subject, ending).await);
+            }
+        };
+        let facts = operation.facts();
+        let context = facts.encryption_context.cloned();
+        let permit = tracing::debug_span!(target: "hub::stage", "authorize")
+            .in_scope(|| self.policies().authorize(caller, O::ACTION, &place.target(), &facts));
+        let permit = match permit {
+            Ok(permit) => permit,
+            Err(denial) => {
+                let visible = place
+                    .registration()
+                    .is_none_or(|registration| self.policies().may_see(caller, registration));
+                let error = if visible {
+                    Error::Denied { action: O::ACTION.name() }
+                } else {
+                    Error::not_found("registration", operation_name(&place))
+                };
+                let trace = Some(&**denial.trace());
+                let ending = Ending { error, decision: Decision::Deny, trace };
+                return Err(self.refuse::<O>(caller, meta, place.subject(), ending).await);
+            }
+        };
+        let trace = std::sync::Arc::clone(permit.trace());
+        let kept = match idempotency::look_up::<O>(self, caller, meta).await {
+            Ok(kept) => kept,
+            Err(error) => {
+                let ending = Ending { error, decision: Decision::Allow, trace: Some(&trace) };
+                return Err(self.refuse::<O>(caller, meta, place.subject(), ending).await);
+            }
+        };
+        if let Kept::Answer(answer) = kept {
+            return self.replay::<O>(caller, meta, &place, &trace, answer).await;
+        }
+        let now = self.clock().now();
+        let scene = Scene { hub: self, caller, place: &place, meta, now };
+        let plan = match operation.plan(permit, scene).await {
+            Ok(plan) => plan,
+            Err(error) => {
+                let ending = Ending { error, decision: Decision::Allow, trace: Some(&trace) };
+                return Err(self.refuse::<O>(caller, meta, place.subject(), ending).await);
+            }
+        };
+        let mut subject = place.subject();
+        subject.registration = plan.registration.or(subject.registration);
+        subject.key = plan.key.or(subject.key);
+        subject.version = plan.version;
+        subject.participant = plan.participant;
+        subject.detail = plan.detail;
+        let mut changes = plan.changes;
+        if meta.dry_run {
+            changes = Changes::new();
+        } else if let Err(error) =
+            idempotency::keep::<O>(meta, &kept, (&plan.reply, plan.generation), &mut changes, now)
+        {
+            let ending = Ending { error, decision: Decision::Allow, trace: Some(&trace) };
+            return Err(self.refuse::<O>(caller, meta, subject, ending).await);
+        }
+        // The permit was for exactly what the entry names.
+        let covered = plan.permit.covers(
+            O::ACTION,
+            place.registration().map(|r| r.registration.id),
+            place.subject().key,
+        );
+        debug_assert!(covered, "a plan spent the permit of another operation");
+        let base = EntryBase { caller, meta, action: O::ACTION.name() };
+        let entry = AuditEntry {
+            context,
+            ..base.entry(subject, Decision::Allow, Some(plan.permit.trace()), Outcome::OK)
+        };
+        match self.log().appender().append(&entry, changes).await {
+            Ok(receipt) => Ok(Attempt::Done(Done {
+                reply: (!meta.dry_run).then_some(plan.reply),
+                generation: plan.generation,
+                replayed: false,
+                receipt,
+            })),
+            Err(hub_audit::Error::Conflict) => Ok(Attempt::Conflict),
+            Err(error) => Err(Failure { error: error.into(), decision_id: None, seq: None }),
+        }
+    }
+
+    async fn replay<O: Operation>(
+        &self,
+        caller: &Caller,
+        meta: &Meta,
+        place: &O::Place,
+        trace: &DecisionTrace,
+        answer: idempotency::Answer<O::Reply>,
+    ) -> Result<Attempt<O::Reply>, Failure> {
+        let base = EntryBase { caller, meta, action: O::ACTION.name() };
+        let subject = Subject { detail: Some("idempotent replay".into()), ..place.subject() };
+        let entry = base.entry(subject, Decision::Allow, Some(trace), Outcome::OK);
+        match self.log().appender().append(&entry, Changes::new()).await {
+            Ok(receipt) => Ok(Attempt::Done(Done {
+                reply: Some(answer.reply),
+                generation: answer.generation,
+                replayed: true,
+                receipt,
+            })),
+            Err(error) => Err(Failure { error: error.into(), decision_id: None, seq: None }),
+        }
+    }
+
+    /// Appends the entry of a refusal, and makes the failure of it.
+    async fn refuse<O: Operation>(
+        &self,
+        caller: &Caller,
+        meta: &Meta,
+        subject: Subject,
+        ending: Ending<'_>,
+    ) -> Failure {
+        let Ending { error, decision, trace } = ending;
+        let base = EntryBase { caller, meta, action: O::ACTION.name() };
+        let entry = base.entry(subject, decision, trace, Outcome(error.code()));
+        match self.log().appender().append(&entry, Changes::new()).await {
+            Ok(receipt) => {
+                let denied = matches!(error, Error::Denied { .. });
+                let decision_id = denied.then(|| self.decision_id(receipt.seq()));
+                Failure { error, decision_id, seq: Some(receipt.seq()) }
+            }
+            // What cannot be logged is not answered either.
+            Err(unlogged) => Failure { error: unlogged.into(), decision_id: None, seq: None },
+        }
+    }
+
+    /// Appends the entry of a request that fell between authentication and its operation: a
+    /// malformed body, an exceeded limit.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub async fn record_refusal(
+        &self,
+        caller: &Caller,
+        meta: &Meta,
+        action: &'static str,
+        outcome: Outcome,
+    ) -> Result<Receipt, Error> {
+        let base = EntryBase { caller, meta, action };
+        let entry = base.entry(Subject::default(), Decision::None, None, outcome);
+        Ok(self.log().appender().append(&entry, Changes::new()).await?)
+    }
+
+    /// Appends an entry of the hub's own doing: start, stop, sampled authentication failures.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub async fn record_event(
+        &self,
+        action: &'static str,
+        address: PeerAddress,
+        detail: impl Into<Option<Box<str>>>,
+        outcome: Outcome,
+        count: u64,
+    ) -> Result<Receipt, Error> {
+        let entry = event(self.clock().now(), action, address, detail.into(), outcome, count);
+        Ok(self.log().appender().append(&entry, Changes::new()).await?)
+    }
+
+    /// How a decision is named to callers: writer and position of its entry.
+    #[must_use]
+    pub fn decision_id(&self, seq: u64) -> String {
+        format!("dec_{}-{seq}", self.log().appender().writer())
+    }
+}
+
+/// An entry of the hub's own doing.
+pub(crate) fn event(
+    time: Timestamp,
+    action: &'static str,
+    address: PeerAddress,
+    detail: Option<Box<str>>,
+    outcome: Outcome,
+    count: u64,
+) -> AuditEntry {
+    AuditEntry {
+        time,
+        principal: None::<Principal>,
+        address,
+        action,
+        subject: Subject { detail, ..Subject::default() },
+        decision: Decision::None,
+        policies: Vec::new(),
+        revision: "".into(),
+        outcome,
+        context: None,
+        request: "-".into(),
+        trace: None,
+        dry_run: false,
+        count,
+    }
+}
+
+enum Attempt<R> {
+    Done(Done<R>),
+    Conflict,
+}
+
+struct Ending<'a> {
+    error: Error,
+    decision: Decision,
+    trace: Option<&'a DecisionTrace>,
+}
+
+struct EntryBase<'a> {
+    caller: &'a Caller,
+    meta: &'a Meta,
+    action: &'static str,
+}
+
+impl EntryBase<'_> {
+    fn entry(
+        &self,
+        subject: Subject,
+        decision: Decision,
+        trace: Option<&DecisionTrace>,
+        outcome: Outcome,
+    ) -> AuditEntry {
+        AuditEntry {
+            time: self.caller.now(),
+            principal: Some(self.caller.principal().clone()),
+            address: self.caller.address(),
+            action: self.action,
+            subject,
+            decision,
+            policies: trace.map(|t| t.policies.clone()).unwrap_or_default(),
+            revision: trace.map_or_else(|| "".into(), |t| std::sync::Arc::clone(&t.revision)),
+            outcome,
+            context: None,
+            request: std::sync::Arc::clone(&self.meta.request),
+            trace: self.meta.trace,
+            dry_run: self.meta.dry_run,
+            count: 1,
+        }
+    }
+}
+
+fn operation_name<P: Place>(place: &P) -> String {
+    place.registration().map_or_else(String::new, |facts| facts.registration.name.to_string())
+}

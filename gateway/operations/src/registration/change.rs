@@ -1,0 +1,101 @@
+//! `registrations.update`, `registrations.freeze`, `registrations.unfreeze`.
+
+use hub_model::api::registration::{PatchRegistration, RegistrationView};
+use hub_model::{Action, Registration, RegistrationId};
+use hub_policy::Permit;
+use hub_store::{Changes, Revision, layout};
+
+use super::create::check_description;
+use crate::hub::{Hub, is_hub};
+use crate::operation::{AtRegistration, Lost, Operation, Scene};
+use crate::plan::Plan;
+use crate::{Error, Ref, invalid_tags};
+
+/// Changes a registration.
+#[derive(Debug)]
+pub struct UpdateRegistration {
+    /// Which.
+    pub registration: Ref<RegistrationId>,
+    /// How.
+    pub body: PatchRegistration,
+}
+
+impl Operation for UpdateRegistration {
+    const ACTION: Action = Action::RegistrationsUpdate;
+    type Place = AtRegistration;
+    type Reply = RegistrationView;
+
+    async fn find(&self, hub: &Hub) -> Result<AtRegistration, Lost> {
+        AtRegistration::find(hub, &self.registration).await
+    }
+
+    async fn plan(
+        &self,
+        permit: Permit,
+        scene: Scene<'_, AtRegistration>,
+    ) -> Result<Plan<RegistrationView>, Error> {
+        let mut changed = (*scene.place.0.registration).clone();
+        scene.meta.matches(changed.generation)?;
+        if let Some(description) = &self.body.description {
+            check_description(description)?;
+            changed.description.clone_from(description);
+        }
+        if let Some(environment) = self.body.environment {
+            changed.environment = environment;
+        }
+        if let Some(patch) = &self.body.tags {
+            changed.tags = changed.tags.merged(patch.clone()).map_err(invalid_tags)?;
+        }
+        put(permit, &scene, changed)
+    }
+}
+
+/// Freezes a registration (`FROZEN`), or makes a frozen one usable again.
+#[derive(Debug)]
+pub struct Freeze<const FROZEN: bool> {
+    /// Which.
+    pub registration: Ref<RegistrationId>,
+}
+
+impl<const FROZEN: bool> Operation for Freeze<FROZEN> {
+    const ACTION: Action =
+        if FROZEN { Action::RegistrationsFreeze } else { Action::RegistrationsUnfreeze };
+    type Place = AtRegistration;
+    type Reply = RegistrationView;
+
+    async fn find(&self, hub: &Hub) -> Result<AtRegistration, Lost> {
+        AtRegistration::find(hub, &self.registration).await
+    }
+
+    async fn plan(
+        &self,
+        permit: Permit,
+        scene: Scene<'_, AtRegistration>,
+    ) -> Result<Plan<RegistrationView>, Error> {
+        let mut changed = (*scene.place.0.registration).clone();
+        scene.meta.matches_if_given(changed.generation)?;
+        if is_hub(&changed) {
+            return Err(Error::HubRegistration("it cannot be frozen"));
+        }
+        if changed.frozen == FROZEN {
+            let view = RegistrationView::from(&changed);
+            return Ok(Plan::new(permit, view).generation(changed.generation));
+        }
+        changed.frozen = FROZEN;
+        put(permit, &scene, changed)
+    }
+}
+
+fn put(
+    permit: Permit,
+    scene: &Scene<'_, AtRegistration>,
+    mut changed: Registration,
+) -> Result<Plan<RegistrationView>, Error> {
+    changed.updated = scene.now;
+    changed.generation += 1;
+    let path = layout::registration(changed.id);
+    let mut changes = Changes::new();
+    changes.check_revision(&path, Revision(scene.place.0.revision)).put(&path, &changed)?;
+    let view = RegistrationView::from(&changed);
+    Ok(Plan::new(permit, view).changing(changes).generation(changed.generation))
+}

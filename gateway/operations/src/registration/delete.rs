@@ -1,0 +1,207 @@
+//! `registrations.delete`: erases a frozen registration. The first transaction removes the
+//! registration and its KEK, after which nothing in it can be read again; what it held is swept
+//! afterwards, across restarts.
+
+use hub_model::entry::Outcome;
+use hub_model::principal::PeerAddress;
+use hub_model::{Action, Key, Participant, RegistrationId};
+use hub_policy::Permit;
+use hub_store::{Changes, Path, Revision, layout};
+use serde::{Deserialize, Serialize};
+
+use crate::hub::{Hub, is_hub};
+use crate::operation::{AtRegistration, Lost, Operation, Scene};
+use crate::perform::event;
+use crate::plan::Plan;
+use crate::{Error, Ref};
+
+/// Records removed in one transaction of the sweep.
+const CHUNK: usize = 64;
+
+/// Deletes a registration.
+#[derive(Debug)]
+pub struct DeleteRegistration {
+    /// Which.
+    pub registration: Ref<RegistrationId>,
+}
+
+/// Nothing to show.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Deleted {}
+
+impl Operation for DeleteRegistration {
+    const ACTION: Action = Action::RegistrationsDelete;
+    type Place = AtRegistration;
+    type Reply = Deleted;
+
+    async fn find(&self, hub: &Hub) -> Result<AtRegistration, Lost> {
+        AtRegistration::find(hub, &self.registration).await
+    }
+
+    async fn plan(
+        &self,
+        permit: Permit,
+        scene: Scene<'_, AtRegistration>,
+    ) -> Result<Plan<Deleted>, Error> {
+        let registration = &scene.place.0.registration;
+        if is_hub(registration) {
+            return Err(Error::HubRegistration("it cannot be deleted"));
+        }
+        scene.meta.matches(registration.generation)?;
+        if !registration.frozen {
+            return Err(Error::RegistrationNotFrozen);
+        }
+        let path = layout::registration(registration.id);
+        let privacy = scene.hub.system_keys().privacy();
+        let mut changes = Changes::new();
+        changes
+            .check_revision(&path, Revision(scene.place.0.revision))
+            .delete(&path)
+            .delete(&layout::registration_name(privacy, registration.name.as_str()))
+            .delete(&layout::kek(registration.id, 1))
+            .put(&layout::erasure(registration.id), &registration.id)?;
+        Ok(Plan::new(permit, Deleted {}).changing(changes))
+    }
+}
+
+impl Hub {
+    /// Removes what deleted registrations have left behind. Safe to stop and start again anywhere.
+    ///
+    /// # Errors
+    /// When the store or the log fails.
+    pub async fn sweep_erased(&self) -> Result<usize, Error> {
+        let mut swept = 0;
+        let mut after = None;
+        loop {
+            let erasures =
+                self.store().scan::<RegistrationId>(layout::ERASURES, after.as_ref(), 100).await?;
+            for (path, found) in &erasures.records {
+                swept += self.sweep_one(found.value, path).await?;
+            }
+            match erasures.records.last() {
+                Some((last, _)) if erasures.more => after = Some(last.clone()),
+                _ => return Ok(swept),
+            }
+        }
+    }
+
+    async fn sweep_one(&self, id: RegistrationId, erasure: &Path) -> Result<usize, Error> {
+        let mut paths = Vec::new();
+        self.paths_under::<Key>(&layout::keys(id), &mut paths, |key| layout::versions(key.id))
+            .await?;
+        self.paths_under::<Participant>(&layout::participants(id), &mut paths, |participant| {
+            layout::credentials_of(participant.id)
+        })
+        .await?;
+        // Each note that a participant has a credential leads to the credential itself.
+        let credentials: Vec<Path> = paths
+            .iter()
+            .filter(|path| path.as_str().starts_with("o/"))
+            .filter_map(|path| path.last_segment().parse().ok())
+            .map(layout::credential)
+            .collect();
+        paths.splice(0..0, credentials);
+        self.bare_paths(&format!("n/k/{id}/"), &mut paths).await?;
+        self.bare_paths(&format!("n/p/{id}/"), &mut paths).await?;
+        // A participant of `hub` may still hold roles here; they name an id nothing has any more.
+        let count = paths.len();
+        for chunk in paths.chunks(CHUNK) {
+            let mut changes = Changes::new();
+            for path in chunk {
+                changes.delete(path);
+            }
+            self.sweep_commit(id, changes).await?;
+        }
+        let mut changes = Changes::new();
+        changes.delete(erasure);
+        self.sweep_commit(id, changes).await?;
+        Ok(count)
+    }
+
+    async fn sweep_commit(&self, id: RegistrationId, changes: Changes) -> Result<(), Error> {
+        let mut entry = event(
+            self.clock().now(),
+            "system.eraseRegistration",
+            PeerAddress::Unix,
+            None,
+            Outcome::OK,
+            1,
+        );
+        entry.subject.registration = Some(id);
+        let _receipt = self.log().appender().append(&entry, changes).await?;
+        Ok(())
+    }
+
+    /// Paths of typed records and, before each, of the records below it.
+    async fn paths_under<T: serde::de::DeserializeOwned>(
+        &self,
+        prefix: &str,
+        paths: &mut Vec<Path>,
+        below: impl Fn(&T) -> String,
+    ) -> Result<(), Error> {
+        let mut after = None;
+        loop {
+            let page = self.store().scan::<T>(prefix, after.as_ref(), 500).await?;
+            for (path, record) in &page.records {
+                self.bare_paths(&below(&record.value), paths).await?;
+                paths.push(path.clone());
+            }
+            match page.records.last() {
+                Some((last, _)) if page.more => after = Some(last.clone()),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    async fn bare_paths(&self, prefix: &str, paths: &mut Vec<Path>) -> Result<(), Error> {
+        let mut after = None;
+        loop {
+            let page = self.store().scan_bytes(prefix, after.as_ref(), 500, None).await?;
+            paths.extend(page.records.iter().map(|(path, _)| path.clone()));
+            match page.records.last() {
+                Some((last, _)) if page.more => after = Some(last.clone()),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Removes answers whose idempotency keys have ended, and credentials that ended long ago are
+    /// left alone: they are facts of the past.
+    ///
+    /// # Errors
+    /// When the store or the log fails.
+    pub async fn sweep_answers(&self) -> Result<usize, Error> {
+        let now = self.clock().now();
+        let mut expired = Vec::new();
+        let mut after = None;
+        loop {
+            let page = self
+                .store()
+                .scan::<crate::idempotency::Record>(layout::IDEMPOTENCY, after.as_ref(), 500)
+                .await?;
+            for (path, record) in &page.records {
+                if record.value.expires <= now {
+                    expired.push((path.clone(), record.revision));
+                }
+            }
+            match page.records.last() {
+                Some((last, _)) if page.more => after = Some(last.clone()),
+                _ => break,
+            }
+        }
+        for chunk in expired.chunks(40) {
+            let mut changes = Changes::new();
+            for (path, revision) in chunk {
+                changes.check_revision(path, *revision).delete(path);
+            }
+            let entry = event(now, "system.sweepAnswers", PeerAddress::Unix, None, Outcome::OK, 1);
+            match self.log().appender().append(&entry, changes).await {
+                Ok(_receipt) => {}
+                // Used again meanwhile: left for the next sweep.
+                Err(hub_audit::Error::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(expired.len())
+    }
+}

@@ -1,0 +1,12 @@
+//! Operations on registrations.
+
+mod change;
+mod create;
+mod delete;
+mod read;
+
+pub use change::{Freeze, UpdateRegistration};
+pub use create::CreateRegistration;
+pub(crate) use create::add_role;
+pub use delete::{DeleteRegistration, Deleted};
+pub use read::{GetRegistration, ListRegistrations};

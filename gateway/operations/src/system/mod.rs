@@ -1,0 +1,9 @@
+//! Operations on the hub itself: its audit trail, its decisions, its status.
+
+mod audit;
+mod explain;
+mod status;
+
+pub use audit::ReadAudit;
+pub use explain::Explain;
+pub use status::{Status, StatusFacts, Whoami};
