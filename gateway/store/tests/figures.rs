@@ -123,4 +123,13 @@ fn cache() {
         sum += *cache.get(key).unwrap();
     }
     println!("cache get, 2 paths watched: {:?} ({sum})", start.elapsed() / rounds);
+    let bare: moka::sync::Cache<[u8; 16], Arc<u64>> = moka::sync::Cache::new(10_000);
+    for key in &keys {
+        bare.insert(*key, Arc::new(1));
+    }
+    let start = Instant::now();
+    for key in keys.iter().cycle().take(rounds as usize) {
+        sum += *bare.get(key).unwrap();
+    }
+    println!("moka alone: {:?} ({sum})", start.elapsed() / rounds);
 }
