@@ -10,6 +10,7 @@ use cipher_hub_client::Error;
 pub(crate) enum Code {
     Failed = 1,
     Usage = 2,
+    InvalidConfig = 3,
     NotAuthenticated = 4,
     Denied = 5,
     NotFound = 6,

@@ -37,9 +37,10 @@ pub(crate) use commands::policy::PolicyCommand;
 pub(crate) use commands::program::{CompletionArgs, HealthcheckArgs, ManArgs};
 pub(crate) use commands::registration::RegistrationCommand;
 pub(crate) use commands::role::RoleCommand;
-pub(crate) use connect::{Context, Target, save_context, settings_folder};
+pub(crate) use connect::{Context, save_context, settings_folder};
+pub(crate) use failure::{Code, Failure};
 pub(crate) use local::{BenchArgs, DevArgs, InitArgs, ServeArgs};
-pub(crate) use run::run;
+pub(crate) use run::{client, report, run};
 
 /// What the environment says to the client side. `server/config.rs` fills it.
 #[derive(Debug, Default)]

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex};
 use clap::{CommandFactory as _, Parser as _};
 use hub_model::secret::SecretText;
 
-use super::failure::Code;
 use super::output::Console;
 use super::*;
 
