@@ -556,8 +556,12 @@ async fn overhead_over_bare_hyper() {
             );
         }
     });
-    for round in 0..4 {
-        let (bare, ours) = (ask(bare, 20_000).await, ask(ours, 20_000).await);
-        println!("round {round}: bare {bare:?} ours {ours:?}");
+    // Short turns in alternation, and the best of each: other load only ever adds.
+    let mut best = [Duration::MAX; 2];
+    for _ in 0..60 {
+        for (best, address) in best.iter_mut().zip([bare, ours]) {
+            *best = ask(address, 500).await.min(*best);
+        }
     }
+    println!("per request: bare hyper {:?}, ours {:?}", best[0], best[1]);
 }
