@@ -290,7 +290,7 @@ impl Engine {
             }
         }
         let participant = asker.participant;
-        let entities = self.hub.entities(self.words, participant, target, extra)?;
+        let entities = self.hub.entities(self.words, participant, action, target, extra)?;
         let request = self.hub.request(self.words, participant, action, target, said)?;
         for part in &slice.parts {
             votes.add(&self.authorizer.is_authorized(&request, &part.set, &entities));

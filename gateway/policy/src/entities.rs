@@ -136,10 +136,15 @@ impl Hub {
         &self,
         words: &Words,
         participant: &Participant,
+        action: Action,
         target: &Target<'_>,
         extra: Option<Entity>,
     ) -> Result<Entities, Unsayable> {
-        let mut list = Vec::with_capacity(4);
+        let mut list = Vec::with_capacity(5);
+        // INVARIANT: Cedar learns from this entity, not from the schema, which groups the action
+        // is in; without it every guard on a group would be silent.
+        let unknown = || Unsayable("unknown action".to_owned());
+        list.push(words.action_entity(action).ok_or_else(unknown)?.clone());
         list.push(self.participant(words, participant)?);
         match target {
             Target::Hub => list.push(self.entity.clone()),
@@ -152,9 +157,12 @@ impl Hub {
             }
         }
         list.extend(extra);
-        // Development builds check the types of everything against the schema.
-        let schema = cfg!(debug_assertions).then_some(&words.schema);
-        Ok(Entities::from_entities(list, schema)?)
+        // Development builds check the types of everything against the schema, and then decide
+        // with the same entities as release builds: given a schema, Cedar would add some.
+        if cfg!(debug_assertions) {
+            Entities::from_entities(list.clone(), Some(&words.schema))?;
+        }
+        Ok(Entities::from_entities(list, None)?)
     }
 
     /// The request itself.

@@ -6,7 +6,7 @@
 use std::str::FromStr;
 use std::sync::LazyLock;
 
-use cedar_policy::{EntityId, EntityTypeName, EntityUid, Schema};
+use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, Schema};
 use hub_model::{Action, ParticipantKind};
 
 use crate::Error;
@@ -40,8 +40,18 @@ pub(crate) struct Words {
     pub(crate) auth_method: EntityTypeName,
     pub(crate) channel: EntityTypeName,
     pub(crate) encryption_context: EntityTypeName,
-    /// In the order of `Action::ALL`: the action and the groups it is in.
-    actions: Vec<(EntityUid, Vec<EntityUid>)>,
+    /// In the order of `Action::ALL`.
+    actions: Vec<ActionWords>,
+}
+
+/// An action in the schema.
+#[derive(Debug)]
+struct ActionWords {
+    uid: EntityUid,
+    /// The groups it is in.
+    groups: Vec<EntityUid>,
+    /// The action with its groups as ancestors, without which `action in` holds for no group.
+    entity: Entity,
 }
 
 impl Words {
@@ -63,12 +73,10 @@ impl Words {
         for action in Action::ALL {
             let uid =
                 EntityUid::from_type_name_and_id(action_type.clone(), EntityId::new(action.name()));
-            let groups = entities
-                .ancestors(&uid)
-                .ok_or_else(|| format!("action `{action}` is not in the schema"))?
-                .cloned()
-                .collect();
-            actions.push((uid, groups));
+            let missing = || format!("action `{action}` is not in the schema");
+            let groups = entities.ancestors(&uid).ok_or_else(missing)?.cloned().collect();
+            let entity = entities.get(&uid).ok_or_else(missing)?.clone();
+            actions.push(ActionWords { uid, groups, entity });
         }
         Ok(Self {
             user: name("User")?,
@@ -89,16 +97,21 @@ impl Words {
         })
     }
 
-    /// The entity of an action.
+    /// The uid of an action.
     pub(crate) fn action(&self, action: Action) -> Option<&EntityUid> {
-        self.actions.get(action as usize).map(|(uid, _)| uid)
+        self.actions.get(action as usize).map(|words| &words.uid)
+    }
+
+    /// The entity of an action, with its groups.
+    pub(crate) fn action_entity(&self, action: Action) -> Option<&Entity> {
+        self.actions.get(action as usize).map(|words| &words.entity)
     }
 
     /// Whether `scope` is the action or a group it is in.
     pub(crate) fn action_in(&self, action: Action, scope: &EntityUid) -> bool {
         self.actions
             .get(action as usize)
-            .is_some_and(|(uid, groups)| uid == scope || groups.contains(scope))
+            .is_some_and(|words| words.uid == *scope || words.groups.contains(scope))
     }
 
     /// The entity type of a kind of participant.
