@@ -1,0 +1,32 @@
+"""Hubs for tests: one shared by a file's tests, or fresh ones."""
+
+import pytest
+
+from hub import Hub
+
+
+@pytest.fixture(scope="module")
+def hub():
+    """A running hub shared by the tests of one file, which keep to registrations of their own."""
+    with Hub() as one:
+        yield one.start()
+
+
+@pytest.fixture
+def make_hub():
+    """Makes hubs that are stopped and removed after the test."""
+    hubs = []
+
+    def make(**options):
+        hubs.append(Hub(**options))
+        return hubs[-1]
+
+    yield make
+    for one in hubs:
+        one.close()
+
+
+@pytest.fixture
+def fresh(make_hub):
+    """A hub of the test's own, running."""
+    return make_hub().start()

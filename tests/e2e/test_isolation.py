@@ -1,0 +1,251 @@
+"""Nobody reaches, reads, changes or guesses what belongs to another registration.
+
+The routes come from the program's own OpenAPI document, so a new one is tried as soon as it exists;
+one that needs a body this file does not know is an error.
+"""
+
+import json
+import subprocess
+
+import pytest
+
+from hub import b64, binary
+
+MISSING = {
+    "registration": "reg_01jd8r0000000000000000000a",
+    "key": "key_01jd8r0000000000000000000a",
+    "participant": "ptc_01jd8r0000000000000000000a",
+    "credential": "crd_01jd8r0000000000000000000a",
+}
+
+
+def routes():
+    document = json.loads(
+        subprocess.run([binary(), "openapi"], capture_output=True, check=True, timeout=30).stdout
+    )
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            if method in ("get", "post", "put", "patch", "delete") and path.startswith("/v1/"):
+                yield method.upper(), path, operation
+
+
+def fill(path, values):
+    for name in ("registration", "key", "participant", "member", "credential", "role", "version"):
+        path = path.replace("{" + name + "}", values.get(name, {"role": "apps", "version": "1"}.get(name, "")))
+    assert "{" not in path, path
+    return path
+
+
+def body_of(operation, sealed):
+    if "requestBody" not in operation:
+        return None
+    known = {
+        "keys.encrypt": {"plaintext": b64("x")},
+        "keys.decrypt": {"ciphertext": sealed},
+        "keys.decryptAny": {"ciphertext": sealed},
+        "keys.rewrap": {"ciphertext": sealed},
+        "keys.rewrapAny": {"ciphertext": sealed},
+        "keys.batch": {"items": [{"key": "orders", "op": "encrypt", "plaintext": b64("x")}]},
+        "keys.create": {"name": "intruder"},
+        "keys.update": {"tags": {"a": "b"}},
+        "registrations.create": {"name": "intruder"},
+        "registrations.update": {"description": "intruder"},
+        "participants.create": {"name": "intruder", "kind": "user"},
+        "participants.update": {"tags": {"a": "b"}},
+        "credentials.issue": {},
+        "policies.explain": {"decisionId": "dec_x-1"},
+    }
+    return known[operation["operationId"]]
+
+
+@pytest.fixture(scope="module")
+def worlds(hub):
+    mine, theirs = hub.shop("mine"), hub.shop("theirs")
+    theirs.sealed = theirs.encrypt("theirs")
+    credentials = hub.ok("GET", f"{theirs.path}/participants/checkout/credentials")["items"]
+    theirs.ids = {
+        "registration": theirs.registration["uid"],
+        "key": theirs.key["uid"],
+        "participant": hub.ok("GET", f"{theirs.path}/participants/checkout")["uid"],
+        "credential": credentials[0]["uid"],
+    }
+    theirs.ids["member"] = theirs.ids["participant"]
+    theirs.names = {
+        **theirs.ids,
+        "registration": "theirs",
+        "key": "orders",
+        "participant": "checkout",
+        "member": "checkout",
+    }
+    return mine, theirs
+
+
+def state(hub, theirs):
+    """What intruders must not have changed."""
+    paths = ["", "/keys", "/participants", "/participants/checkout/credentials", "/roles/apps/members", "/roles/owners/members"]
+    return [hub.ok("GET", theirs.path + path) for path in paths]
+
+
+HEADERS = {"if-match": '"1"'}
+
+
+@pytest.mark.parametrize("who", ["owner", "app"])
+@pytest.mark.parametrize("by", ["ids", "names"])
+def test_another_registration_is_not_there_on_any_route(hub, worlds, who, by):
+    mine, theirs = worlds
+    before = state(hub, theirs)
+    tried = 0
+    for method, path, operation in routes():
+        if "{registration}" not in path:
+            continue
+        tried += 1
+        target = fill(path, getattr(theirs, by))
+        body = body_of(operation, theirs.sealed)
+        key = getattr(mine, who)
+        there = hub.call(method, target, body, key, HEADERS)
+        missing = hub.call(method, fill(path, {**getattr(theirs, by), "registration": MISSING["registration"]}), body, key, HEADERS)
+        if operation["operationId"] == "keys.batch" and there.status_code == 200:
+            there, missing = (a.json()["items"][0] for a in (there, missing))
+            assert there["status"] == missing["status"] == 404, target
+            continue
+        assert (there.status_code, there.json()["code"]) == (404, "not_found"), (method, target, there.text)
+        # The same answer as for a registration that does not exist, but for what was asked.
+        strip = lambda a: {k: v for k, v in a.json().items() if k not in ("requestId", "detail")}
+        assert strip(there) == strip(missing), target
+        shape = lambda a, *names: scrub(a.json()["detail"], names)
+        assert shape(there, *theirs.names.values(), *theirs.ids.values()) == shape(missing, MISSING["registration"], *theirs.names.values(), *theirs.ids.values()), target
+    assert tried >= 25
+    assert state(hub, theirs) == before
+
+
+def scrub(text, names):
+    for name in sorted(names, key=len, reverse=True):
+        text = text.replace(f"`{name}`", "`*`")
+    return text.replace("`-`", "`*`")
+
+
+def test_ids_of_another_registration_do_nothing_under_ones_own(hub, worlds):
+    """The registration is mine, what it is asked for is theirs."""
+    mine, theirs = worlds
+    before = state(hub, theirs)
+    tried = 0
+    for method, path, operation in routes():
+        if "{registration}" not in path:
+            continue
+        for name in ("key", "participant", "member", "credential"):
+            if "{" + name + "}" not in path:
+                continue
+            tried += 1
+            values = {"registration": "mine", "key": "orders", "participant": "checkout", "member": "checkout"}
+            values["credential"] = MISSING["credential"]
+            values[name] = theirs.ids[name]
+            operation_id = operation["operationId"]
+            key = mine.app if operation_id in ("keys.encrypt", "keys.decrypt", "keys.rewrap") else mine.owner
+            body = body_of(operation, theirs.sealed)
+            answer = hub.call(method, fill(path, values), body, key, HEADERS)
+            assert answer.status_code == 404, (method, path, name, answer.text)
+            missing = MISSING["participant" if name == "member" else name]
+            absent = hub.call(method, fill(path, {**values, name: missing}), body, key, HEADERS)
+            assert absent.status_code == 404
+            one, two = answer.json(), absent.json()
+            assert one["detail"].replace(theirs.ids[name], "*") == two["detail"].replace(missing, "*")
+    assert tried >= 15
+    assert state(hub, theirs) == before
+    for verb in ("decrypt", "rewrap"):
+        hub.refused(400, "decryption_failed", "POST", f"{mine.path}:{verb}", {"ciphertext": theirs.sealed}, mine.app)
+
+
+def test_routes_of_the_hub_are_denied_to_tenants(hub, worlds):
+    mine, _ = worlds
+    tried = []
+    for method, path, operation in routes():
+        if "{" in path or operation["operationId"] == "system.whoami":
+            continue
+        body = body_of(operation, "")
+        for key in (mine.owner, mine.app):
+            problem = hub.refused(403, "denied", method, path, body, key)
+            assert problem["decisionId"]
+        tried.append(operation["operationId"])
+    assert {"registrations.create", "registrations.list", "audit.read", "policies.explain", "system.status"} <= set(tried)
+
+
+def test_some_permission_gives_403_and_none_404(hub, worlds):
+    mine, theirs = worlds
+    body = {"plaintext": b64("x")}
+    assert hub.refused(403, "denied", "POST", f"{mine.key_path}:encrypt", body, mine.owner)["decisionId"]
+    assert hub.refused(403, "denied", "POST", f"{mine.path}/keys", {"name": "no"}, mine.app)["decisionId"]
+    assert "decisionId" not in hub.refused(404, "not_found", "POST", f"{theirs.key_path}:encrypt", body, mine.owner)
+    # A member sees which of its keys are missing; a stranger does not even see which are there.
+    hub.refused(404, "not_found", "POST", f"{mine.path}/keys/missing:encrypt", body, mine.app)
+
+
+def test_nobody_may_do_more_than_the_role(hub):
+    """The whole table of roles and verbs, as the baseline policies promise it."""
+    shop = hub.shop("roles")
+    sealed = shop.encrypt("x")
+    members = {role: hub.member("roles", f"the-{role}", role) for role in ("owners", "operators", "rotators", "auditors", "apps")}
+    verbs = {
+        "encrypt": ("POST", f"{shop.key_path}:encrypt", {"plaintext": b64("x")}),
+        "decrypt": ("POST", f"{shop.key_path}:decrypt", {"ciphertext": sealed}),
+        "rewrap": ("POST", f"{shop.key_path}:rewrap", {"ciphertext": sealed}),
+        "rotate": ("POST", f"{shop.key_path}:rotate", None),
+        "create key": ("POST", f"{shop.path}/keys", {"name": "new"}),
+        "get key": ("GET", shop.key_path, None),
+        "list keys": ("GET", f"{shop.path}/keys", None),
+        "list members": ("GET", f"{shop.path}/participants", None),
+        "issue": ("POST", f"{shop.path}/participants/checkout/credentials", {}),
+        "grant": ("PUT", f"{shop.path}/roles/apps/members/the-operators", None),
+        "freeze": ("POST", f"{shop.path}:freeze", None),
+        "audit": ("GET", "/v1/audit/events", None),
+    }
+    allowed = {
+        "owners": {"rotate", "create key", "get key", "list keys", "list members", "issue", "grant", "freeze"},
+        "operators": {"get key", "list keys", "list members"},
+        "rotators": {"rewrap", "rotate", "get key", "list keys"},
+        "auditors": set(),
+        "apps": {"encrypt", "decrypt", "rewrap", "get key", "list keys"},
+    }
+    for role, key in members.items():
+        for verb, (method, path, body) in verbs.items():
+            answer = hub.call(method, f"{path}?dryRun=true" if method != "GET" else path, body, key)
+            assert answer.is_success == (verb in allowed[role]), (role, verb, answer.text)
+            if not answer.is_success:
+                # A role without any right here sees nothing of the registration.
+                expected = (403,) if role != "auditors" or verb == "audit" else (403, 404)
+                assert answer.status_code in expected, (role, verb, answer.text)
+
+
+def test_administrators_hold_no_key_permission(hub, worlds):
+    """Who runs the hub may create registrations, and owns those it has created; others' keys it cannot use."""
+    mine, _ = worlds
+    hub.participant("hub", "second-admin", "admins", kind="user")
+    admin = hub.credential("hub", "second-admin")["apiKey"]
+    assert hub.ok("GET", mine.path, key=admin)["name"] == "mine"
+    sealed = mine.encrypt("x")
+    for method, path, body in [
+        ("POST", f"{mine.key_path}:encrypt", {"plaintext": b64("x")}),
+        ("POST", f"{mine.key_path}:decrypt", {"ciphertext": sealed}),
+        ("POST", f"{mine.path}/keys", {"name": "no"}),
+        ("PUT", f"{mine.path}/roles/apps/members/checkout", None),
+        ("POST", f"{mine.path}/participants/checkout/credentials", {}),
+    ]:
+        hub.refused(403, "denied", method, path, body, admin)
+
+
+def test_look_alike_names_gain_nothing(hub):
+    hub.shop("alike")
+    for name in ("root", "admin", "admins", "hub", "system", "owners"):
+        key = hub.member("alike", name)
+        hub.refused(403, "denied", "GET", "/v1/registrations", key=key)
+        hub.refused(404, "not_found", "GET", "/v1/registrations/alike/keys/orders", key=key)
+        hub.refused(404, "not_found", "GET", "/v1/registrations/hub", key=key)
+
+
+def test_owners_cannot_reach_the_hub_through_membership(hub, worlds):
+    mine, _ = worlds
+    uid = hub.ok("GET", f"{mine.path}/participants/boss", key=mine.owner)["uid"]
+    hub.refused(404, "not_found", "PUT", f"/v1/registrations/hub/roles/admins/members/{uid}", None, mine.owner)
+    # Not even an administrator makes a tenant's participant an administrator.
+    answer = hub.call("PUT", f"/v1/registrations/hub/roles/admins/members/{uid}")
+    assert answer.status_code == 404, answer.text
+    hub.refused(403, "denied", "GET", "/v1/system/status", key=mine.owner)
