@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use cedar_policy::{AuthorizationError, Authorizer, Context, Decision, EvaluationError};
+use cedar_policy::{AuthorizationError, Authorizer, Context, Decision, Entities, EvaluationError};
 use hub_auth::Caller;
 use hub_model::action::ResourceKind;
 use hub_model::principal::PeerAddress;
@@ -19,7 +19,7 @@ use hub_model::{
 use crate::bundle::Bundle;
 use crate::entities::{Hub, Unsayable, context};
 use crate::index::{Slice, Who};
-use crate::memo::{self, Memo, Outcome};
+use crate::memo::{self, Memo, Outcome, Worlds};
 use crate::permit::{DecisionTrace, Denial, Permit, Subject};
 use crate::schema::Words;
 use crate::source::PolicyInfo;
@@ -91,6 +91,7 @@ impl<'a> Asker<'a> {
 #[derive(Debug)]
 pub struct Policies {
     engine: Engine,
+    worlds: Worlds,
     active: ArcSwap<Active>,
 }
 
@@ -113,7 +114,12 @@ impl Policies {
     ) -> Result<Self, Error> {
         let engine = Engine::new(hub, hub_registration)?;
         lockout::check(&bundle, Some(&engine))?;
-        Ok(Self { engine, active: ArcSwap::from_pointee(Active { bundle, memo: Memo::new() }) })
+        Ok(Self::start(engine, bundle))
+    }
+
+    fn start(engine: Engine, bundle: Bundle) -> Self {
+        let active = ArcSwap::from_pointee(Active { bundle, memo: Memo::new() });
+        Self { engine, worlds: Worlds::new(), active }
     }
 
     /// Decides with another set from now on. On an error the old one stays.
@@ -198,7 +204,7 @@ impl Policies {
         hub_registration: RegistrationId,
     ) -> Result<Self, Error> {
         let engine = Engine::new(hub, hub_registration)?;
-        Ok(Self { engine, active: ArcSwap::from_pointee(Active { bundle, memo: Memo::new() }) })
+        Ok(Self::start(engine, bundle))
     }
 
     #[cfg(test)]
@@ -214,16 +220,15 @@ impl Policies {
         facts: &RequestFacts<'_>,
     ) -> Outcome {
         let active = self.active.load();
-        let (index, kind) = (&active.bundle.index, asker.participant.kind);
-        if index.always_reads_context(action, kind) {
-            return self.engine.decide(&active.bundle, asker, action, target, facts).0;
-        }
         let key = memo::Key::of(asker, action, target);
-        if let Some(outcome) = active.memo.recall(&key) {
+        if !active.bundle.index.always_reads_context(action, asker.participant.kind)
+            && let Some(outcome) = active.memo.recall(&key)
+        {
             return outcome;
         }
+        let worlds = Some((&self.worlds, key));
         let (outcome, context_free) =
-            self.engine.decide(&active.bundle, asker, action, target, facts);
+            self.engine.decide(&active.bundle, asker, action, target, facts, worlds);
         if context_free {
             active.memo.remember(key, outcome.clone());
         }
@@ -247,7 +252,8 @@ impl Engine {
         Ok(Self { words, hub, authorizer: Authorizer::new() })
     }
 
-    /// The decision, and whether it depends on the memo's key alone.
+    /// The decision, and whether it depends on the memo's key alone. Entities are remembered in
+    /// `worlds`, if the participant and target are real.
     pub(crate) fn decide(
         &self,
         bundle: &Bundle,
@@ -255,6 +261,7 @@ impl Engine {
         action: Action,
         target: &Target<'_>,
         facts: &RequestFacts<'_>,
+        worlds: Option<(&Worlds, memo::Key)>,
     ) -> (Outcome, bool) {
         let mut votes = Votes::default();
         if let Some(why) = mismatch(action, target) {
@@ -265,7 +272,7 @@ impl Engine {
         let roles = asker.participant.roles.iter().map(|grant| self.hub.who(grant));
         let whats = self.hub.whats(target);
         let slice = bundle.index.slice(action, asker.participant.kind, own.chain(roles), &whats);
-        let evaluated = self.evaluate(&slice, asker, action, target, facts, &mut votes);
+        let evaluated = self.evaluate(&slice, asker, action, target, facts, worlds, &mut votes);
         if let Err(Unsayable(why)) = evaluated {
             votes.errors.push(format!("the request cannot be said in Cedar: {why}").into());
         }
@@ -279,6 +286,7 @@ impl Engine {
         action: Action,
         target: &Target<'_>,
         facts: &RequestFacts<'_>,
+        worlds: Option<(&Worlds, memo::Key)>,
         votes: &mut Votes,
     ) -> Result<(), Unsayable> {
         // A development build makes every context, and so checks it against the schema.
@@ -290,10 +298,24 @@ impl Engine {
             }
         }
         let participant = asker.participant;
-        let entities = self.hub.entities(self.words, participant, action, target, extra)?;
+        let make = || self.hub.entities(self.words, participant, action, target);
+        let world = match worlds {
+            // A context-free decision is remembered itself.
+            Some((worlds, key)) if slice.reads_context => worlds.recall(key, make)?,
+            _ => Arc::new(make()?),
+        };
+        let joined;
+        let entities = match extra.filter(|_| slice.reads_pairs) {
+            Some(extra) => {
+                let list = world.list.iter().cloned().chain(std::iter::once(extra));
+                joined = Entities::from_entities(list, None)?;
+                &joined
+            }
+            None => &world.entities,
+        };
         let request = self.hub.request(self.words, participant, action, target, said)?;
         for part in &slice.parts {
-            votes.add(&self.authorizer.is_authorized(&request, &part.set, &entities));
+            votes.add(&self.authorizer.is_authorized(&request, &part.set, entities));
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use hub_model::{
 
 use crate::decide::{Asker, RequestFacts, Target};
 use crate::index::{What, Who};
+use crate::memo::World;
 use crate::schema::{Words, uid};
 
 /// Something could not be said in Cedar; the request is denied.
@@ -138,8 +139,7 @@ impl Hub {
         participant: &Participant,
         action: Action,
         target: &Target<'_>,
-        extra: Option<Entity>,
-    ) -> Result<Entities, Unsayable> {
+    ) -> Result<World, Unsayable> {
         let mut list = Vec::with_capacity(5);
         // INVARIANT: Cedar learns from this entity, not from the schema, which groups the action
         // is in; without it every guard on a group would be silent.
@@ -156,13 +156,13 @@ impl Hub {
                 list.push(key(words, facts)?);
             }
         }
-        list.extend(extra);
         // Development builds check the types of everything against the schema, and then decide
         // with the same entities as release builds: given a schema, Cedar would add some.
         if cfg!(debug_assertions) {
             Entities::from_entities(list.clone(), Some(&words.schema))?;
         }
-        Ok(Entities::from_entities(list, None)?)
+        let entities = Entities::from_entities(list.clone(), None)?;
+        Ok(World { list, entities })
     }
 
     /// The request itself.

@@ -50,6 +50,8 @@ pub(crate) struct Part {
     pub(crate) set: PolicySet,
     /// Whether the result depends on more than caller, action and target.
     pub(crate) reads_context: bool,
+    /// Whether tags of the encryption context matter.
+    reads_pairs: bool,
 }
 
 /// All policies, by scope.
@@ -77,6 +79,7 @@ struct Slot {
 pub(crate) struct Slice<'a> {
     pub(crate) parts: Vec<&'a Part>,
     pub(crate) reads_context: bool,
+    pub(crate) reads_pairs: bool,
 }
 
 impl Index {
@@ -93,7 +96,7 @@ impl Index {
                 }
             }
         }
-        let reads: Vec<bool> = policies.iter().map(|p| reads_context(&p.policy)).collect();
+        let reads: Vec<Reads> = policies.iter().map(|p| Reads::of(&p.policy)).collect();
         let mut made: HashMap<Vec<usize>, Arc<Part>> = HashMap::new();
         let mut slots: Vec<Slot> = Vec::new();
         slots.resize_with(Action::ALL.len() * KINDS.len(), Slot::default);
@@ -142,7 +145,8 @@ impl Index {
             }
         }
         let reads_context = parts.iter().any(|part| part.reads_context);
-        Slice { parts, reads_context }
+        let reads_pairs = parts.iter().any(|part| part.reads_pairs);
+        Slice { parts, reads_context, reads_pairs }
     }
 
     /// Whether every decision of this action reads the context, so that the memo cannot know it.
@@ -153,11 +157,12 @@ impl Index {
 }
 
 impl Part {
-    fn build(policies: &[Arc<Parsed>], reads: &[bool], members: &[usize]) -> Result<Self, Error> {
+    fn build(policies: &[Arc<Parsed>], reads: &[Reads], members: &[usize]) -> Result<Self, Error> {
         let chosen = members.iter().filter_map(|&at| policies.get(at)).map(|p| p.policy.clone());
         let set = PolicySet::from_policies(chosen).map_err(|e| Error::Schema(e.to_string()))?;
-        let reads_context = members.iter().any(|&at| reads.get(at).copied().unwrap_or(true));
-        Ok(Self { set, reads_context })
+        let reads =
+            |what: fn(&Reads) -> bool| members.iter().any(|&at| reads.get(at).is_none_or(what));
+        Ok(Self { set, reads_context: reads(|r| r.context), reads_pairs: reads(|r| r.pairs) })
     }
 }
 
@@ -290,16 +295,35 @@ fn what(words: &Words, uid: &EntityUid) -> Option<What> {
     }
 }
 
-/// Whether a policy mentions `context`, by its JSON form. What cannot be read is taken to.
-fn reads_context(policy: &Policy) -> bool {
-    fn mentions(value: &serde_json::Value) -> bool {
+/// What of the request a policy mentions, by its JSON form. What cannot be read mentions all.
+#[derive(Clone, Copy, Debug)]
+struct Reads {
+    context: bool,
+    /// The encryption context: there is no way to its tags but by this attribute's name.
+    pairs: bool,
+}
+
+impl Reads {
+    fn of(policy: &Policy) -> Self {
+        let mut reads = Self { context: false, pairs: false };
+        match policy.to_json() {
+            Ok(json) => reads.walk(&json),
+            Err(_) => reads = Self { context: true, pairs: true },
+        }
+        reads
+    }
+
+    fn walk(&mut self, value: &serde_json::Value) {
         match value {
-            serde_json::Value::Object(fields) => fields.iter().any(|(name, value)| {
-                (name == "Var" && value.as_str() == Some("context")) || mentions(value)
-            }),
-            serde_json::Value::Array(items) => items.iter().any(mentions),
-            _ => false,
+            serde_json::Value::Object(fields) => {
+                for (name, value) in fields {
+                    self.context |= name == "Var" && value.as_str() == Some("context");
+                    self.walk(value);
+                }
+            }
+            serde_json::Value::Array(items) => items.iter().for_each(|item| self.walk(item)),
+            serde_json::Value::String(text) => self.pairs |= text == "encryptionContext",
+            _ => {}
         }
     }
-    policy.to_json().map_or(true, |json| mentions(&json))
 }

@@ -45,7 +45,7 @@ pub(crate) fn check(bundle: &Bundle, engine: Option<&Engine>) -> Result<(), Erro
         let mut denied: Option<Outcome> = None;
         if !attempts(bundle, &admins).any(|asker| {
             let facts = RequestFacts::default();
-            let outcome = engine.decide(bundle, &asker, action, &Target::Hub, &facts).0;
+            let outcome = engine.decide(bundle, &asker, action, &Target::Hub, &facts, None).0;
             let permitted = outcome.permitted;
             denied.get_or_insert(outcome);
             permitted

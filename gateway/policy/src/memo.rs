@@ -7,14 +7,18 @@
 
 use std::sync::Arc;
 
+use cedar_policy::{Entities, Entity};
 use hub_model::{Action, ParticipantId};
 use moka::sync::Cache;
 
 use crate::decide::{Asker, Target};
+use crate::entities::Unsayable;
 use crate::permit::DecisionTrace;
 
 /// Decisions kept per policy set, about 200 bytes each.
 const CAPACITY: u64 = 100_000;
+/// Sets of entities kept, about 4 KiB each.
+const WORLDS: u64 = 5_000;
 
 /// A decision without its request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,5 +82,36 @@ impl Memo {
 
     pub(crate) fn remember(&self, key: Key, outcome: Outcome) {
         self.0.insert(key, outcome);
+    }
+}
+
+/// The entities of one participant, action and target, as Cedar takes them. They depend on the
+/// memo's key alone, so decisions that do read the context still find them made.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) list: Vec<Entity>,
+    pub(crate) entities: Entities,
+}
+
+/// The remembered entities, for any policy set.
+#[derive(Debug)]
+pub(crate) struct Worlds(Cache<Key, Arc<World>>);
+
+impl Worlds {
+    pub(crate) fn new() -> Self {
+        Self(Cache::new(WORLDS))
+    }
+
+    pub(crate) fn recall(
+        &self,
+        key: Key,
+        make: impl FnOnce() -> Result<World, Unsayable>,
+    ) -> Result<Arc<World>, Unsayable> {
+        if let Some(world) = self.0.get(&key) {
+            return Ok(world);
+        }
+        let world = Arc::new(make()?);
+        self.0.insert(key, Arc::clone(&world));
+        Ok(world)
     }
 }
