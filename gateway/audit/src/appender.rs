@@ -90,6 +90,8 @@ struct Shared {
     failed: AtomicBool,
     /// The disk is nearly full: work is refused before the engine meets the end.
     low_space: AtomicBool,
+    /// A full scan found records that are not those committed.
+    tampered: AtomicBool,
     stopped: tokio::sync::Notify,
 }
 
@@ -117,6 +119,7 @@ impl Appender {
             position: ArcSwap::from_pointee(position),
             failed: AtomicBool::new(false),
             low_space: AtomicBool::new(false),
+            tampered: AtomicBool::new(false),
             stopped: tokio::sync::Notify::new(),
         });
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -146,6 +149,9 @@ impl Appender {
         }
         if self.shared.low_space.load(Ordering::Relaxed) {
             return Err(Error::Unavailable("the disk is nearly full".to_owned()));
+        }
+        if self.shared.tampered.load(Ordering::Relaxed) {
+            return Err(Error::Unavailable("the store failed its integrity check".to_owned()));
         }
         let entry = Encoded::new(entry, &self.shared.writer)?;
         let (reply, answer) = oneshot::channel();
@@ -178,6 +184,11 @@ impl Appender {
     /// Refuses new work while the disk is nearly full.
     pub fn set_low_space(&self, low: bool) {
         self.shared.low_space.store(low, Ordering::Relaxed);
+    }
+
+    /// Refuses all work from now on: the store holds other records than were committed.
+    pub fn set_tampered(&self) {
+        self.shared.tampered.store(true, Ordering::Relaxed);
     }
 
     /// Whether new work is refused because the disk is nearly full.

@@ -23,7 +23,7 @@ pub mod sign;
 pub mod system_keys;
 pub mod wrap;
 
-pub use hub_arena::Secret;
+pub use hub_arena::{Secret, status as arena_status};
 
 pub use crate::envelope::{Envelope, Header, MAX_PLAINTEXT};
 pub use crate::error::Error;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::Error;
@@ -131,13 +132,43 @@ impl Tags {
 
 impl<'de> Deserialize<'de> for Tags {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::new(BTreeMap::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+        Self::new(deserializer.deserialize_map(UniquePairs)?).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Reads an object whose names are unique: two readers of a body must not see different tags.
+struct UniquePairs;
+
+impl<'de> Visitor<'de> for UniquePairs {
+    type Value = BTreeMap<String, String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of strings")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut pairs = BTreeMap::new();
+        while let Some((name, value)) = map.next_entry()? {
+            if pairs.len() >= MAX_TAGS {
+                return Err(A::Error::custom(Error::TooManyTags(MAX_TAGS)));
+            }
+            if pairs.insert(name, value).is_some() {
+                return Err(A::Error::custom("a tag occurs twice"));
+            }
+        }
+        Ok(pairs)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tag_occurs_once() {
+        assert!(serde_json::from_str::<Tags>(r#"{"a":"1","b":"1"}"#).is_ok());
+        assert!(serde_json::from_str::<Tags>(r#"{"a":"1","a":"1"}"#).is_err());
+    }
 
     #[test]
     fn names_have_one_spelling() {

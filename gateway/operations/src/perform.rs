@@ -7,6 +7,7 @@ use hub_model::principal::PeerAddress;
 use hub_model::{Principal, Timestamp};
 use hub_policy::DecisionTrace;
 use hub_store::Changes;
+use tracing::Instrument as _;
 
 use crate::error::{Error, Failure};
 use crate::hub::Hub;
@@ -147,7 +148,7 @@ impl Hub {
             context,
             ..base.entry(subject, Decision::Allow, Some(plan.permit.trace()), Outcome::OK)
         };
-        match self.log().appender().append(&entry, changes).await {
+        match self.append(&entry, changes).await {
             Ok(receipt) => Ok(Attempt::Done(Done {
                 reply: (!meta.dry_run).then_some(plan.reply),
                 generation: plan.generation,
@@ -170,7 +171,7 @@ impl Hub {
         let base = EntryBase { caller, meta, action: O::ACTION.name() };
         let subject = Subject { detail: Some("idempotent replay".into()), ..place.subject() };
         let entry = base.entry(subject, Decision::Allow, Some(trace), Outcome::OK);
-        match self.log().appender().append(&entry, Changes::new()).await {
+        match self.append(&entry, Changes::new()).await {
             Ok(receipt) => Ok(Attempt::Done(Done {
                 reply: Some(answer.reply),
                 generation: answer.generation,
@@ -192,7 +193,7 @@ impl Hub {
         let Ending { error, decision, trace } = ending;
         let base = EntryBase { caller, meta, action: O::ACTION.name() };
         let entry = base.entry(subject, decision, trace, Outcome(error.code()));
-        match self.log().appender().append(&entry, Changes::new()).await {
+        match self.append(&entry, Changes::new()).await {
             Ok(receipt) => {
                 let denied = matches!(error, Error::Denied { .. });
                 let decision_id = denied.then(|| self.decision_id(receipt.seq()));
@@ -217,7 +218,7 @@ impl Hub {
     ) -> Result<Receipt, Error> {
         let base = EntryBase { caller, meta, action };
         let entry = base.entry(Subject::default(), Decision::None, None, outcome);
-        Ok(self.log().appender().append(&entry, Changes::new()).await?)
+        Ok(self.append(&entry, Changes::new()).await?)
     }
 
     /// Appends an entry of the hub's own doing: start, stop, sampled authentication failures.
@@ -233,7 +234,17 @@ impl Hub {
         count: u64,
     ) -> Result<Receipt, Error> {
         let entry = event(self.clock().now(), action, address, detail.into(), outcome, count);
-        Ok(self.log().appender().append(&entry, Changes::new()).await?)
+        Ok(self.append(&entry, Changes::new()).await?)
+    }
+
+    /// The audit stage: entry and changes, durable together.
+    async fn append(
+        &self,
+        entry: &AuditEntry,
+        changes: Changes,
+    ) -> Result<Receipt, hub_audit::Error> {
+        let span = tracing::debug_span!(target: "hub::stage", "audit");
+        self.log().appender().append(entry, changes).instrument(span).await
     }
 
     /// How a decision is named to callers: writer and position of its entry.

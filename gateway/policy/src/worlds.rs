@@ -104,8 +104,8 @@ fn participant(
 
 #[derive(Clone, Debug)]
 struct World {
-    /// Store revision of everything in it.
-    revision: u64,
+    /// Store revisions of the participants and of the keys; registrations have their own.
+    revisions: (u64, u64),
     registrations: Vec<RegistrationFacts>,
     participants: Vec<Participant>,
     keys: Vec<Key>,
@@ -155,7 +155,7 @@ fn world() -> impl Strategy<Value = World> {
         .collect::<Vec<_>>()
     });
     (registrations, participants, keys).prop_map(|(registrations, participants, keys)| World {
-        revision: 1,
+        revisions: (1, 1),
         registrations,
         participants,
         keys,
@@ -271,7 +271,11 @@ impl World {
             ResourceKind::Key => {
                 let key = &self.keys[usize::from(ask.key)];
                 let at = usize::from(key.registration.as_bytes()[15]);
-                Target::Key { key, revision: self.revision, registration: &self.registrations[at] }
+                Target::Key {
+                    key,
+                    revision: self.revisions.1,
+                    registration: &self.registrations[at],
+                }
             }
         }
     }
@@ -279,7 +283,7 @@ impl World {
     fn asker(&self, ask: Ask) -> Asker<'_> {
         Asker {
             participant: &self.participants[usize::from(ask.participant)],
-            revision: self.revision,
+            revision: self.revisions.0,
             address: match ask.address {
                 0 => PeerAddress::Unix,
                 1 => PeerAddress::Ip([10, 1, 2, 3].into()),
@@ -326,7 +330,8 @@ proptest! {
     #[test]
     fn slices_and_memo_change_nothing(
         before in world(),
-        mut after in world(),
+        other in world(),
+        changed in 0u8..3,
         extra in extra(),
         asks in proptest::collection::vec(ask(), 1..12),
     ) {
@@ -334,10 +339,16 @@ proptest! {
         let bundle = compile();
         let policies = Policies::unchecked(compile(), hub(), registration_id(0)).unwrap();
         let tenant = EncryptionContext::new([("tenant".to_owned(), "eu".to_owned())].into()).unwrap();
-        // The same ids with other facts, under other revisions, must not meet old decisions.
-        after.revision = 2;
-        for facts in &mut after.registrations {
-            facts.revision = 2;
+        // The same ids with other facts of one kind, under another revision of that kind alone,
+        // must not meet old decisions.
+        let mut after = before.clone();
+        match changed {
+            0 => (after.participants, after.revisions.0) = (other.participants, 2),
+            1 => (after.keys, after.revisions.1) = (other.keys, 2),
+            _ => {
+                after.registrations = other.registrations;
+                after.registrations.iter_mut().for_each(|facts| facts.revision = 2);
+            }
         }
         // Each twice, so that the second round meets what the first one left in the memo.
         for world in [&before, &before, &after, &after] {
@@ -411,7 +422,7 @@ fn a_local_permit_cannot_override_a_guard() {
 fn the_memo_answers_with_the_same_trace() {
     let policies = Policies::new(Bundle::baseline().unwrap(), hub(), registration_id(0)).unwrap();
     let world = World {
-        revision: 1,
+        revisions: (1, 1),
         registrations: (0..2).map(|n| registration(n, Environment::Dev, false)).collect(),
         participants: vec![participant(1, ParticipantKind::User, Vec::new(), false)],
         keys: Vec::new(),

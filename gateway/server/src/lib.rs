@@ -1,12 +1,21 @@
 //! The gateway: HTTP edge, configuration, telemetry, process life.
 
 pub mod admin;
+pub mod app;
 pub mod body;
 pub mod config;
+pub mod dev;
+pub mod failures;
 pub mod inbound;
 pub mod listen;
 pub mod metrics;
+pub mod open;
+pub mod openapi;
+pub mod pipeline;
+pub mod problem;
 pub mod process;
+pub mod request;
+pub mod routes;
 pub mod tasks;
 pub mod telemetry;
 pub mod throttle;

@@ -1,2 +1,238 @@
-//! Cipher Hub.
-fn main() {}
+//! Cipher Hub: one program that serves, prepares, and talks to a hub.
+
+mod bench;
+mod cli;
+mod verify;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use cipher_hub::app::{self, App, AppError, Mode};
+use cipher_hub::config::{self, Config, Overrides};
+use cipher_hub::{dev, openapi, process, telemetry};
+use hub_audit::log::OnRollback;
+use hub_model::secret::SecretText;
+
+use cli::{Cli, ClientEnvironment, Code, Command, Context, Failure};
+
+fn main() -> ExitCode {
+    let notices = process::harden();
+    let mut cli = Cli::read();
+    let command = cli.take_command();
+    let found = config::client_environment();
+    let environment = ClientEnvironment {
+        config_dir: cli::settings_folder(found.home.as_deref(), found.config_home.as_deref()),
+        address: found.address,
+        api_key: found.api_key,
+        context: found.context,
+        ca_file: found.ca_file,
+        no_color: found.no_color,
+    };
+    let outcome = match command {
+        Command::Serve(args) => serve(&args, notices),
+        Command::Dev(args) => develop(&args, &environment, notices),
+        Command::Init(args) => init(&args),
+        Command::Openapi => print_openapi(),
+        Command::Bench(args) => bench::run(&args, cli.global.output),
+        other => return cli::run(&cli, other, &environment, &verify::Verifying),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => cli::report(&cli, &environment, &failure),
+    }
+}
+
+fn failure(error: &AppError) -> Failure {
+    use cipher_hub::open::OpenError;
+    let (code, hint) = match error {
+        AppError::Open(OpenError::Audit(
+            hub_audit::Error::StoreBehindCheckpoint { .. }
+            | hub_audit::Error::StoreForked(_)
+            | hub_audit::Error::CheckpointMissing(_),
+        )) => (
+            Code::NotVerified,
+            "restore the newest store, or accept the loss with `cipher-hub serve --accept-rollback`",
+        ),
+        AppError::Open(OpenError::StoreMissing { .. }) => (
+            Code::NotVerified,
+            "restore the store, or begin anew in another folder with --data-dir",
+        ),
+        AppError::Open(OpenError::Policy(_)) => {
+            (Code::InvalidConfig, "mend the policies in `policies.dir`; docs/policies.md")
+        }
+        AppError::Open(_) => (Code::Failed, "docs/configuration.md says where each file lies"),
+        AppError::Tls(_) => (Code::InvalidConfig, "see `server.tls` in docs/configuration.md"),
+        AppError::Listen(_) | AppError::Management { .. } => {
+            (Code::Failed, "is another hub running? choose another address with --listen")
+        }
+        AppError::Process(_) | AppError::Program(_) | AppError::Demo(_) => {
+            (Code::Failed, "the log above may say more")
+        }
+        AppError::Ended(_) => (Code::Unavailable, "start it again; the log above says more"),
+    };
+    let mut message = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        let text = inner.to_string();
+        if !message.contains(&text) {
+            message.push_str(": ");
+            message.push_str(&text);
+        }
+        cause = inner.source();
+    }
+    Failure::new(code, message, hint)
+}
+
+fn load(files: &[std::path::PathBuf], flags: &[(&str, Option<String>)]) -> Result<Config, Failure> {
+    let mut overrides = Overrides::new();
+    for (key, value) in flags {
+        if let Some(value) = value {
+            overrides.set(*key, value);
+        }
+    }
+    Config::load(files, config::process_environment(), &overrides).map_err(|error| {
+        let hint = "docs/configuration.md lists every setting";
+        Failure::new(Code::InvalidConfig, error.to_string(), hint)
+    })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| failure(&AppError::Process(error)))
+}
+
+fn text(path: Option<&std::path::PathBuf>) -> Option<String> {
+    path.map(|path| path.display().to_string())
+}
+
+fn serve(args: &cli::ServeArgs, notices: Vec<String>) -> Result<(), Failure> {
+    let config = load(
+        &args.config,
+        &[
+            ("data_dir", text(args.data_dir.as_ref())),
+            ("server.listen", args.listen.clone()),
+            ("server.unix_socket", text(args.unix_socket.as_ref())),
+            ("server.management_listen", args.management_listen.clone()),
+        ],
+    )?;
+    let on_rollback = if args.accept_rollback { OnRollback::Accept } else { OnRollback::Refuse };
+    let mode = Mode { dev: false, on_rollback, notices };
+    let runtime = runtime()?;
+    let mut guard = start_telemetry(&config)?;
+    let outcome = runtime.block_on(async {
+        let app = App::build(config, mode).await?;
+        Box::pin(app.run(app::banner)).await
+    });
+    guard.shutdown();
+    outcome.map_err(|error| failure(&error))
+}
+
+fn start_telemetry(config: &Config) -> Result<telemetry::Guard, Failure> {
+    telemetry::init(&config.log, config::otel_requested()).map_err(|error| {
+        Failure::new(Code::InvalidConfig, error.to_string(), "see `log` and OTEL_* variables")
+    })
+}
+
+fn develop(
+    args: &cli::DevArgs,
+    environment: &ClientEnvironment,
+    notices: Vec<String>,
+) -> Result<(), Failure> {
+    let kubernetes =
+        config::process_environment().any(|(name, _)| name == "KUBERNETES_SERVICE_HOST");
+    if kubernetes {
+        let message = "`dev` keeps keys in memory and must not run inside Kubernetes";
+        return Err(Failure::new(Code::Failed, message, "use `cipher-hub serve`"));
+    }
+    let listen = args.listen.clone().unwrap_or_else(|| "127.0.0.1:8443".to_owned());
+    let loopback = listen.parse::<std::net::SocketAddr>().is_ok_and(|a| a.ip().is_loopback());
+    if !loopback {
+        let message = format!("`dev` listens on loopback only, not on `{listen}`");
+        return Err(Failure::new(Code::Usage, message, "use --listen 127.0.0.1:PORT"));
+    }
+    let folder = std::path::Path::new(".cipher-hub-dev");
+    let certificates = dev::certificates(folder).map_err(|e| failure(&e))?;
+    let config = load(
+        &[],
+        &[
+            ("data_dir", Some(folder.display().to_string())),
+            ("store.engine", Some("memory".to_owned())),
+            ("server.listen", Some(listen)),
+            ("server.unix_socket", Some(String::new())),
+            ("server.tls.cert_file", text(Some(&certificates.cert))),
+            ("server.tls.key_file", text(Some(&certificates.key))),
+            ("log.filter", Some("warn".to_owned())),
+        ],
+    )?;
+    let mode = Mode { dev: true, on_rollback: OnRollback::Refuse, notices };
+    let runtime = runtime()?;
+    let mut guard = start_telemetry(&config)?;
+    let outcome = runtime.block_on(async {
+        let app = App::build(config, mode).await?;
+        let demo = dev::demo(&app).await?;
+        let address = app.addresses().first().map(ToString::to_string).unwrap_or_default();
+        let stored = if args.no_store_token {
+            Ok(None)
+        } else {
+            remember(environment, &address, &certificates.ca, &demo).map(Some)
+        };
+        let stored = match stored {
+            Ok(stored) => stored,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        Box::pin(app.run(|app| dev::banner(app, &certificates, &demo, stored.is_some())))
+            .await
+            .map(Ok)
+    });
+    guard.shutdown();
+    outcome.map_err(|error| failure(&error))?
+}
+
+/// Saves the contexts of the demonstration; `dev` is the current one.
+fn remember(
+    environment: &ClientEnvironment,
+    address: &str,
+    ca: &std::path::Path,
+    demo: &dev::Demo,
+) -> Result<(), Failure> {
+    let ca = std::fs::canonicalize(ca).unwrap_or_else(|_| ca.to_owned());
+    let context = |api_key: &SecretText| Context {
+        address: format!("https://{address}"),
+        api_key: Some(api_key.clone()),
+        ca_file: Some(ca.clone()),
+        registration: Some(dev::REGISTRATION.to_owned()),
+    };
+    let folder = environment.config_dir.as_deref();
+    cli::save_context(folder, "dev-auditor", context(&demo.auditor))?;
+    cli::save_context(folder, "dev", context(&demo.admin))?;
+    Ok(())
+}
+
+fn init(args: &cli::InitArgs) -> Result<(), Failure> {
+    let config = load(&args.config, &[("data_dir", text(args.data_dir.as_ref()))])?;
+    let runtime = runtime()?;
+    let key = if args.recover_admin {
+        Some(runtime.block_on(app::recover(&config)).map_err(|error| failure(&error))?)
+    } else {
+        runtime.block_on(app::prepare(&config)).map_err(|error| failure(&error))?
+    };
+    let mut err = std::io::stderr();
+    match key {
+        None => {
+            let _ = writeln!(err, "{} is prepared already", config.data_dir.display());
+        }
+        Some(key) => {
+            let _ = writeln!(err, "the administrator's API key, shown once, valid for 24 hours:");
+            let _ = writeln!(std::io::stdout(), "{}", key.expose_secret());
+        }
+    }
+    Ok(())
+}
+
+fn print_openapi() -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(&openapi::document()).unwrap_or_default();
+    writeln!(std::io::stdout(), "{text}")
+        .map_err(|error| Failure::new(Code::Failed, error.to_string(), "is the disk full?"))
+}

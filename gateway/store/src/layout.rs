@@ -13,7 +13,7 @@
 //! | `n/<scope>/<token>` | which id a name stands for |
 //! | `i/<ptc>/<token>` | the answer kept for an idempotency key |
 //! | `d/<reg>` | a registration being erased |
-//! | `w/keyring` | the hub's own keys, wrapped under the root key (not sealed by itself) |
+//! | `m/keyring` | the hub's own keys, wrapped under the root key (the barrier cannot seal its own key) |
 //! | `w/<writer>/…` | head and audit batches of a writer |
 
 use hub_crypto::HmacKey;
@@ -47,7 +47,7 @@ pub fn hub() -> Path {
 /// The hub's own keys.
 #[must_use]
 pub fn keyring() -> Path {
-    path("w/keyring")
+    path("m/keyring")
 }
 
 /// The prefix of all registrations.

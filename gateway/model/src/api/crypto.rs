@@ -1,6 +1,9 @@
 //! Bodies of the cryptographic operations and of their batch.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::problem::Problem;
 use crate::{EncryptionContext, Name, SecretBytes};
@@ -78,7 +81,32 @@ pub const MAX_BATCH_ITEMS: usize = 1000;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Batch {
     /// The operations, answered in this order.
+    #[serde(deserialize_with = "bounded_items")]
     pub items: Vec<BatchItem>,
+}
+
+/// Refuses item 1,001 before it is read.
+fn bounded_items<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<BatchItem>, D::Error> {
+    struct Items;
+    impl<'de> Visitor<'de> for Items {
+        type Value = Vec<BatchItem>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "an array of at most {MAX_BATCH_ITEMS} items")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<BatchItem>, A::Error> {
+            let mut items = Vec::new();
+            while let Some(item) = seq.next_element()? {
+                if items.len() >= MAX_BATCH_ITEMS {
+                    return Err(A::Error::invalid_length(MAX_BATCH_ITEMS + 1, &self));
+                }
+                items.push(item);
+            }
+            Ok(items)
+        }
+    }
+    deserializer.deserialize_seq(Items)
 }
 
 /// One operation of a batch.

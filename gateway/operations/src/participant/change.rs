@@ -42,7 +42,7 @@ impl Operation for UpdateParticipant {
         if let Some(patch) = &self.body.tags {
             changed.tags = changed.tags.merged(patch.clone()).map_err(invalid_tags)?;
         }
-        put(permit, &scene, changed, found.revision).await
+        put(permit, &scene, changed, found.revision, Changes::new()).await
     }
 }
 
@@ -79,11 +79,12 @@ impl<const SUSPENDED: bool> Operation for Suspend<SUSPENDED> {
             let plan = Plan::new(permit, shown).generation(changed.generation);
             return Ok(plan.participant(changed.id));
         }
+        let mut changes = Changes::new();
         if SUSPENDED {
-            keep_an_administrator(hub, &changed).await?;
+            keep_an_administrator(hub, &changed, &mut changes).await?;
         }
         changed.suspended = SUSPENDED;
-        put(permit, &scene, changed, found.revision).await
+        put(permit, &scene, changed, found.revision, changes).await
     }
 }
 
@@ -92,11 +93,11 @@ async fn put(
     scene: &Scene<'_, AtRegistration>,
     mut changed: Participant,
     revision: Revision,
+    mut changes: Changes,
 ) -> Result<Plan<ParticipantView>, Error> {
     changed.updated = scene.now;
     changed.generation += 1;
     let path = layout::participant(changed.registration, changed.id);
-    let mut changes = Changes::new();
     let registration = layout::registration(scene.place.id());
     changes
         .check_revision(&path, revision)

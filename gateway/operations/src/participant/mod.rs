@@ -17,7 +17,7 @@ pub use role::{GrantRole, Granted, ListMembers, RevokeRole};
 
 use hub_model::api::participant::ParticipantView;
 use hub_model::{Participant, RegistrationId, Role};
-use hub_store::layout;
+use hub_store::{Changes, Path, Revision, layout};
 
 use crate::Error;
 use crate::hub::Hub;
@@ -44,11 +44,11 @@ pub(crate) async fn view(
     })
 }
 
-/// Whether somebody else who is not suspended runs the hub.
-pub(crate) async fn other_administrator(
+/// Where somebody else who is not suspended runs the hub, and as of when.
+async fn other_administrator(
     hub: &Hub,
     participant: &Participant,
-) -> Result<bool, Error> {
+) -> Result<Option<(Path, Revision)>, Error> {
     let prefix = layout::participants(hub.registration());
     let mut after = None;
     loop {
@@ -56,21 +56,30 @@ pub(crate) async fn other_administrator(
         let runs = |p: &Participant| {
             p.id != participant.id && !p.suspended && p.roles.iter().any(|g| g.role == Role::Admins)
         };
-        if page.records.iter().any(|(_, record)| runs(&record.value)) {
-            return Ok(true);
+        if let Some((path, found)) = page.records.iter().find(|(_, record)| runs(&record.value)) {
+            return Ok(Some((path.clone(), found.revision)));
         }
         match page.records.last() {
             Some((last, _)) if page.more => after = Some(last.clone()),
-            _ => return Ok(false),
+            _ => return Ok(None),
         }
     }
 }
 
 /// Refuses what would leave the hub without an administrator.
-pub(crate) async fn keep_an_administrator(hub: &Hub, leaving: &Participant) -> Result<(), Error> {
+///
+/// INVARIANT: the one who stays is a check of the change, so two administrators who leave at the
+/// same time, each counting on the other, do not both go.
+pub(crate) async fn keep_an_administrator(
+    hub: &Hub,
+    leaving: &Participant,
+    changes: &mut Changes,
+) -> Result<(), Error> {
     let is_admin = leaving.roles.iter().any(|grant| grant.role == Role::Admins);
-    if is_admin && !leaving.suspended && !other_administrator(hub, leaving).await? {
-        return Err(Error::LastAdministrator);
+    if is_admin && !leaving.suspended {
+        let staying = other_administrator(hub, leaving).await?;
+        let (path, revision) = staying.ok_or(Error::LastAdministrator)?;
+        changes.check_revision(&path, revision);
     }
     Ok(())
 }

@@ -45,7 +45,8 @@ impl Operation for RemoveParticipant {
         let found = hub.find_participant(place.id(), &self.participant).await?;
         let participant = found.value;
         meta.matches(participant.generation)?;
-        keep_an_administrator(hub, &participant).await?;
+        let mut changes = Changes::new();
+        keep_an_administrator(hub, &participant, &mut changes).await?;
         let prefix = layout::credentials_of(participant.id);
         let page = hub.store().scan::<CredentialId>(&prefix, None, MAX_CREDENTIALS).await?;
         if page.more {
@@ -54,7 +55,6 @@ impl Operation for RemoveParticipant {
         let path = layout::participant(participant.registration, participant.id);
         let privacy = hub.system_keys().privacy();
         let name = participant.name.as_str();
-        let mut changes = Changes::new();
         changes
             .check_revision(&path, found.revision)
             .check_revision(&layout::registration(place.id()), Revision(place.0.revision))

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::hub::Hub;
 use crate::operation::{AtRegistration, Lost, Operation, Scene};
 use crate::page::PageRequest;
-use crate::participant::{other_administrator, role_exists};
+use crate::participant::{keep_an_administrator, role_exists};
 use crate::plan::Plan;
 use crate::registration::add_role;
 use crate::{Error, Ref};
@@ -139,14 +139,13 @@ fn put(
     permit: Permit,
     scene: &Scene<'_, AtRegistration>,
     role: Role,
-    mut participant: Participant,
-    revision: Revision,
+    (mut participant, revision): (Participant, Revision),
+    mut changes: Changes,
 ) -> Result<Plan<Granted>, Error> {
     participant.updated = scene.now;
     participant.generation += 1;
     let path = layout::participant(participant.registration, participant.id);
     let registration = layout::registration(scene.place.id());
-    let mut changes = Changes::new();
     changes
         .check_revision(&path, revision)
         .check_revision(&registration, Revision(scene.place.0.revision))
@@ -178,7 +177,7 @@ impl Operation for GrantRole {
             let plan = Plan::new(permit, Granted {}).participant(participant.id);
             return Ok(plan.detail(self.role.name()));
         }
-        put(permit, &scene, self.role, participant, found.revision)
+        put(permit, &scene, self.role, (participant, found.revision), Changes::new())
     }
 }
 
@@ -204,10 +203,11 @@ impl Operation for RevokeRole {
             let plan = Plan::new(permit, Granted {}).participant(participant.id);
             return Ok(plan.detail(self.role.name()));
         }
-        if self.role == Role::Admins && !other_administrator(scene.hub, &participant).await? {
-            return Err(Error::LastAdministrator);
+        let mut changes = Changes::new();
+        if self.role == Role::Admins {
+            keep_an_administrator(scene.hub, &participant, &mut changes).await?;
         }
         participant.roles.retain(|held| *held != grant);
-        put(permit, &scene, self.role, participant, found.revision)
+        put(permit, &scene, self.role, (participant, found.revision), changes)
     }
 }

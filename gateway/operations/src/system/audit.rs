@@ -37,9 +37,10 @@ impl Operation for ReadAudit {
     ) -> Result<Plan<AuditPage>, Error> {
         let log = scene.hub.log();
         let limit = self.page.limit()?;
-        // What is durable now; this reading's own entry comes after it.
-        let position = log.appender().position();
+        // The checkpoint first: what it covers is then never more than the size told with it. What
+        // is durable now; this reading's own entry comes after it.
         let signed = log.latest();
+        let position = log.appender().position();
         let mut items = Vec::new();
         for (seq, bytes) in log.page(self.after, limit).await? {
             if seq < position.audit.size {

@@ -28,6 +28,9 @@ pub(crate) struct ServeArgs {
     /// Address and port of health checks and metrics
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) management_listen: Option<String>,
+    /// Go on with a store that is older than its checkpoint: what came after is lost
+    #[arg(long)]
+    pub(crate) accept_rollback: bool,
 }
 
 /// Arguments of `dev`.

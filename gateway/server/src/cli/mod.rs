@@ -40,7 +40,7 @@ pub(crate) use commands::role::RoleCommand;
 pub(crate) use connect::{Context, save_context, settings_folder};
 pub(crate) use failure::{Code, Failure};
 pub(crate) use local::{BenchArgs, DevArgs, InitArgs, ServeArgs};
-pub(crate) use run::{client, report, run};
+pub(crate) use run::{report, run};
 
 /// What the environment says to the client side. `server/config.rs` fills it.
 #[derive(Debug, Default)]

@@ -50,13 +50,6 @@ impl Session<'_> {
     }
 }
 
-/// A client of the hub meant, for commands of the program itself; says why there is none.
-pub(crate) fn client(cli: &Cli, environment: &ClientEnvironment) -> Result<Client, ExitCode> {
-    Target::resolve(&cli.global, environment)
-        .and_then(|target| target.client(&cli.global))
-        .map_err(|failure| report(cli, environment, &failure))
-}
-
 /// Says what went wrong, in the form all commands use, and gives the exit code.
 pub(crate) fn report(cli: &Cli, environment: &ClientEnvironment, failure: &Failure) -> ExitCode {
     Console::process(&cli.global, environment).failure(failure);

@@ -1,0 +1,308 @@
+//! From files to an open hub: seal, store, keys, log, policies. The first start makes them; it is
+//! one transaction behind an atomic rename, so a crash in it leaves nothing unopenable.
+
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hub_audit::Log;
+use hub_audit::log::OnRollback;
+use hub_crypto::seal::{KeyFileSeal, Seal, SealFile};
+use hub_crypto::{RootKey, SystemKeys};
+use hub_model::secret::SecretText;
+use hub_model::{Clock, HubId};
+use hub_operations::{CacheSizes, Hub, Parts, bootstrap};
+use hub_policy::{Bundle, Policies};
+use hub_store::{Backend, FjallBackend, MemoryBackend, Store, Writer, layout};
+
+use crate::config::{Config, StoreEngine};
+
+/// The name of this process's writer.
+const WRITER: &str = "main";
+/// The epoch of the first root key.
+const FIRST_EPOCH: u32 = 1;
+
+/// Why the hub cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A folder cannot be made or read.
+    #[error("cannot {action} `{}`: {source}", path.display())]
+    Folder {
+        /// What was attempted.
+        action: &'static str,
+        /// Which folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The store is there, its seal is not.
+    #[error(
+        "the store `{}` is there, but the seal `{}` is not: without it nothing can be read",
+        store.display(), seal.display()
+    )]
+    SealMissing {
+        /// Where the store lies.
+        store: PathBuf,
+        /// Where the seal should lie.
+        seal: PathBuf,
+    },
+    /// The seal and a checkpoint are there, the store is not.
+    #[error(
+        "store_behind_checkpoint: `{}` says that there was a store, but `{}` is empty",
+        checkpoint.display(), store.display()
+    )]
+    StoreMissing {
+        /// Where the checkpoint lies.
+        checkpoint: PathBuf,
+        /// Where the store should lie.
+        store: PathBuf,
+    },
+    /// No slot of the seal file is of a kind this program opens.
+    #[error("no slot of the seal file `{}` can be opened with a key file", .0.display())]
+    NoSlot(PathBuf),
+    /// The store belongs to another hub than the seal.
+    #[error("the store belongs to the hub `{store}`, the seal to `{seal}`")]
+    Mismatch {
+        /// By its record.
+        store: HubId,
+        /// By the seal file.
+        seal: HubId,
+    },
+    /// The store has keys but no record of its hub.
+    #[error("the store holds keys but no hub: it is damaged")]
+    NoHub,
+    /// There is nothing to recover.
+    #[error("there is no hub in `{}` yet; start it once first", .0.display())]
+    NoData(PathBuf),
+    /// Seal or keys.
+    #[error(transparent)]
+    Crypto(#[from] hub_crypto::Error),
+    /// The engine.
+    #[error(transparent)]
+    Store(#[from] hub_store::Error),
+    /// The log.
+    #[error(transparent)]
+    Audit(#[from] hub_audit::Error),
+    /// Policies.
+    #[error(transparent)]
+    Policy(#[from] hub_policy::Error),
+    /// The hub's own records.
+    #[error(transparent)]
+    Operations(#[from] hub_operations::Error),
+}
+
+/// An open hub.
+#[derive(Debug)]
+pub struct Opened {
+    /// The hub.
+    pub hub: Arc<Hub>,
+    /// Its own keys, for the authenticator.
+    pub keys: Arc<SystemKeys>,
+    /// The first administrator's key, if this was the first start.
+    pub first_key: Option<SecretText>,
+    /// Kind of the seal slot in use.
+    pub seal_kind: &'static str,
+    /// What an operator should know.
+    pub notices: Vec<String>,
+    /// Whether the last process stopped as it should.
+    pub stopped_cleanly: bool,
+}
+
+/// What the caller of [`open`] wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intent {
+    /// Open, or make if there is nothing.
+    OpenOrMake,
+    /// Open what is there.
+    Open,
+}
+
+/// Opens the hub of this configuration.
+///
+/// # Errors
+/// [`OpenError`]; nothing is half made.
+pub async fn open(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    on_rollback: OnRollback,
+    intent: Intent,
+) -> Result<Opened, OpenError> {
+    let mut notices = Vec::new();
+    let unsealed = match config.store.engine {
+        StoreEngine::Memory => Unsealed {
+            root: RootKey::generate(FIRST_EPOCH)?,
+            hub: HubId::generate(),
+            kind: "none (in memory)",
+        },
+        StoreEngine::Fjall => unseal(config, intent)?,
+    };
+    let backend: Arc<dyn Backend> = match config.store.engine {
+        StoreEngine::Memory => Arc::new(MemoryBackend::new()),
+        StoreEngine::Fjall => Arc::new(FjallBackend::open_or_create(&config.store.path)?),
+    };
+    let stopped_cleanly = backend.stopped_cleanly();
+    let keyring_path = layout::keyring();
+    let wrapped = backend.get(&keyring_path).await?;
+    let fresh = wrapped.is_none();
+    let keys = Arc::new(match &wrapped {
+        Some(entry) => SystemKeys::unwrap(&unsealed.root, unsealed.hub, &entry.value)?,
+        None => SystemKeys::generate()?,
+    });
+    let store = Store::new(backend, Arc::clone(&keys));
+    let checkpoint_file = match config.store.engine {
+        StoreEngine::Memory => None,
+        StoreEngine::Fjall => Some(config.audit.checkpoint_file.clone()),
+    };
+    if let Some(file) = &checkpoint_file {
+        if fresh && file.exists() && on_rollback == OnRollback::Refuse {
+            return Err(OpenError::StoreMissing {
+                checkpoint: file.clone(),
+                store: config.store.path.clone(),
+            });
+        }
+        make_private(parent(file))?;
+    }
+    let writer = Writer::open(store.clone(), WRITER).await?;
+    let log = Log::open(
+        store.clone(),
+        writer,
+        WRITER,
+        Arc::clone(&keys),
+        unsealed.hub,
+        checkpoint_file,
+        on_rollback,
+    )
+    .await?;
+    let now = clock.now();
+    let (record, first_key) = if fresh {
+        let first = bootstrap::first_start(unsealed.hub, &keys, &unsealed.root, now)?;
+        let mut changes = first.changes;
+        changes.put_wrapped(&keyring_path, keys.wrap(&unsealed.root, unsealed.hub));
+        let entry = bootstrap::first_entry(now);
+        let _receipt = log.appender().append(&entry, changes).await?;
+        (first.record, Some(first.api_key))
+    } else {
+        (bootstrap::read(&store).await?.ok_or(OpenError::NoHub)?, None)
+    };
+    if record.id != unsealed.hub {
+        return Err(OpenError::Mismatch { store: record.id, seal: unsealed.hub });
+    }
+    log.checkpoint(now)?;
+    if config.store.engine == StoreEngine::Fjall
+        && same_mount(&config.seal.key_file, &config.store.path)
+    {
+        notices.push(
+            "the seal key lies on the same disk as the data: whoever copies the disk can read \
+             everything. For a quick start only; put `seal.key_file` on another volume or a \
+             mounted secret"
+                .to_owned(),
+        );
+    }
+    let policies = Arc::new(Policies::new(bundle(config)?, record.id, record.registration)?);
+    let hub = Arc::new(Hub::new(Parts {
+        id: record.id,
+        store,
+        keys: Arc::clone(&keys),
+        root: Arc::new(unsealed.root),
+        log,
+        policies,
+        registration: record.registration,
+        clock,
+        caches: CacheSizes { keys: config.cache.keys, ..CacheSizes::default() },
+    }));
+    Ok(Opened { hub, keys, first_key, seal_kind: unsealed.kind, notices, stopped_cleanly })
+}
+
+/// The policies of this configuration: the baseline, and the local ones.
+///
+/// # Errors
+/// Diagnostics of the policies that do not load.
+pub fn bundle(config: &Config) -> Result<Bundle, hub_policy::Error> {
+    match &config.policies.dir {
+        Some(dir) => Bundle::read(dir),
+        None => Bundle::baseline(),
+    }
+}
+
+struct Unsealed {
+    root: RootKey,
+    hub: HubId,
+    kind: &'static str,
+}
+
+/// Opens the root key, or makes seal and root key when there is nothing at all yet.
+fn unseal(config: &Config, intent: Intent) -> Result<Unsealed, OpenError> {
+    let (file, key_file, store) = (&config.seal.file, &config.seal.key_file, &config.store.path);
+    if file.exists() {
+        let seal_file = SealFile::read(file)?;
+        let seal = KeyFileSeal::open(key_file)?;
+        let slot = seal_file
+            .slots
+            .iter()
+            .find(|slot| slot.kind == seal.kind() && slot.check == seal.check())
+            .or_else(|| seal_file.slots.iter().find(|slot| slot.kind == seal.kind()))
+            .ok_or_else(|| OpenError::NoSlot(file.clone()))?;
+        let root = seal_file.unseal(slot, &seal)?;
+        return Ok(Unsealed { root, hub: seal_file.hub, kind: seal.kind() });
+    }
+    if store.exists() {
+        return Err(OpenError::SealMissing { store: store.clone(), seal: file.clone() });
+    }
+    if intent == Intent::Open {
+        return Err(OpenError::NoData(config.data_dir.clone()));
+    }
+    make_private(&config.data_dir)?;
+    make_private(parent(file))?;
+    make_private(parent(key_file))?;
+    make_private(parent(store))?;
+    let seal = if key_file.exists() {
+        KeyFileSeal::open(key_file)?
+    } else {
+        KeyFileSeal::create(key_file)?
+    };
+    let root = RootKey::generate(FIRST_EPOCH)?;
+    let hub = HubId::generate();
+    let mut seal_file = SealFile::new(hub, FIRST_EPOCH);
+    seal_file.add(&seal, &root, "first start", &key_file.display().to_string())?;
+    seal_file.write(file)?;
+    Ok(Unsealed { root, hub, kind: seal.kind() })
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
+}
+
+/// Makes a folder for the owner alone, whatever the umask. One that exists is left as it is, unless
+/// others may write to it.
+///
+/// # Errors
+/// [`OpenError::Folder`].
+pub fn make_private(path: &Path) -> Result<(), OpenError> {
+    let failed = |action| {
+        let path = path.to_owned();
+        move |source| OpenError::Folder { action, path, source }
+    };
+    if path.is_dir() {
+        return Ok(());
+    }
+    let mut missing = Vec::new();
+    let mut at = path;
+    while !at.as_os_str().is_empty() && !at.exists() {
+        missing.push(at);
+        at = parent(at);
+    }
+    for folder in missing.into_iter().rev() {
+        match std::fs::DirBuilder::new().mode(0o700).create(folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
+            outcome => outcome.map_err(failed("create"))?,
+        }
+        let private = std::fs::Permissions::from_mode(0o700);
+        std::fs::set_permissions(folder, private).map_err(failed("protect"))?;
+    }
+    Ok(())
+}
+
+fn same_mount(a: &Path, b: &Path) -> bool {
+    let device = |path: &Path| std::fs::metadata(path).map(|facts| facts.dev()).ok();
+    device(a).is_some() && device(a) == device(b)
+}

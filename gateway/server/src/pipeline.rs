@@ -1,0 +1,614 @@
+//! The whole request path on one screen: gate by address, route, authenticate, gate by participant,
+//! read and decode, then [`Hub::perform`] (find, authorize, plan, commit with the entry), respond.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderName};
+use http::{HeaderValue, Method, Response, StatusCode};
+use http_body_util::Full;
+use hub_auth::{Authenticator, Caller, Presented};
+use hub_model::api::crypto::{Batch, BatchAnswer, BatchAnswerItem};
+use hub_model::entry::Outcome;
+use hub_operations::key::BatchKey;
+use hub_operations::system::{Status, StatusFacts};
+use hub_operations::{Error, Hub, Meta, Operation};
+use serde::Serialize;
+use tracing::Instrument as _;
+use zeroize::Zeroizing;
+
+use crate::body;
+use crate::failures::Failures;
+use crate::inbound::{EdgeError, Inbound};
+use crate::listen::{Handler, Reply};
+use crate::metrics::{Metrics, Outcome as Counted, RouteMetrics};
+use crate::problem::Refusal;
+use crate::request::{self, Parts, Query};
+use crate::routes::{self, Body, Route};
+use crate::telemetry::{STAGE, span_for};
+use crate::throttle::{Throttle, Ticket};
+
+const AUDIT_SEQ: HeaderName = HeaderName::from_static("cipher-hub-audit-seq");
+const CHECKPOINT: HeaderName = HeaderName::from_static("cipher-hub-checkpoint");
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+const MODE: HeaderName = HeaderName::from_static("cipher-hub-mode");
+
+/// Sizes and modes the pipeline needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Largest ordinary body.
+    pub max_body: usize,
+    /// Largest body of a batch.
+    pub max_batch_body: usize,
+    /// Whether every response says that this is no production hub.
+    pub dev: bool,
+}
+
+/// What answers requests.
+pub struct Gateway {
+    hub: Arc<Hub>,
+    authenticator: Authenticator,
+    throttle: Arc<Throttle>,
+    failures: Arc<Failures>,
+    metrics: Arc<Metrics>,
+    settings: Settings,
+    status: Box<dyn Fn() -> StatusFacts + Send + Sync>,
+    swept: Arc<tokio::sync::Notify>,
+    rows: Vec<(Route, RouteMetrics)>,
+    router: matchit::Router<Vec<(Method, usize)>>,
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway").field("routes", &self.rows.len()).finish_non_exhaustive()
+    }
+}
+
+/// What a [`Gateway`] is made of.
+pub struct GatewayParts {
+    /// The hub.
+    pub hub: Arc<Hub>,
+    /// Who authenticates.
+    pub authenticator: Authenticator,
+    /// The rate gates.
+    pub throttle: Arc<Throttle>,
+    /// Where failed authentications are counted.
+    pub failures: Arc<Failures>,
+    /// Where requests are counted.
+    pub metrics: Arc<Metrics>,
+    /// Sizes and modes.
+    pub settings: Settings,
+    /// What the process knows of its status.
+    pub status: Box<dyn Fn() -> StatusFacts + Send + Sync>,
+    /// Told when a registration was deleted and can be swept.
+    pub swept: Arc<tokio::sync::Notify>,
+}
+
+impl std::fmt::Debug for GatewayParts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GatewayParts").finish_non_exhaustive()
+    }
+}
+
+impl Gateway {
+    /// A gateway over the route table.
+    ///
+    /// # Errors
+    /// When two rows of the table contradict each other, which a test rules out.
+    pub fn new(parts: GatewayParts) -> Result<Self, matchit::InsertError> {
+        let mut rows = Vec::new();
+        let mut by_path: Vec<(&'static str, Vec<(Method, usize)>)> = Vec::new();
+        for (index, row) in routes::table().into_iter().enumerate() {
+            match by_path.iter_mut().find(|(path, _)| *path == row.path) {
+                Some((_, methods)) => methods.push((row.method.clone(), index)),
+                None => by_path.push((row.path, vec![(row.method.clone(), index)])),
+            }
+            let metrics = parts.metrics.route(&row.method, row.path);
+            rows.push((row, metrics));
+        }
+        let mut router = matchit::Router::new();
+        for (path, methods) in by_path {
+            router.insert(path, methods)?;
+        }
+        Ok(Self {
+            hub: parts.hub,
+            authenticator: parts.authenticator,
+            throttle: parts.throttle,
+            failures: parts.failures,
+            metrics: parts.metrics,
+            settings: parts.settings,
+            status: parts.status,
+            swept: parts.swept,
+            rows,
+            router,
+        })
+    }
+
+    /// Who authenticates callers.
+    #[must_use]
+    pub const fn authenticator(&self) -> &Authenticator {
+        &self.authenticator
+    }
+
+    /// The request path.
+    async fn run(&self, mut inbound: Inbound) -> Reply {
+        let request_id = Arc::clone(inbound.request_id());
+        let trace = inbound.trace().map(|trace| trace.trace_id);
+        let refuse = |refusal: &Refusal| {
+            refusal.reply(&request_id, trace.map(|id| hub_audit::encode::hex(&id)))
+        };
+        if let Err(limited) = self.throttle.admit_address(inbound.channel().address) {
+            self.metrics.rate_limited(&limited);
+            return refuse(&Refusal::from(&EdgeError::from(limited)));
+        }
+        let path: Box<str> = inbound.path().into();
+        let routed = match self.route(inbound.method(), &path) {
+            Ok(routed) => routed,
+            Err(refusal) => return refuse(&refusal),
+        };
+        let (row, metrics) = routed.row;
+        let span = tracing::Span::current();
+        span.record("http.route", row.path);
+        span.record("otel.name", tracing::field::display(Name(row)));
+        let started = inbound.received();
+        let mut reply = match self.authenticated(&mut inbound, row).await {
+            Err(refusal) => refuse(&refusal),
+            Ok((caller, ticket)) => {
+                let meta = Meta {
+                    request: Arc::clone(&request_id),
+                    trace,
+                    dry_run: false,
+                    if_match: None,
+                    idempotency: None,
+                };
+                let answered = self.answer(&mut inbound, &path, routed, &caller, meta).await;
+                let mut reply = match answered {
+                    Ok(reply) => reply,
+                    Err(refusal) => refuse(&refusal),
+                };
+                ticket.write_headers(reply.headers_mut());
+                reply
+            }
+        };
+        if self.settings.dev {
+            reply.headers_mut().insert(MODE, HeaderValue::from_static("DEV"));
+        }
+        span.record("http.response.status_code", reply.status().as_u16());
+        metrics.record(reply.status(), started.elapsed());
+        reply
+    }
+
+    fn route<'p>(&self, method: &Method, path: &'p str) -> Result<Routed<'_, 'p>, Refusal> {
+        let Ok(found) = self.router.at(path) else {
+            return Err(Refusal::new("unknown_route", "there is no such route; see docs/http.md"));
+        };
+        // A colon in a parameter is a verb nobody knows: names and ids hold none.
+        let parameters: Vec<(&str, &'p str)> = found.params.iter().collect();
+        if parameters.iter().any(|(_, value)| value.contains(':')) {
+            return Err(self.unknown_operation(path));
+        }
+        let Some((_, index)) = found.value.iter().find(|(known, _)| known == method) else {
+            let mut methods: Vec<_> = found.value.iter().map(|(m, _)| m.as_str()).collect();
+            methods.sort_unstable();
+            let methods = methods.join(", ");
+            let detail = format!("this path takes {methods}");
+            return Err(Refusal::new("method_not_allowed", detail).allowing(methods));
+        };
+        let internal = || Refusal::new("internal", "something went wrong inside the hub");
+        let row = self.rows.get(*index).ok_or_else(internal)?;
+        // The names of the parameters are those of the row's path, which live for ever.
+        let names = row.0.path.split('{').skip(1).filter_map(|rest| rest.split_once('}'));
+        let params = names
+            .filter_map(|(name, _)| {
+                parameters.iter().find(|(known, _)| *known == name).map(|(_, value)| (name, *value))
+            })
+            .collect();
+        Ok(Routed { row: (&row.0, &row.1), params })
+    }
+
+    fn unknown_operation(&self, path: &str) -> Refusal {
+        let base = path.rsplit_once(':').map_or(path, |(base, _)| base);
+        let mut verbs = Vec::new();
+        for (row, _) in &self.rows {
+            let Some((pattern, verb)) = row.path.rsplit_once(':') else { continue };
+            let same_depth = pattern.split('/').count() == base.split('/').count();
+            let fits = pattern.split('/').zip(base.split('/')).all(|(pattern, part)| {
+                pattern == part || (pattern.starts_with('{') && !part.is_empty())
+            });
+            if same_depth && fits {
+                verbs.push(format!(":{verb}"));
+            }
+        }
+        let known = if verbs.is_empty() { "none".to_owned() } else { verbs.join(", ") };
+        Refusal::new("unknown_operation", format!("no such operation here (known: {known})"))
+    }
+
+    /// Inbound → Caller → Ticket.
+    async fn authenticated(
+        &self,
+        inbound: &mut Inbound,
+        row: &Route,
+    ) -> Result<(Caller, Ticket), Refusal> {
+        let headers: Vec<&[u8]> =
+            inbound.headers().get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes).collect();
+        let presented = Presented { authorization: &headers, channel: inbound.channel() };
+        let span = tracing::debug_span!(target: STAGE, "authenticate");
+        let caller = match self.authenticator.authenticate(presented).instrument(span).await {
+            Ok(caller) => caller,
+            Err(hub_auth::Error::Refused(reason)) => {
+                self.metrics.auth_failure(reason.name());
+                self.failures.count(inbound.channel().address, reason.name());
+                let detail = match reason {
+                    hub_auth::Refusal::Missing => {
+                        "no credential; send `Authorization: Bearer <API key>`"
+                    }
+                    hub_auth::Refusal::Ambiguous => "more than one credential",
+                    _ => "the credential is not good",
+                };
+                return Err(Refusal::new("unauthenticated", detail));
+            }
+            Err(hub_auth::Error::Store(error)) => return Err(Refusal::from(&Error::from(error))),
+        };
+        match self.throttle.admit(&caller) {
+            Ok(ticket) => Ok((caller, ticket)),
+            Err(limited) => {
+                self.metrics.rate_limited(&limited);
+                // Sampled like failed authentications: a flood of refusals must not fill the log.
+                self.failures.count_limited(caller.principal(), caller.address(), row.operation_id);
+                Err(Refusal::from(&EdgeError::from(limited)))
+            }
+        }
+    }
+
+    /// Ticket → Call → … → response.
+    async fn answer(
+        &self,
+        inbound: &mut Inbound,
+        path: &str,
+        routed: Routed<'_, '_>,
+        caller: &Caller,
+        mut meta: Meta,
+    ) -> Result<Reply, Refusal> {
+        let (row, _) = routed.row;
+        let decoded = async {
+            let limit = match row.body {
+                Body::None | Body::Json | Body::JsonOrNothing => self.settings.max_body,
+                Body::Batch => self.settings.max_batch_body,
+            };
+            let span = tracing::debug_span!(target: STAGE, "read");
+            let body = body::read(inbound, limit).instrument(span).await;
+            let body = body.map_err(|error| Refusal::from(&error))?;
+            if row.body == Body::None && !body.is_empty() {
+                return Err(Refusal::new("invalid_json", "this route takes no body"));
+            }
+            Ok(body)
+        };
+        let body = match decoded.await {
+            Ok(body) => body,
+            Err(refusal) => return Err(self.fallen(row, caller, &meta, refusal).await),
+        };
+        let inbound = &*inbound;
+        let mut known: Vec<&str> = row.query.to_vec();
+        if row.dry_run {
+            known.push("dryRun");
+        }
+        let parts = Query::parse(inbound.query(), &known).and_then(|query| {
+            meta.dry_run = query.flag("dryRun")?;
+            meta.if_match = request::if_match(inbound.headers())?;
+            let parts = Parts {
+                method: inbound.method(),
+                path,
+                params: routed.params,
+                query,
+                headers: inbound.headers(),
+                body: &body,
+            };
+            meta.idempotency = request::idempotency(&parts)?;
+            Ok(parts)
+        });
+        match parts {
+            Ok(parts) => row.endpoint.call(self, row, caller, parts, meta).await,
+            Err(refusal) => Err(self.fallen(row, caller, &meta, refusal).await),
+        }
+    }
+
+    /// A request that fell after authentication, before policy was asked: it has an entry too.
+    async fn fallen(&self, row: &Route, caller: &Caller, meta: &Meta, refusal: Refusal) -> Refusal {
+        let outcome = Outcome(refusal.code());
+        match self.hub.record_refusal(caller, meta, row.operation_id, outcome).await {
+            Ok(_receipt) => refusal,
+            Err(error) => Refusal::from(&error),
+        }
+    }
+
+    fn count_crypto<O: Operation>(&self, code: Option<&'static str>) {
+        use hub_model::Action;
+        if !matches!(O::ACTION, Action::KeysEncrypt | Action::KeysDecrypt | Action::KeysRewrap) {
+            return;
+        }
+        let counted = match code {
+            None => Counted::Ok,
+            Some("denied" | "not_found") => return,
+            Some(_) => Counted::Failed,
+        };
+        // Every algorithm of this purpose counts as the default until keys carry more.
+        self.metrics.crypto_operation(O::ACTION, hub_model::Algorithm::Aes256Gcm, counted);
+    }
+
+    fn respond<R: Serialize>(
+        &self,
+        row: &Route,
+        done: hub_operations::Done<R>,
+        changed: bool,
+    ) -> Result<Reply, Refusal> {
+        let body = match (&done.reply, row.success) {
+            (_, StatusCode::NO_CONTENT) if done.reply.is_some() => Bytes::new(),
+            (Some(reply), _) => encode(reply, row.secret)?,
+            (None, _) => Bytes::from_static(b"{\"dryRun\":true}"),
+        };
+        let mut reply = Response::new(Full::new(body.clone()));
+        *reply.status_mut() = if done.reply.is_some() { row.success } else { StatusCode::OK };
+        let headers = reply.headers_mut();
+        if !body.is_empty() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        if let Some(generation) = done.generation
+            && let Ok(tag) = HeaderValue::try_from(format!("\"{generation}\""))
+        {
+            headers.insert(ETAG, tag);
+        }
+        if done.replayed {
+            headers.insert(REPLAYED, HeaderValue::from_static("true"));
+        }
+        headers.insert(AUDIT_SEQ, HeaderValue::from(done.receipt().seq()));
+        if changed && let Some(signed) = self.hub.log().latest() {
+            // An anchor outside the hub, for clients that keep it.
+            let root = hub_audit::encode::hex(&signed.checkpoint.root);
+            if let Ok(value) = HeaderValue::try_from(format!("{} {root}", signed.checkpoint.size)) {
+                headers.insert(CHECKPOINT, value);
+            }
+        }
+        Ok(reply)
+    }
+}
+
+/// A row and the values of its parameters.
+struct Routed<'g, 'p> {
+    row: (&'g Route, &'g RouteMetrics),
+    params: Vec<(&'static str, &'p str)>,
+}
+
+/// The span's name: method and route (OTel semantic conventions for HTTP).
+struct Name<'a>(&'a Route);
+
+impl std::fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.0.method, self.0.path)
+    }
+}
+
+/// JSON; an answer with a secret in it is erased when it has been handed to the socket.
+fn encode<R: Serialize>(reply: &R, secret: bool) -> Result<Bytes, Refusal> {
+    let internal = |_| Refusal::new("internal", "the answer could not be written");
+    if !secret {
+        return serde_json::to_vec(reply).map(Bytes::from).map_err(internal);
+    }
+    // Measured first, so that the buffer never grows and leaves no copy behind.
+    let mut size = Counter(0);
+    serde_json::to_writer(&mut size, reply).map_err(internal)?;
+    let mut buffer = Zeroizing::new(Vec::with_capacity(size.0));
+    serde_json::to_writer(&mut *buffer, reply).map_err(internal)?;
+    Ok(Bytes::from_owner(Erased(buffer)))
+}
+
+struct Counter(usize);
+
+impl std::io::Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Erased(Zeroizing<Vec<u8>>);
+
+impl AsRef<[u8]> for Erased {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Handler for Gateway {
+    async fn handle(&self, inbound: Inbound) -> Reply {
+        let span = span_for(&inbound);
+        self.metrics.active_requests.inc();
+        let _active = Active(&self.metrics);
+        if span.is_disabled() {
+            return self.run(inbound).await;
+        }
+        self.run(inbound).instrument(span).await
+    }
+
+    fn refuse(&self, error: EdgeError, request_id: &str) -> Reply {
+        Refusal::from(&error).reply(request_id, None)
+    }
+}
+
+struct Active<'a>(&'a Metrics);
+
+impl Drop for Active<'_> {
+    fn drop(&mut self) {
+        self.0.active_requests.dec();
+    }
+}
+
+/// What answers the requests of one row.
+pub trait Endpoint: Send + Sync {
+    /// Answers one request.
+    fn call<'a>(
+        &'a self,
+        gateway: &'a Gateway,
+        row: &'a Route,
+        caller: &'a Caller,
+        parts: Parts<'a>,
+        meta: Meta,
+    ) -> BoxFuture<'a, Result<Reply, Refusal>>;
+}
+
+impl std::fmt::Debug for dyn Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Endpoint")
+    }
+}
+
+/// An endpoint that is one operation.
+pub struct Of<O, F> {
+    build: F,
+    operation: PhantomData<fn() -> O>,
+}
+
+impl<O, F> Of<O, F> {
+    /// The endpoint that builds the operation like this.
+    pub const fn new(build: F) -> Self {
+        Self { build, operation: PhantomData }
+    }
+}
+
+impl<O, F> Endpoint for Of<O, F>
+where
+    O: Operation + 'static,
+    F: Fn(&Parts<'_>) -> Result<O, Refusal> + Send + Sync,
+{
+    fn call<'a>(
+        &'a self,
+        gateway: &'a Gateway,
+        row: &'a Route,
+        caller: &'a Caller,
+        parts: Parts<'a>,
+        meta: Meta,
+    ) -> BoxFuture<'a, Result<Reply, Refusal>> {
+        Box::pin(async move {
+            let operation = match (self.build)(&parts) {
+                Ok(operation) => operation,
+                Err(refusal) => return Err(gateway.fallen(row, caller, &meta, refusal).await),
+            };
+            perform(gateway, row, caller, &operation, &meta).await
+        })
+    }
+}
+
+async fn perform<O: Operation>(
+    gateway: &Gateway,
+    row: &Route,
+    caller: &Caller,
+    operation: &O,
+    meta: &Meta,
+) -> Result<Reply, Refusal> {
+    let outcome = gateway.hub.perform(caller, operation, meta).await;
+    gateway.metrics.audit_events.inc();
+    match outcome {
+        Ok(done) => {
+            gateway.metrics.policy_decision(Some(true));
+            gateway.count_crypto::<O>(None);
+            let changed = row.method != Method::GET && !meta.dry_run;
+            if row.action == hub_model::Action::RegistrationsDelete && changed {
+                gateway.swept.notify_one();
+            }
+            gateway.respond(row, done, changed)
+        }
+        Err(failure) => {
+            if matches!(failure.error, Error::Denied { .. }) {
+                gateway.metrics.policy_decision(Some(false));
+            }
+            gateway.count_crypto::<O>(Some(failure.error.code()));
+            Err(Refusal::from(&failure))
+        }
+    }
+}
+
+/// `system.status`: the process adds what only it knows.
+#[derive(Debug)]
+pub struct StatusEndpoint;
+
+impl Endpoint for StatusEndpoint {
+    fn call<'a>(
+        &'a self,
+        gateway: &'a Gateway,
+        row: &'a Route,
+        caller: &'a Caller,
+        _parts: Parts<'a>,
+        meta: Meta,
+    ) -> BoxFuture<'a, Result<Reply, Refusal>> {
+        Box::pin(async move {
+            let operation = Status { facts: (gateway.status)() };
+            perform(gateway, row, caller, &operation, &meta).await
+        })
+    }
+}
+
+/// `keys.batch`: each item is an operation of its own.
+#[derive(Debug)]
+pub struct BatchEndpoint;
+
+impl Endpoint for BatchEndpoint {
+    fn call<'a>(
+        &'a self,
+        gateway: &'a Gateway,
+        row: &'a Route,
+        caller: &'a Caller,
+        parts: Parts<'a>,
+        meta: Meta,
+    ) -> BoxFuture<'a, Result<Reply, Refusal>> {
+        Box::pin(async move {
+            let decoded = parts.param("registration").and_then(|registration| {
+                let batch: Batch = parts.json()?;
+                Ok((BatchKey { registration }, batch))
+            });
+            let (target, batch) = match decoded {
+                Ok(decoded) => decoded,
+                Err(refusal) => return Err(gateway.fallen(row, caller, &meta, refusal).await),
+            };
+            let long = |r: &Option<String>| r.as_ref().is_some_and(|r| r.len() > 128);
+            if batch.items.iter().any(|item| long(&item.reference)) {
+                let refusal = Refusal::new("invalid_argument", "a `ref` has at most 128 bytes");
+                return Err(gateway.fallen(row, caller, &meta, refusal).await);
+            }
+            let started = Instant::now();
+            let items = target.perform(&gateway.hub, caller, batch.items, &meta).await;
+            tracing::debug!(items = items.len(), took = ?started.elapsed(), "batch");
+            gateway.metrics.audit_events.inc_by(u64::try_from(items.len()).unwrap_or(0));
+            let items = items
+                .into_iter()
+                .map(|item| match item.outcome {
+                    Ok(result) => BatchAnswerItem {
+                        reference: item.reference,
+                        status: 200,
+                        result,
+                        problem: None,
+                    },
+                    Err(failure) => {
+                        let refusal = Refusal::from(&failure);
+                        BatchAnswerItem {
+                            reference: item.reference,
+                            status: refusal.status().as_u16(),
+                            result: None,
+                            problem: Some(refusal.document(None, None)),
+                        }
+                    }
+                })
+                .collect();
+            let body = encode(&BatchAnswer { items }, true)?;
+            let mut reply = Response::new(Full::new(body));
+            let json = HeaderValue::from_static("application/json");
+            reply.headers_mut().insert(CONTENT_TYPE, json);
+            Ok(reply)
+        })
+    }
+}

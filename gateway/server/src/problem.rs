@@ -1,0 +1,253 @@
+//! The only place where errors become HTTP: RFC 9457 problem documents with a stable `code`.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+use hub_model::api::problem::{FieldProblem, MEDIA_TYPE, Problem};
+use hub_operations::{Error, Failure};
+
+use crate::inbound::EdgeError;
+use crate::listen::Reply;
+
+/// Every kind of problem: code, status, title, whether to try again. `docs/http.md` lists them.
+pub const KINDS: &[(&str, u16, &str, bool)] = &[
+    ("bad_request", 400, "Bad request", false),
+    ("invalid_json", 400, "Not the JSON this route takes", false),
+    ("invalid_argument", 400, "A value that cannot be", false),
+    ("invalid_name", 400, "Not a name or id", false),
+    ("invalid_query", 400, "Unknown or malformed query parameter", false),
+    ("invalid_header", 400, "Malformed header", false),
+    ("page_token", 400, "Not a page token of this list", false),
+    ("decryption_failed", 400, "The ciphertext does not open", false),
+    ("unauthenticated", 401, "Not authenticated", false),
+    ("denied", 403, "Denied by policy", false),
+    ("not_found", 404, "Not found", false),
+    ("no_such_version", 404, "No such version", false),
+    ("unknown_route", 404, "No such route", false),
+    ("unknown_operation", 404, "No such operation", false),
+    ("method_not_allowed", 405, "Method not allowed", false),
+    ("body_timeout", 408, "Body too slow", true),
+    ("already_exists", 409, "Exists already", false),
+    ("conflict", 409, "Changed by somebody else", true),
+    ("result_withheld", 409, "Answer not kept", false),
+    ("registration_not_frozen", 409, "Registration is not frozen", false),
+    ("hub_registration", 409, "Not for the hub's own registration", false),
+    ("last_administrator", 409, "Last administrator", false),
+    ("too_many", 409, "Too many", false),
+    ("stale", 412, "Changed meanwhile", false),
+    ("body_too_large", 413, "Body too large", false),
+    ("unsupported_media_type", 415, "Unsupported media type", false),
+    ("unsupported_encoding", 415, "Unsupported encoding", false),
+    ("idempotency_mismatch", 422, "Idempotency key used before", false),
+    ("precondition_required", 428, "If-Match required", false),
+    ("rate_limited", 429, "Too many requests", true),
+    ("internal", 500, "Internal error", false),
+    ("integrity_failure", 500, "A stored record failed its integrity check", false),
+    ("crypto_unavailable", 503, "Key material could not be handled", true),
+    ("audit_unavailable", 503, "The audit log cannot be written", true),
+    ("store_unavailable", 503, "The store cannot be read", true),
+    ("request_timeout", 503, "Request took too long", true),
+    ("unavailable", 503, "Unavailable", true),
+];
+
+/// A refusal on its way to the caller.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    code: &'static str,
+    status: StatusCode,
+    title: &'static str,
+    retryable: bool,
+    detail: String,
+    errors: Vec<FieldProblem>,
+    decision_id: Option<String>,
+    retry_after: Option<u64>,
+    allow: Option<String>,
+}
+
+impl Refusal {
+    /// A refusal of this kind; an unknown kind is an internal error, which a test rules out.
+    #[must_use]
+    pub fn new(code: &'static str, detail: impl Into<String>) -> Self {
+        let (code, status, title, retryable) = KINDS
+            .iter()
+            .find(|kind| kind.0 == code)
+            .map_or((code, 500, "Internal error", false), |kind| *kind);
+        Self {
+            code,
+            status: StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            title,
+            retryable,
+            detail: detail.into(),
+            errors: Vec::new(),
+            decision_id: None,
+            retry_after: None,
+            allow: None,
+        }
+    }
+
+    /// Names the member at fault.
+    #[must_use]
+    pub fn at(mut self, pointer: &str) -> Self {
+        let detail = self.detail.clone();
+        self.errors.push(FieldProblem { pointer: pointer.to_owned(), detail });
+        self
+    }
+
+    /// For 405: what is allowed.
+    #[must_use]
+    pub fn allowing(mut self, methods: String) -> Self {
+        self.allow = Some(methods);
+        self
+    }
+
+    /// The stable word.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// The status.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The document.
+    #[must_use]
+    pub fn document(&self, request_id: Option<&str>, trace_id: Option<String>) -> Problem {
+        Problem {
+            kind: format!("urn:cipher-hub:problem:{}", self.code),
+            title: self.title.to_owned(),
+            status: self.status.as_u16(),
+            detail: self.detail.clone(),
+            code: self.code.to_owned(),
+            request_id: request_id.map(str::to_owned),
+            trace_id,
+            retryable: self.retryable,
+            errors: self.errors.clone(),
+            decision_id: self.decision_id.clone(),
+        }
+    }
+
+    /// The response.
+    #[must_use]
+    pub fn reply(&self, request_id: &str, trace_id: Option<String>) -> Reply {
+        let document = self.document(Some(request_id), trace_id);
+        let body = serde_json::to_vec(&document).unwrap_or_default();
+        let mut reply = Response::new(Full::new(Bytes::from(body)));
+        *reply.status_mut() = self.status;
+        let headers = reply.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        if self.status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static("Bearer realm=\"cipher-hub\"");
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(Ok(allow)) = self.allow.as_deref().map(HeaderValue::from_str) {
+            headers.insert(ALLOW, allow);
+        }
+        reply
+    }
+}
+
+impl From<&EdgeError> for Refusal {
+    fn from(error: &EdgeError) -> Self {
+        let facts = error.facts();
+        Self {
+            code: facts.code,
+            status: facts.status,
+            title: facts.title,
+            retryable: facts.retryable,
+            retry_after: facts.retry_after,
+            ..Self::new(facts.code, error.to_string())
+        }
+    }
+}
+
+impl From<&Error> for Refusal {
+    fn from(error: &Error) -> Self {
+        let refusal = Self::new(error.code(), error.to_string());
+        match error {
+            Error::Invalid { pointer, .. } => refusal.at(pointer),
+            Error::AuditUnavailable(_) | Error::Store(_) | Error::Crypto(_) => {
+                Self { retry_after: Some(1), ..refusal }
+            }
+            Error::NotFound { .. }
+            | Error::Denied { .. }
+            | Error::AlreadyExists { .. }
+            | Error::Conflict
+            | Error::PreconditionRequired
+            | Error::Stale { .. }
+            | Error::DecryptionFailed
+            | Error::IdempotencyMismatch
+            | Error::ResultWithheld
+            | Error::RegistrationNotFrozen
+            | Error::HubRegistration(_)
+            | Error::LastAdministrator
+            | Error::TooMany(_)
+            | Error::NoVersion(_)
+            | Error::PageToken
+            | Error::Integrity(_) => refusal,
+        }
+    }
+}
+
+impl From<&Failure> for Refusal {
+    fn from(failure: &Failure) -> Self {
+        if let Error::Integrity(cause) = &failure.error {
+            tracing::error!(cause = %cause, "a stored record failed its integrity check");
+        }
+        Self { decision_id: failure.decision_id.clone(), ..Self::from(&failure.error) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_has_a_kind() {
+        let known = |code: &str| KINDS.iter().any(|kind| kind.0 == code);
+        let errors = [
+            Error::NotFound { what: "key", name: "a".into() },
+            Error::Denied { action: "keys.get" },
+            Error::AlreadyExists { what: "key", name: "a".into() },
+            Error::Conflict,
+            Error::PreconditionRequired,
+            Error::Stale { current: 1 },
+            Error::Invalid { pointer: "/a", detail: "b".into() },
+            Error::DecryptionFailed,
+            Error::IdempotencyMismatch,
+            Error::ResultWithheld,
+            Error::RegistrationNotFrozen,
+            Error::HubRegistration("x"),
+            Error::LastAdministrator,
+            Error::TooMany("x"),
+            Error::NoVersion(1),
+            Error::PageToken,
+            Error::Integrity("x".into()),
+        ];
+        for error in errors {
+            assert!(known(error.code()), "{}", error.code());
+        }
+        for code in ["audit_unavailable", "store_unavailable", "crypto_unavailable"] {
+            assert!(known(code));
+        }
+        for error in [EdgeError::Stopping, EdgeError::Internal, EdgeError::Encoded] {
+            let facts = error.facts();
+            let kind = KINDS.iter().find(|kind| kind.0 == facts.code).unwrap();
+            assert_eq!((kind.1, kind.2), (facts.status.as_u16(), facts.title));
+        }
+    }
+
+    #[test]
+    fn codes_are_unique() {
+        let mut codes: Vec<_> = KINDS.iter().map(|kind| kind.0).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), KINDS.len());
+    }
+}

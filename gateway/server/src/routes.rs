@@ -1,0 +1,430 @@
+//! The route table: one row per endpoint. The row drives routing, the Cedar action, the audit
+//! entry, the span, the body limit and the OpenAPI document.
+
+use http::{Method, StatusCode};
+use hub_model::api::{audit, crypto, key, page::Page, participant, registration, system};
+use hub_model::{Action, Role};
+use hub_operations::key as keys;
+use hub_operations::participant as ptc;
+use hub_operations::registration as reg;
+use hub_operations::system as sys;
+use hub_operations::{Keeps, Operation};
+
+use crate::openapi::{SchemaOf, schema};
+use crate::pipeline::{BatchEndpoint, Endpoint, Of, StatusEndpoint};
+use crate::problem::Refusal;
+use crate::request::Parts;
+
+/// What a body may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// There is none.
+    None,
+    /// JSON up to the ordinary limit.
+    Json,
+    /// JSON up to the ordinary limit, or nothing.
+    JsonOrNothing,
+    /// JSON up to the limit of batches.
+    Batch,
+}
+
+/// One endpoint.
+#[derive(Debug)]
+pub struct Route {
+    /// The method.
+    pub method: Method,
+    /// The path, with its parameters in braces.
+    pub path: &'static str,
+    /// The verb it stands for: also the `operationId`, unless several paths share the verb.
+    pub action: Action,
+    /// The `operationId`.
+    pub operation_id: &'static str,
+    /// The status of success.
+    pub success: StatusCode,
+    /// What the body may be.
+    pub body: Body,
+    /// The body's schema.
+    pub request: Option<SchemaOf>,
+    /// The answer's schema.
+    pub response: Option<SchemaOf>,
+    /// Known query parameters.
+    pub query: &'static [&'static str],
+    /// Whether `Idempotency-Key` is understood.
+    pub keeps: Keeps,
+    /// Whether `If-Match` is demanded.
+    pub if_match: bool,
+    /// Whether `?dryRun=true` is understood: wherever something changes or a key is used.
+    pub dry_run: bool,
+    /// Whether the answer holds a secret, and its buffer is erased after sending.
+    pub secret: bool,
+    /// What answers.
+    pub endpoint: Box<dyn Endpoint>,
+}
+
+const PAGED: &[&str] = &["pageSize", "pageToken"];
+
+impl Route {
+    fn new<O, F>(method: Method, path: &'static str, build: F) -> Self
+    where
+        O: Operation + 'static,
+        F: Fn(&Parts<'_>) -> Result<O, Refusal> + Send + Sync + 'static,
+    {
+        let dry_run = method != Method::GET;
+        Self {
+            method,
+            path,
+            action: O::ACTION,
+            operation_id: O::ACTION.name(),
+            success: StatusCode::OK,
+            body: Body::None,
+            request: None,
+            response: None,
+            query: &[],
+            keeps: O::KEEPS,
+            if_match: false,
+            dry_run,
+            secret: false,
+            endpoint: Box::new(Of::new(build)),
+        }
+    }
+
+    fn takes<T: utoipa::ToSchema>(self) -> Self {
+        Self { body: Body::Json, request: Some(schema::<T>), ..self }
+    }
+
+    fn may_take<T: utoipa::ToSchema>(self) -> Self {
+        Self { body: Body::JsonOrNothing, request: Some(schema::<T>), ..self }
+    }
+
+    fn gives<T: utoipa::ToSchema>(self) -> Self {
+        Self { response: Some(schema::<T>), ..self }
+    }
+
+    fn creates(self) -> Self {
+        Self { success: StatusCode::CREATED, ..self }
+    }
+
+    fn empty(self) -> Self {
+        Self { success: StatusCode::NO_CONTENT, ..self }
+    }
+
+    fn paged(self) -> Self {
+        Self { query: PAGED, ..self }
+    }
+
+    fn needs_match(self) -> Self {
+        Self { if_match: true, ..self }
+    }
+
+    fn secret(self) -> Self {
+        Self { secret: true, ..self }
+    }
+
+    fn called(self, operation_id: &'static str) -> Self {
+        Self { operation_id, ..self }
+    }
+}
+
+/// Every endpoint.
+#[must_use]
+pub fn table() -> Vec<Route> {
+    let mut rows = registrations();
+    rows.extend(participants());
+    rows.extend(key_management());
+    rows.extend(cryptography());
+    rows.extend(hub());
+    rows
+}
+
+fn registrations() -> Vec<Route> {
+    vec![
+        Route::new(Method::POST, "/v1/registrations", |p| {
+            Ok(reg::CreateRegistration { body: p.json()? })
+        })
+        .takes::<registration::CreateRegistration>()
+        .gives::<registration::RegistrationView>()
+        .creates(),
+        Route::new(Method::GET, "/v1/registrations", |p| {
+            Ok(reg::ListRegistrations { page: p.page()? })
+        })
+        .gives::<Page<registration::RegistrationView>>()
+        .paged(),
+        Route::new(Method::GET, "/v1/registrations/{registration}", |p| {
+            Ok(reg::GetRegistration { registration: p.param("registration")? })
+        })
+        .gives::<registration::RegistrationView>(),
+        Route::new(Method::PATCH, "/v1/registrations/{registration}", |p| {
+            Ok(reg::UpdateRegistration { registration: p.param("registration")?, body: p.json()? })
+        })
+        .takes::<registration::PatchRegistration>()
+        .gives::<registration::RegistrationView>()
+        .needs_match(),
+        Route::new(Method::DELETE, "/v1/registrations/{registration}", |p| {
+            Ok(reg::DeleteRegistration { registration: p.param("registration")? })
+        })
+        .empty()
+        .needs_match(),
+        Route::new(Method::POST, "/v1/registrations/{registration}:freeze", |p| {
+            Ok(reg::Freeze::<true> { registration: p.param("registration")? })
+        })
+        .gives::<registration::RegistrationView>(),
+        Route::new(Method::POST, "/v1/registrations/{registration}:unfreeze", |p| {
+            Ok(reg::Freeze::<false> { registration: p.param("registration")? })
+        })
+        .gives::<registration::RegistrationView>(),
+    ]
+}
+
+fn participants() -> Vec<Route> {
+    const ALL: &str = "/v1/registrations/{registration}/participants";
+    const ONE: &str = "/v1/registrations/{registration}/participants/{participant}";
+    const SUSPEND: &str = "/v1/registrations/{registration}/participants/{participant}:suspend";
+    const RESUME: &str = "/v1/registrations/{registration}/participants/{participant}:resume";
+    const CREDENTIALS: &str =
+        "/v1/registrations/{registration}/participants/{participant}/credentials";
+    const CREDENTIAL: &str =
+        "/v1/registrations/{registration}/participants/{participant}/credentials/{credential}";
+    const MEMBERS: &str = "/v1/registrations/{registration}/roles/{role}/members";
+    const MEMBER: &str = "/v1/registrations/{registration}/roles/{role}/members/{participant}";
+    vec![
+        Route::new(Method::POST, ALL, |p| {
+            let registration = p.param("registration")?;
+            Ok(ptc::CreateParticipant { registration, body: p.json()? })
+        })
+        .takes::<participant::CreateParticipant>()
+        .gives::<participant::ParticipantView>()
+        .creates(),
+        Route::new(Method::GET, ALL, |p| {
+            let registration = p.param("registration")?;
+            Ok(ptc::ListParticipants { registration, page: p.page()? })
+        })
+        .gives::<Page<participant::ParticipantView>>()
+        .paged(),
+        Route::new(Method::GET, ONE, |p| {
+            let registration = p.param("registration")?;
+            Ok(ptc::GetParticipant { registration, participant: p.param("participant")? })
+        })
+        .gives::<participant::ParticipantView>(),
+        Route::new(Method::PATCH, ONE, |p| {
+            let (registration, participant) = (p.param("registration")?, p.param("participant")?);
+            Ok(ptc::UpdateParticipant { registration, participant, body: p.json()? })
+        })
+        .takes::<participant::PatchParticipant>()
+        .gives::<participant::ParticipantView>()
+        .needs_match(),
+        Route::new(Method::DELETE, ONE, |p| {
+            let registration = p.param("registration")?;
+            Ok(ptc::RemoveParticipant { registration, participant: p.param("participant")? })
+        })
+        .empty()
+        .needs_match(),
+        Route::new(Method::POST, SUSPEND, |p| {
+            let registration = p.param("registration")?;
+            Ok(ptc::Suspend::<true> { registration, participant: p.param("participant")? })
+        })
+        .gives::<participant::ParticipantView>(),
+        Route::new(Method::POST, RESUME, |p| {
+            let registration = p.param("registration")?;
+            Ok(ptc::Suspend::<false> { registration, participant: p.param("participant")? })
+        })
+        .gives::<participant::ParticipantView>(),
+        Route::new(Method::POST, CREDENTIALS, |p| {
+            let (registration, participant) = (p.param("registration")?, p.param("participant")?);
+            Ok(ptc::IssueCredential { registration, participant, body: p.json_or_default()? })
+        })
+        .may_take::<participant::IssueCredential>()
+        .gives::<participant::IssuedCredential>()
+        .creates()
+        .secret(),
+        Route::new(Method::GET, CREDENTIALS, |p| {
+            let (registration, participant) = (p.param("registration")?, p.param("participant")?);
+            Ok(ptc::ListCredentials { registration, participant, page: p.page()? })
+        })
+        .gives::<Page<participant::CredentialView>>()
+        .paged(),
+        Route::new(Method::DELETE, CREDENTIAL, |p| {
+            let (registration, participant) = (p.param("registration")?, p.param("participant")?);
+            let credential = p.param("credential")?;
+            Ok(ptc::RevokeCredential { registration, participant, credential })
+        })
+        .empty(),
+        Route::new(Method::GET, MEMBERS, |p| {
+            let registration = p.param("registration")?;
+            Ok(ptc::ListMembers { registration, role: p.param::<Role>("role")?, page: p.page()? })
+        })
+        .gives::<Page<participant::MemberView>>()
+        .paged(),
+        Route::new(Method::PUT, MEMBER, |p| {
+            let (registration, participant) = (p.param("registration")?, p.param("participant")?);
+            Ok(ptc::GrantRole { registration, role: p.param::<Role>("role")?, participant })
+        })
+        .empty(),
+        Route::new(Method::DELETE, MEMBER, |p| {
+            let (registration, participant) = (p.param("registration")?, p.param("participant")?);
+            Ok(ptc::RevokeRole { registration, role: p.param::<Role>("role")?, participant })
+        })
+        .empty(),
+    ]
+}
+
+fn key_management() -> Vec<Route> {
+    const ALL: &str = "/v1/registrations/{registration}/keys";
+    const ONE: &str = "/v1/registrations/{registration}/keys/{key}";
+    const ROTATE: &str = "/v1/registrations/{registration}/keys/{key}:rotate";
+    const VERSIONS: &str = "/v1/registrations/{registration}/keys/{key}/versions";
+    const VERSION: &str = "/v1/registrations/{registration}/keys/{key}/versions/{version}";
+    vec![
+        Route::new(Method::POST, ALL, |p| {
+            Ok(keys::CreateKey { registration: p.param("registration")?, body: p.json()? })
+        })
+        .takes::<key::CreateKey>()
+        .gives::<key::KeyView>()
+        .creates(),
+        Route::new(Method::GET, ALL, |p| {
+            Ok(keys::ListKeys { registration: p.param("registration")?, page: p.page()? })
+        })
+        .gives::<Page<key::KeyView>>()
+        .paged(),
+        Route::new(Method::GET, ONE, |p| {
+            Ok(keys::GetKey { registration: p.param("registration")?, key: p.param("key")? })
+        })
+        .gives::<key::KeyView>(),
+        Route::new(Method::PATCH, ONE, |p| {
+            let (registration, key) = (p.param("registration")?, p.param("key")?);
+            Ok(keys::UpdateKey { registration, key, body: p.json()? })
+        })
+        .takes::<key::PatchKey>()
+        .gives::<key::KeyView>()
+        .needs_match(),
+        Route::new(Method::POST, ROTATE, |p| {
+            Ok(keys::RotateKey { registration: p.param("registration")?, key: p.param("key")? })
+        })
+        .gives::<key::KeyView>(),
+        Route::new(Method::GET, VERSIONS, |p| {
+            let (registration, key) = (p.param("registration")?, p.param("key")?);
+            Ok(keys::ListVersions { registration, key, page: p.page()? })
+        })
+        .gives::<Page<key::VersionView>>()
+        .paged(),
+        Route::new(Method::GET, VERSION, |p| {
+            let (registration, key) = (p.param("registration")?, p.param("key")?);
+            Ok(keys::GetVersion { registration, key, version: p.number("version")? })
+        })
+        .gives::<key::VersionView>()
+        .called("keys.getVersion"),
+    ]
+}
+
+fn cryptography() -> Vec<Route> {
+    const ENCRYPT: &str = "/v1/registrations/{registration}/keys/{key}:encrypt";
+    const DECRYPT: &str = "/v1/registrations/{registration}/keys/{key}:decrypt";
+    const REWRAP: &str = "/v1/registrations/{registration}/keys/{key}:rewrap";
+    vec![
+        Route::new(Method::POST, ENCRYPT, |p| {
+            let (registration, key) = (p.param("registration")?, p.param("key")?);
+            Ok(keys::Encrypt { registration, key, body: p.json()? })
+        })
+        .takes::<crypto::Encrypt>()
+        .gives::<crypto::Encrypted>(),
+        Route::new(Method::POST, DECRYPT, |p| {
+            let (registration, key) = (p.param("registration")?, p.param("key")?);
+            Ok(keys::Decrypt::new(registration, key, p.json()?))
+        })
+        .takes::<crypto::Decrypt>()
+        .gives::<crypto::Decrypted>()
+        .secret(),
+        Route::new(Method::POST, REWRAP, |p| {
+            let (registration, key) = (p.param("registration")?, p.param("key")?);
+            Ok(keys::Rewrap::new(registration, key, p.json()?))
+        })
+        .takes::<crypto::Rewrap>()
+        .gives::<crypto::Rewrapped>(),
+        Route::new(Method::POST, "/v1/registrations/{registration}:decrypt", |p| {
+            Ok(keys::DecryptAny::new(p.param("registration")?, p.json()?))
+        })
+        .takes::<crypto::Decrypt>()
+        .gives::<crypto::Decrypted>()
+        .called("registrations.decrypt")
+        .secret(),
+        Route::new(Method::POST, "/v1/registrations/{registration}:rewrap", |p| {
+            Ok(keys::RewrapAny::new(p.param("registration")?, p.json()?))
+        })
+        .takes::<crypto::Rewrap>()
+        .gives::<crypto::Rewrapped>()
+        .called("registrations.rewrap"),
+        Route {
+            method: Method::POST,
+            path: "/v1/registrations/{registration}/keys:batch",
+            // Each item is authorized as the verb it names.
+            action: Action::KeysEncrypt,
+            operation_id: "keys.batch",
+            success: StatusCode::OK,
+            body: Body::Batch,
+            request: Some(schema::<crypto::Batch>),
+            response: Some(schema::<crypto::BatchAnswer>),
+            query: &[],
+            keeps: Keeps::Nothing,
+            if_match: false,
+            dry_run: true,
+            secret: true,
+            endpoint: Box::new(BatchEndpoint),
+        },
+    ]
+}
+
+fn hub() -> Vec<Route> {
+    vec![
+        Route {
+            query: &["after", "pageSize"],
+            ..Route::new(Method::GET, "/v1/audit/events", |p| {
+                Ok(sys::ReadAudit { after: p.query.number("after")?.unwrap_or(0), page: p.page()? })
+            })
+            .gives::<audit::AuditPage>()
+        },
+        Route {
+            dry_run: false,
+            ..Route::new(Method::POST, "/v1/policies:explain", |p| {
+                Ok(sys::Explain { body: p.json()? })
+            })
+            .takes::<audit::Explain>()
+            .gives::<audit::Explanation>()
+        },
+        Route {
+            action: Action::SystemStatus,
+            endpoint: Box::new(StatusEndpoint),
+            ..Route::new(Method::GET, "/v1/system/status", |_| Ok(sys::Whoami))
+                .gives::<system::Status>()
+                .called("system.status")
+        },
+        Route::new(Method::GET, "/v1/whoami", |_| Ok(sys::Whoami)).gives::<participant::Whoami>(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_action_has_a_route_and_every_operation_id_is_unique() {
+        let rows = table();
+        let mut ids: Vec<_> = rows.iter().map(|row| row.operation_id).collect();
+        for action in Action::ALL {
+            assert!(ids.contains(&action.name()), "no route for {action}");
+        }
+        ids.sort_unstable();
+        let before = ids.len();
+        ids.dedup();
+        assert_eq!(ids.len(), before);
+    }
+
+    #[test]
+    fn changes_of_existing_records_demand_if_match() {
+        for row in table() {
+            let whole = row.path.ends_with('}')
+                && !row.path.contains("/members/")
+                && !row.path.contains("/credentials/");
+            let changes = row.method == Method::PATCH || row.method == Method::DELETE;
+            assert_eq!(row.if_match, whole && changes, "{} {}", row.method, row.path);
+        }
+    }
+}
