@@ -261,10 +261,12 @@ class Hub:
     def raw(self, data, half_close=False):
         """Sends bytes as they are; gives everything that comes back until the peer closes."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=20) as stream:
-            stream.sendall(data)
-            if half_close:
-                stream.shutdown(socket.SHUT_WR)
             received = b""
+            # The peer may have closed at the first bytes.
+            with contextlib.suppress(OSError):
+                stream.sendall(data)
+                if half_close:
+                    stream.shutdown(socket.SHUT_WR)
             with contextlib.suppress(ConnectionResetError):
                 while chunk := stream.recv(65536):
                     received += chunk

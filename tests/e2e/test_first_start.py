@@ -114,6 +114,35 @@ def test_a_second_process_on_the_same_data_is_refused(fresh):
     assert fresh.ok("GET", "/v1/whoami")
 
 
+def test_a_first_start_that_cannot_listen_does_not_lose_the_key(make_hub):
+    """The address is taken at the first start, free at the second: somebody must get in."""
+    import socket
+
+    hub = make_hub()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", hub.port))
+        taken.listen()
+        code, said = hub.fails_to_start()
+        assert code == 1 and str(hub.port) in said, said
+    hub.start()
+    assert hub.key, f"the administrator's key was made and never shown\n{said}\n{hub.stderr()}"
+    assert hub.ok("GET", "/v1/registrations")
+
+
+def test_a_lost_administrator_is_recovered_by_whoever_holds_the_seal(fresh):
+    before = fresh.key
+    assert fresh.stop() == 0
+    fresh.admin_key_file.unlink()
+    made = fresh.cli("init", "--data-dir", str(fresh.data), "--recover-admin")
+    fresh.start()
+    assert fresh.ok("GET", "/v1/registrations", key=made.stdout.strip())
+    assert fresh.ok("GET", "/v1/whoami", key=before)
+    import audit
+
+    fresh.key = made.stdout.strip()
+    assert "system.recoverAdministrator" in [e["action"] for e in audit.entries(fresh)]
+
+
 def test_wide_addresses_without_tls_are_refused_with_a_reason(make_hub):
     hub = make_hub(env={"CIPHER_HUB_SERVER__UNIX_SOCKET": ""})
     hub.args = ["--listen", f"0.0.0.0:{hub.port}"]

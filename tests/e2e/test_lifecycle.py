@@ -84,7 +84,7 @@ def test_rights_are_gained_and_lost_with_the_answer(hub):
     body = {"plaintext": b64("x")}
     member = f"{shop.path}/roles/apps/members/late"
     for _ in range(5):
-        hub.refused(404, "not_found", "POST", f"{shop.key_path}:encrypt", body, key)
+        hub.refused(403, "denied", "POST", f"{shop.key_path}:encrypt", body, key)
         assert hub.call("PUT", member, key=shop.owner).is_success
         hub.ok("POST", f"{shop.key_path}:encrypt", body, key)
         assert hub.call("DELETE", member, key=shop.owner).is_success
