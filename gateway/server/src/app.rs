@@ -571,6 +571,9 @@ pub fn banner(app: &App) {
     }
     if let Some(shown) = &first {
         line(&format!("  First start: the administrator's key, valid for 24 hours{}", shown.note));
+        if let Some(address) = app.addresses().first() {
+            line(&format!("    export CIPHER_HUB_ADDR={scheme}://{address}"));
+        }
         line(&format!("    export CIPHER_HUB_API_KEY={}", shown.value.expose_secret()));
         line(
             "    cipher-hub registration create shop     # then follow README.md, \"Quick start\"",

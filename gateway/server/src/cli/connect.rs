@@ -133,6 +133,9 @@ fn file(config_dir: &Path) -> PathBuf {
     config_dir.join("contexts.toml")
 }
 
+/// Where `cipher-hub serve` listens when nothing else is said.
+const DEFAULT_ADDRESS: &str = "http://127.0.0.1:8420";
+
 /// A hub to talk to.
 #[derive(Debug)]
 pub(crate) struct Target {
@@ -169,12 +172,9 @@ impl Target {
         // Only what belongs to the address in use.
         let context =
             context.filter(|context| said.is_none_or(|said| same_hub(said, &context.address)));
-        let Some(address) = said.or(context.map(|context| &context.address)) else {
-            return Err(Failure::new(
-                Code::NotAuthenticated,
-                "no hub is known",
-                "cipher-hub login --address https://…, or to try things: cipher-hub dev",
-            ));
+        let address = match said.or(context.map(|context| &context.address)) {
+            Some(address) => address.clone(),
+            None => DEFAULT_ADDRESS.to_owned(),
         };
         let of_context = context.and_then(|context| context.api_key.clone());
         let of_environment = environment.api_key.clone();
@@ -186,7 +186,7 @@ impl Target {
         let ca_file = global.ca_file.as_ref().or(environment.ca_file.as_ref());
         let ca_file = ca_file.or(context.and_then(|context| context.ca_file.as_ref()));
         Ok(Self {
-            address: address.clone(),
+            address,
             api_key,
             ca_file: ca_file.cloned(),
             registration: context.and_then(|context| context.registration.clone()),
