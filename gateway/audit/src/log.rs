@@ -34,6 +34,7 @@ pub struct Log {
     origin: Arc<str>,
     file: Option<Arc<FilePath>>,
     latest: Arc<ArcSwapOption<Signed>>,
+    accepted: Option<Arc<str>>,
 }
 
 /// A checkpoint and its note.
@@ -61,6 +62,7 @@ impl Log {
         on_rollback: OnRollback,
     ) -> Result<Self, Error> {
         let origin: Arc<str> = checkpoint::origin(hub).into();
+        let mut accepted = None;
         if let Some(file) = &file {
             let verdict = check_against(&store, &writer, name, &keys, &origin, file).await;
             match (verdict, on_rollback) {
@@ -68,6 +70,7 @@ impl Log {
                 (Err(error), OnRollback::Refuse) => return Err(error),
                 (Err(error), OnRollback::Accept) => {
                     tracing::warn!(%error, "going on with the store as it is, as told to");
+                    accepted = Some(error.to_string().into());
                 }
             }
         }
@@ -79,7 +82,14 @@ impl Log {
             origin,
             file: file.map(Into::into),
             latest: Arc::new(ArcSwapOption::empty()),
+            accepted,
         })
+    }
+
+    /// What was wrong with the store when it was opened all the same. Belongs into the log.
+    #[must_use]
+    pub fn accepted(&self) -> Option<&str> {
+        self.accepted.as_deref()
     }
 
     /// The way to append.

@@ -190,6 +190,13 @@ impl Hub {
     }
 }
 
+/// The audit entry of a start on a store that its checkpoint contradicts, as an operator wanted.
+#[must_use]
+pub fn accepted_rollback_entry(now: Timestamp, reason: &str) -> hub_model::entry::AuditEntry {
+    let detail = Some(reason.chars().take(512).collect::<String>().into());
+    event(now, "system.acceptRollback", PeerAddress::Unix, detail, Outcome::OK, 1)
+}
+
 /// The audit entry of the first start.
 #[must_use]
 pub fn first_entry(now: Timestamp) -> hub_model::entry::AuditEntry {

@@ -65,7 +65,8 @@ impl Hub {
         operation: &O,
         meta: &Meta,
     ) -> Result<Attempt<O::Reply>, Failure> {
-        let place = match operation.find(self).await {
+        let span = tracing::debug_span!(target: "hub::stage", "find");
+        let place = match operation.find(self).instrument(span).await {
             Ok(place) => place,
             Err(lost) => {
                 let seen = lost.registration.filter(|r| self.policies().may_see(caller, r));
@@ -114,7 +115,8 @@ impl Hub {
         }
         let now = self.clock().now();
         let scene = Scene { hub: self, caller, place: &place, meta, now };
-        let plan = match operation.plan(permit, scene).await {
+        let span = tracing::debug_span!(target: "hub::stage", "operate");
+        let plan = match operation.plan(permit, scene).instrument(span).await {
             Ok(plan) => plan,
             Err(error) => {
                 let ending = Ending { error, decision: Decision::Allow, trace: Some(&trace) };

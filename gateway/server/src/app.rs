@@ -565,12 +565,9 @@ pub fn banner(app: &App) {
     for notice in &app.notices {
         line(&format!("  Warning     {notice}"));
     }
-    let mut first = None;
-    if let Some(key) = &app.first_key {
-        first = Some(show_first_key(&app.config.data_dir, key));
-    }
-    if let Some(shown) = &first {
-        line(&format!("  First start: the administrator's key, valid for 24 hours{}", shown.note));
+    let shown = first_key(app);
+    if let Some(shown) = &shown {
+        line(&format!("  The first administrator's key, valid for 24 hours{}", shown.note));
         if let Some(address) = app.addresses().first() {
             line(&format!("    export CIPHER_HUB_ADDR={scheme}://{address}"));
         }
@@ -579,35 +576,41 @@ pub fn banner(app: &App) {
             "    cipher-hub registration create shop     # then follow README.md, \"Quick start\"",
         );
     }
-    let _ = std::io::stderr().write_all(out.as_bytes());
+    let written = std::io::stderr().write_all(out.as_bytes());
     zeroize::Zeroize::zeroize(&mut out);
+    if written.is_ok() && shown.is_some_and(|shown| shown.itself) {
+        forget_first_key(&app.config.data_dir);
+    }
 }
 
 struct Shown {
     note: &'static str,
     value: SecretText,
+    /// Whether the value is the key and not a way to it.
+    itself: bool,
 }
 
-/// On a terminal the key itself; elsewhere it goes to a private file, because what is written there
-/// ends in logs.
-fn show_first_key(data_dir: &Path, key: &SecretText) -> Shown {
-    if std::io::stderr().is_terminal() {
-        return Shown { note: ", shown once:", value: key.clone() };
+/// On a terminal the key itself; elsewhere the private file it lies in since it was made, because
+/// what is written there ends in logs. A later start names that file again while it is there.
+fn first_key(app: &App) -> Option<Shown> {
+    let path = open::first_key_file(&app.config.data_dir);
+    if let Some(key) = app.first_key.as_ref().filter(|_| std::io::stderr().is_terminal()) {
+        return Some(Shown { note: ", shown once:", value: key.clone(), itself: true });
     }
-    let path = data_dir.join("admin.key");
-    let text = format!("{}\n", key.expose_secret());
-    match hub_store::durable_file::write_atomic(&path, text.as_bytes(), 0o600) {
-        Ok(()) => Shown {
-            note: " (no terminal: it was written to a private file):",
-            value: SecretText::new(format!("$(cat {})", path.display())),
-        },
-        Err(error) => {
-            tracing::error!(%error, "the administrator's key could not be kept");
-            Shown {
-                note: " could not be kept; use `cipher-hub init --recover-admin`:",
-                value: SecretText::new("...".to_owned()),
-            }
-        }
+    path.exists().then(|| Shown {
+        note: " lies in a private file; remove it when you have it:",
+        value: SecretText::new(format!("$(cat {})", path.display())),
+        itself: false,
+    })
+}
+
+/// Removes the file of the first administrator's key, once the key itself was shown.
+pub fn forget_first_key(data_dir: &Path) {
+    let path = open::first_key_file(data_dir);
+    if let Err(error) = std::fs::remove_file(&path)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, "the administrator's key was shown but its file is still there");
     }
 }
 

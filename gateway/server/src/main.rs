@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Command::Dev(args) => develop(&args, &environment, notices),
         Command::Init(args) => init(&args),
         Command::Openapi => print_openapi(),
+        Command::Config(command) => configuration(&command),
         Command::Bench(args) => bench::run(&args, cli.global.output),
         other => return cli::run(&cli, other, &environment, &verify::Verifying),
     };
@@ -225,14 +226,39 @@ fn init(args: &cli::InitArgs) -> Result<(), Failure> {
         }
         Some(key) => {
             let _ = writeln!(err, "the administrator's API key, shown once, valid for 24 hours:");
-            let _ = writeln!(std::io::stdout(), "{}", key.expose_secret());
+            if writeln!(std::io::stdout(), "{}", key.expose_secret()).is_ok() {
+                app::forget_first_key(&config.data_dir);
+            }
         }
     }
     Ok(())
 }
 
-fn print_openapi() -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(&openapi::document()).unwrap_or_default();
+fn configuration(command: &cli::ConfigCommand) -> Result<(), Failure> {
+    let text = match command {
+        cli::ConfigCommand::Example => config::example(),
+        cli::ConfigCommand::Show(args) => {
+            let shown = load(&args.config, &[])?.show();
+            shown.iter().map(|setting| format!("{setting}\n")).collect()
+        }
+        cli::ConfigCommand::Check(args) => {
+            let config = load(&args.config, &[])?;
+            cipher_hub::tls::Tls::load(&config.server.tls)
+                .map_err(|error| failure(&AppError::Tls(error)))?;
+            cipher_hub::open::bundle(&config)
+                .map_err(|error| failure(&AppError::Open(error.into())))?;
+            let notices = config.notices().iter().map(|notice| format!("notice: {notice}\n"));
+            notices.chain(["ok\n".to_owned()]).collect()
+        }
+    };
+    print(text.trim_end())
+}
+
+fn print(text: &str) -> Result<(), Failure> {
     writeln!(std::io::stdout(), "{text}")
         .map_err(|error| Failure::new(Code::Failed, error.to_string(), "is the disk full?"))
+}
+
+fn print_openapi() -> Result<(), Failure> {
+    print(&serde_json::to_string_pretty(&openapi::document()).unwrap_or_default())
 }

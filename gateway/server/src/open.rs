@@ -13,7 +13,7 @@ use hub_model::secret::SecretText;
 use hub_model::{Clock, HubId};
 use hub_operations::{CacheSizes, Hub, Parts, bootstrap};
 use hub_policy::{Bundle, Policies};
-use hub_store::{Backend, FjallBackend, MemoryBackend, Store, Writer, layout};
+use hub_store::{Backend, Changes, FjallBackend, MemoryBackend, Store, Writer, layout};
 
 use crate::config::{Config, StoreEngine};
 
@@ -154,11 +154,22 @@ pub async fn open(
         StoreEngine::Fjall => Some(config.audit.checkpoint_file.clone()),
     };
     if let Some(file) = &checkpoint_file {
-        if fresh && file.exists() && on_rollback == OnRollback::Refuse {
-            return Err(OpenError::StoreMissing {
-                checkpoint: file.clone(),
-                store: config.store.path.clone(),
-            });
+        let seen = hub_audit::checkpoint::read_file(file)?.filter(|_| fresh);
+        match seen {
+            None => {}
+            // A first start that ended before its commit: nothing was ever here.
+            Some(note) if note.lines().nth(1) == Some("0") => {
+                let removed = std::fs::remove_file(file);
+                let (action, path) = ("remove the checkpoint", file.clone());
+                removed.map_err(|source| OpenError::Folder { action, path, source })?;
+            }
+            Some(_) if on_rollback == OnRollback::Accept => {}
+            Some(_) => {
+                return Err(OpenError::StoreMissing {
+                    checkpoint: file.clone(),
+                    store: config.store.path.clone(),
+                });
+            }
         }
         make_private(parent(file))?;
     }
@@ -179,6 +190,12 @@ pub async fn open(
         let mut changes = first.changes;
         changes.put_wrapped(&keyring_path, keys.wrap(&unsealed.root, unsealed.hub));
         let entry = bootstrap::first_entry(now);
+        // Before the commit: a store with entries and no checkpoint would not open again, and a key
+        // nobody has seen would leave the hub without an administrator.
+        log.checkpoint(now)?;
+        if config.store.engine == StoreEngine::Fjall {
+            keep_first_key(&config.data_dir, &first.api_key)?;
+        }
         let _receipt = log.appender().append(&entry, changes).await?;
         (first.record, Some(first.api_key))
     } else {
@@ -186,6 +203,10 @@ pub async fn open(
     };
     if record.id != unsealed.hub {
         return Err(OpenError::Mismatch { store: record.id, seal: unsealed.hub });
+    }
+    if let Some(reason) = log.accepted() {
+        let entry = bootstrap::accepted_rollback_entry(now, reason);
+        let _receipt = log.appender().append(&entry, Changes::new()).await?;
     }
     log.checkpoint(now)?;
     if config.store.engine == StoreEngine::Fjall
@@ -266,6 +287,21 @@ fn unseal(config: &Config, intent: Intent) -> Result<Unsealed, OpenError> {
     seal_file.add(&seal, &root, "first start", &key_file.display().to_string())?;
     seal_file.write(file)?;
     Ok(Unsealed { root, hub, kind: seal.kind() })
+}
+
+/// Where the first administrator's key lies until it is shown or taken.
+#[must_use]
+pub fn first_key_file(data_dir: &Path) -> PathBuf {
+    data_dir.join("admin.key")
+}
+
+fn keep_first_key(data_dir: &Path, key: &SecretText) -> Result<(), OpenError> {
+    make_private(data_dir)?;
+    let mut text = zeroize::Zeroizing::new(String::with_capacity(key.expose_secret().len() + 1));
+    text.push_str(key.expose_secret());
+    text.push('\n');
+    let file = first_key_file(data_dir);
+    Ok(hub_store::durable_file::write_atomic(&file, text.as_bytes(), 0o600)?)
 }
 
 fn parent(path: &Path) -> &Path {

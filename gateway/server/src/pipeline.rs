@@ -25,13 +25,12 @@ use crate::failures::Failures;
 use crate::inbound::{EdgeError, Inbound};
 use crate::listen::{Handler, Reply};
 use crate::metrics::{Metrics, Outcome as Counted, RouteMetrics};
-use crate::problem::Refusal;
+use crate::problem::{AUDIT_SEQ, Refusal};
 use crate::request::{self, Parts, Query};
 use crate::routes::{self, Body, Route};
-use crate::telemetry::{STAGE, span_for};
+use crate::telemetry::{STAGE, name_span, span_for};
 use crate::throttle::{Throttle, Ticket};
 
-const AUDIT_SEQ: HeaderName = HeaderName::from_static("cipher-hub-audit-seq");
 const CHECKPOINT: HeaderName = HeaderName::from_static("cipher-hub-checkpoint");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const MODE: HeaderName = HeaderName::from_static("cipher-hub-mode");
@@ -152,7 +151,7 @@ impl Gateway {
         let (row, metrics) = routed.row;
         let span = tracing::Span::current();
         span.record("http.route", row.path);
-        span.record("otel.name", tracing::field::display(Name(row)));
+        name_span(&span, || format!("{} {}", row.method, row.path));
         let started = inbound.received();
         let mut reply = match self.authenticated(&mut inbound, row).await {
             Err(refusal) => refuse(&refusal),
@@ -319,7 +318,7 @@ impl Gateway {
     async fn fallen(&self, row: &Route, caller: &Caller, meta: &Meta, refusal: Refusal) -> Refusal {
         let outcome = Outcome(refusal.code());
         match self.hub.record_refusal(caller, meta, row.operation_id, outcome).await {
-            Ok(_receipt) => refusal,
+            Ok(receipt) => refusal.recorded(receipt.seq()),
             Err(error) => Refusal::from(&error),
         }
     }
@@ -379,15 +378,6 @@ impl Gateway {
 struct Routed<'g, 'p> {
     row: (&'g Route, &'g RouteMetrics),
     params: Vec<(&'static str, &'p str)>,
-}
-
-/// The span's name: method and route (OTel semantic conventions for HTTP).
-struct Name<'a>(&'a Route);
-
-impl std::fmt::Display for Name<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.0.method, self.0.path)
-    }
 }
 
 /// JSON; an answer with a secret in it is erased when it has been handed to the socket.

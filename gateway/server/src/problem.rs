@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use hub_model::api::problem::{FieldProblem, MEDIA_TYPE, Problem};
 use hub_operations::{Error, Failure};
@@ -53,7 +53,10 @@ pub const KINDS: &[(&str, u16, &str, bool)] = &[
 
 /// A refusal on its way to the caller.
 #[derive(Debug, Clone)]
-pub struct Refusal {
+pub struct Refusal(Box<Facts>);
+
+#[derive(Debug, Clone)]
+struct Facts {
     code: &'static str,
     status: StatusCode,
     title: &'static str,
@@ -63,7 +66,11 @@ pub struct Refusal {
     decision_id: Option<String>,
     retry_after: Option<u64>,
     allow: Option<String>,
+    seq: Option<u64>,
 }
+
+/// Where the entry of this outcome stands in the audit log.
+pub(crate) const AUDIT_SEQ: HeaderName = HeaderName::from_static("cipher-hub-audit-seq");
 
 impl Refusal {
     /// A refusal of this kind; an unknown kind is an internal error, which a test rules out.
@@ -73,7 +80,7 @@ impl Refusal {
             .iter()
             .find(|kind| kind.0 == code)
             .map_or((code, 500, "Internal error", false), |kind| *kind);
-        Self {
+        Self(Box::new(Facts {
             code,
             status: StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             title,
@@ -83,50 +90,58 @@ impl Refusal {
             decision_id: None,
             retry_after: None,
             allow: None,
-        }
+            seq: None,
+        }))
     }
 
     /// Names the member at fault.
     #[must_use]
     pub fn at(mut self, pointer: &str) -> Self {
-        let detail = self.detail.clone();
-        self.errors.push(FieldProblem { pointer: pointer.to_owned(), detail });
+        let detail = self.0.detail.clone();
+        self.0.errors.push(FieldProblem { pointer: pointer.to_owned(), detail });
         self
     }
 
     /// For 405: what is allowed.
     #[must_use]
     pub fn allowing(mut self, methods: String) -> Self {
-        self.allow = Some(methods);
+        self.0.allow = Some(methods);
+        self
+    }
+
+    /// Names the entry of this refusal.
+    #[must_use]
+    pub fn recorded(mut self, seq: u64) -> Self {
+        self.0.seq = Some(seq);
         self
     }
 
     /// The stable word.
     #[must_use]
-    pub const fn code(&self) -> &'static str {
-        self.code
+    pub fn code(&self) -> &'static str {
+        self.0.code
     }
 
     /// The status.
     #[must_use]
-    pub const fn status(&self) -> StatusCode {
-        self.status
+    pub fn status(&self) -> StatusCode {
+        self.0.status
     }
 
     /// The document.
     #[must_use]
     pub fn document(&self, request_id: Option<&str>, trace_id: Option<String>) -> Problem {
         Problem {
-            kind: format!("urn:cipher-hub:problem:{}", self.code),
-            title: self.title.to_owned(),
-            status: self.status.as_u16(),
-            detail: self.detail.clone(),
-            code: self.code.to_owned(),
+            kind: format!("urn:cipher-hub:problem:{}", self.0.code),
+            title: self.0.title.to_owned(),
+            status: self.0.status.as_u16(),
+            detail: self.0.detail.clone(),
+            code: self.0.code.to_owned(),
             request_id: request_id.map(str::to_owned),
             trace_id,
-            retryable: self.retryable,
-            errors: self.errors.clone(),
-            decision_id: self.decision_id.clone(),
+            retryable: self.0.retryable,
+            errors: self.0.errors.clone(),
+            decision_id: self.0.decision_id.clone(),
         }
     }
 
@@ -136,17 +151,20 @@ impl Refusal {
         let document = self.document(Some(request_id), trace_id);
         let body = serde_json::to_vec(&document).unwrap_or_default();
         let mut reply = Response::new(Full::new(Bytes::from(body)));
-        *reply.status_mut() = self.status;
+        *reply.status_mut() = self.0.status;
         let headers = reply.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        if self.status == StatusCode::UNAUTHORIZED {
+        if self.0.status == StatusCode::UNAUTHORIZED {
             let challenge = HeaderValue::from_static("Bearer realm=\"cipher-hub\"");
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
-        if let Some(seconds) = self.retry_after {
+        if let Some(seconds) = self.0.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if let Some(Ok(allow)) = self.allow.as_deref().map(HeaderValue::from_str) {
+        if let Some(seq) = self.0.seq {
+            headers.insert(AUDIT_SEQ, HeaderValue::from(seq));
+        }
+        if let Some(Ok(allow)) = self.0.allow.as_deref().map(HeaderValue::from_str) {
             headers.insert(ALLOW, allow);
         }
         reply
@@ -156,24 +174,23 @@ impl Refusal {
 impl From<&EdgeError> for Refusal {
     fn from(error: &EdgeError) -> Self {
         let facts = error.facts();
-        Self {
-            code: facts.code,
-            status: facts.status,
-            title: facts.title,
-            retryable: facts.retryable,
-            retry_after: facts.retry_after,
-            ..Self::new(facts.code, error.to_string())
-        }
+        let mut refusal = Self::new(facts.code, error.to_string());
+        refusal.0.status = facts.status;
+        refusal.0.title = facts.title;
+        refusal.0.retryable = facts.retryable;
+        refusal.0.retry_after = facts.retry_after;
+        refusal
     }
 }
 
 impl From<&Error> for Refusal {
     fn from(error: &Error) -> Self {
-        let refusal = Self::new(error.code(), error.to_string());
+        let mut refusal = Self::new(error.code(), error.to_string());
         match error {
             Error::Invalid { pointer, .. } => refusal.at(pointer),
             Error::AuditUnavailable(_) | Error::Store(_) | Error::Crypto(_) => {
-                Self { retry_after: Some(1), ..refusal }
+                refusal.0.retry_after = Some(1);
+                refusal
             }
             Error::NotFound { .. }
             | Error::Denied { .. }
@@ -200,7 +217,10 @@ impl From<&Failure> for Refusal {
         if let Error::Integrity(cause) = &failure.error {
             tracing::error!(cause = %cause, "a stored record failed its integrity check");
         }
-        Self { decision_id: failure.decision_id.clone(), ..Self::from(&failure.error) }
+        let mut refusal = Self::from(&failure.error);
+        refusal.0.decision_id.clone_from(&failure.decision_id);
+        refusal.0.seq = failure.seq;
+        refusal
     }
 }
 

@@ -223,16 +223,20 @@ fn without_values(message: &str) -> String {
             _ => "an unknown field".to_owned(),
         };
     }
-    if let Some((_, expected)) = message.rsplit_once(", expected ") {
-        return format!("a value of the wrong kind: expected {expected}");
+    // A quoted value may itself look like what follows it, so each form is told by how it begins,
+    // and only what stands after the last separator is kept.
+    let serdes = ["invalid type: ", "invalid value: ", "invalid length ", "unknown variant `"];
+    if serdes.iter().any(|start| message.starts_with(start)) {
+        return match message.rsplit_once(", expected ") {
+            Some((_, expected)) => format!("a value of the wrong kind: expected {expected}"),
+            None => "a value of the wrong kind".to_owned(),
+        };
     }
     // Our own types say what the value is not, after quoting it.
-    if let Some((_, rest)) = message.rsplit_once("` is not ") {
-        return format!("a value is not {rest}");
-    }
-    match message.split_once('`') {
+    match message.strip_prefix('`').and_then(|rest| rest.rsplit_once("` is not ")) {
+        Some((_, rest)) => format!("a value is not {rest}"),
+        None if message.contains(['`', '"']) => "a value is not valid".to_owned(),
         None => message.to_owned(),
-        Some(_) => "a value is not valid".to_owned(),
     }
 }
 
@@ -252,6 +256,10 @@ mod tests {
         for json in [
             r#"{"name":"Canary Name"}"#,
             r#"{"name":["canary"]}"#,
+            r#"{"name":"x, expected canary"}"#,
+            r#"{"name":"x` is not canary"}"#,
+            r#"{"name":"ab","algorithm":"x, expected canary"}"#,
+            r#"{"name":"ab","tags":{"x, expected canary":"y"}}"#,
             r#"{"name":"ab","algorithm":"canary"}"#,
             r#"{"name":"ab","canary value":1}"#,
             r#"{"name":"ab","tags":{"Canary":"x"}}"#,

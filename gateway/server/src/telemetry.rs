@@ -105,14 +105,13 @@ pub fn init(config: &LogConfig, otel: bool) -> Result<Guard, TelemetryError> {
     Ok(Guard(provider))
 }
 
-/// The span of a request: a child of the caller's span, when it sent one. The name is set by the
-/// route: record `otel.name`, `http.route` and `http.response.status_code` when they are known.
+/// The span of a request: a child of the caller's span, when it sent one. The route names it
+/// ([`name_span`]); record `http.route` and `http.response.status_code` when they are known.
 #[must_use]
 pub fn span_for(inbound: &Inbound) -> Span {
     let span = tracing::debug_span!(
         target: STAGE,
         "request",
-        otel.name = tracing::field::Empty,
         otel.kind = "server",
         otel.status_code = tracing::field::Empty,
         http.request.method = inbound.method().as_str(),
@@ -136,6 +135,13 @@ pub fn span_for(inbound: &Inbound) -> Span {
         let _ = span.set_parent(Context::new().with_remote_span_context(remote));
     }
     span
+}
+
+/// Names the span of a request. Recording `otel.name` is too late once the span has begun.
+pub fn name_span(span: &Span, name: impl FnOnce() -> String) {
+    if !span.is_disabled() {
+        span.context().span().update_name(name());
+    }
 }
 
 fn provider() -> Result<SdkTracerProvider, TelemetryError> {

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 /// Arguments of `serve`.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Args)]
@@ -85,4 +85,31 @@ pub(crate) struct BenchArgs {
     /// How many keys to spread the work over
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) keys: u32,
+}
+
+/// Configuration of `serve`.
+#[derive(Debug, Clone, Subcommand)]
+#[command(after_help = "\
+Examples:
+  cipher-hub config check --config hub.toml
+  cipher-hub config show
+  cipher-hub config example > hub.toml")]
+pub(crate) enum ConfigCommand {
+    /// Say whether files and environment make a configuration; exits with 3 when not
+    #[command(after_help = "Examples:\n  cipher-hub config check --config hub.toml")]
+    Check(ConfigArgs),
+    /// Print every setting with its effective value and where it comes from
+    #[command(after_help = "Examples:\n  cipher-hub config show --config hub.toml")]
+    Show(ConfigArgs),
+    /// Print a file with every setting and its default, commented out
+    #[command(after_help = "Examples:\n  cipher-hub config example > hub.toml")]
+    Example,
+}
+
+/// Arguments of `config check` and `config show`.
+#[derive(Debug, Default, Clone, Args)]
+pub(crate) struct ConfigArgs {
+    /// Configuration file; a later one wins over an earlier one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Vec<PathBuf>,
 }

@@ -39,7 +39,7 @@ pub(crate) use commands::registration::RegistrationCommand;
 pub(crate) use commands::role::RoleCommand;
 pub(crate) use connect::{Context, save_context, settings_folder};
 pub(crate) use failure::{Code, Failure};
-pub(crate) use local::{BenchArgs, DevArgs, InitArgs, ServeArgs};
+pub(crate) use local::{BenchArgs, ConfigCommand, DevArgs, InitArgs, ServeArgs};
 pub(crate) use run::{report, run};
 
 /// What the environment says to the client side. `server/config.rs` fills it.
@@ -283,6 +283,9 @@ pub(crate) enum Command {
     /// Print the OpenAPI document
     #[command(after_help = "Examples:\n  cipher-hub openapi > openapi.json")]
     Openapi,
+    /// Configuration of `serve`: check it, show it, or print an example
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Print a completion script
     Completion(CompletionArgs),
     /// Write manual pages

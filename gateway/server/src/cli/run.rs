@@ -131,7 +131,8 @@ async fn dispatch(command: Command, session: &mut Session<'_>) -> Result<(), Fai
         | Command::Dev(_)
         | Command::Init(_)
         | Command::Bench(_)
-        | Command::Openapi => Err(Failure::new(
+        | Command::Openapi
+        | Command::Config(_) => Err(Failure::new(
             Code::Failed,
             "this build of the command line cannot do that",
             "use the program `cipher-hub` itself",

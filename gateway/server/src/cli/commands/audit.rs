@@ -177,11 +177,15 @@ async fn verify(args: VerifyArgs, session: &mut Session<'_>) -> Result<(), Failu
     progress.end();
     let proven = verifier.finish().map_err(tampered)?;
     let covered = match proven.checkpointed {
-        Some(covered) => format!("signed checkpoint over {covered}"),
+        Some(covered) if covered < proven.entries => {
+            let newer = proven.entries - covered;
+            format!("a signed checkpoint covers the first {covered}, {newer} newer await the next")
+        }
+        Some(_) => "a signed checkpoint covers them all".to_owned(),
         None => "no checkpoint yet".to_owned(),
     };
     session.console.line(&clean(&format!(
-        "ok  {} entries, {covered}, root {}   every entry chained and included",
+        "ok  {} entries, each chained to the one before; {covered}; root {}",
         proven.entries, proven.root,
     )))
 }
