@@ -106,6 +106,32 @@ def test_metrics_count_what_happened_and_name_nobody(fresh):
         assert word not in metrics, word
 
 
+def test_a_refusal_with_an_unread_body_keeps_or_closes_the_connection_openly(fresh):
+    """The body comes after the answer was due: what follows on the connection is answered, or the
+    answer has said that nothing will be."""
+    shop = fresh.shop()
+    for size, path in ((2, "/v1/nothing"), (60_000, "/v1/whoami"), (200_000, "/v1/registrations/shop/keys")):
+        head = (
+            f"PUT {path} HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {shop.app}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {size}\r\n\r\n"
+        ).encode()
+        for pause in (0, 0.05):
+            with socket.create_connection(("127.0.0.1", fresh.port), timeout=10) as stream:
+                stream.sendall(head)
+                time.sleep(pause)  # The body is late on purpose.
+                try:
+                    stream.sendall(b"x" * size)
+                    first = stream.recv(65536)
+                except (BrokenPipeError, ConnectionResetError):
+                    assert size > 65536, "cut off in a small body"
+                    continue
+                assert first.startswith((b"HTTP/1.1 404", b"HTTP/1.1 405")), first
+                if b"connection: close" in first.lower():
+                    continue
+                stream.sendall(b"GET /v1/nothing HTTP/1.1\r\nHost: hub\r\n\r\n")
+                assert stream.recv(65536).startswith(b"HTTP/1.1 404"), (size, pause)
+
+
 def test_a_slow_head_and_a_slow_body_are_cut_off(make_hub):
     hub = make_hub(
         env={

@@ -8,11 +8,18 @@ use hyper::body::{Body as _, Incoming};
 
 use crate::inbound::{EdgeError, Inbound};
 
+/// What is read of a body nobody asked for, to keep its connection.
+const LEFT_BYTES: usize = 64 * 1024;
+/// How long that may take.
+const LEFT_TIME: Duration = Duration::from_millis(200);
+
 /// A body nobody has read yet.
 #[derive(Debug)]
 pub struct RequestBody {
     source: Source,
     timeout: Duration,
+    /// Reading ended before the body did.
+    broken_off: bool,
 }
 
 #[derive(Debug)]
@@ -25,12 +32,12 @@ enum Source {
 
 impl RequestBody {
     pub(crate) const fn new(body: Incoming, timeout: Duration) -> Self {
-        Self { source: Source::Connection(body), timeout }
+        Self { source: Source::Connection(body), timeout, broken_off: false }
     }
 
     #[cfg(test)]
     pub(crate) const fn ready(body: Bytes) -> Self {
-        Self { source: Source::Ready(body), timeout: Duration::from_secs(1) }
+        Self { source: Source::Ready(body), timeout: Duration::from_secs(1), broken_off: false }
     }
 }
 
@@ -54,14 +61,27 @@ pub async fn read(inbound: &mut Inbound, limit: usize) -> Result<Bytes, EdgeErro
     if incoming.is_end_stream() {
         return Ok(Bytes::new());
     }
+    body.broken_off = true;
     let announced = incoming.size_hint().lower();
     if announced > u64::try_from(limit).unwrap_or(u64::MAX) {
         return Err(EdgeError::BodyTooLarge { limit });
     }
     match tokio::time::timeout(body.timeout, collect(&mut incoming, limit)).await {
-        Ok(result) => result,
+        Ok(result) => {
+            body.broken_off = result.is_err();
+            result
+        }
         Err(_) => Err(EdgeError::BodyTimeout { limit: body.timeout }),
     }
+}
+
+/// Takes in what is left of a body that was not asked for. When this gives `false`, the connection
+/// ends with the answer, and the answer must say so: else a client reuses it and fails.
+pub async fn finish(inbound: &mut Inbound) -> bool {
+    let body = &mut inbound.body;
+    body.timeout = body.timeout.min(LEFT_TIME);
+    let _ = read(inbound, LEFT_BYTES).await;
+    !inbound.body.broken_off
 }
 
 /// The common body is one frame, and is not copied.

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::header::{CACHE_CONTROL, CONNECTION, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, HeaderValue, Request, Response, Version};
 use http_body_util::Full;
 use hub_auth::Channel;
 use hub_model::principal::PeerAddress;
@@ -480,13 +480,19 @@ impl<H: Handler> Connection<H> {
             body_timeout: shared.times.body,
             two_lengths,
         };
+        let version = request.version();
         let answered = match Inbound::admit(request, facts, Arc::clone(&request_id)) {
             Ok(inbound) => shared.handle(inbound).await,
             Err(error) => Err(error),
         };
         let mut reply = answered.unwrap_or_else(|error| {
             shared.metrics.edge_refusals.inc();
-            shared.handler.refuse(error, &request_id)
+            let mut reply = shared.handler.refuse(error, &request_id);
+            // What is left of the request is not read.
+            if version < Version::HTTP_2 {
+                reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            reply
         });
         let headers = reply.headers_mut();
         headers.insert(X_REQUEST_ID, echo);

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderName};
-use http::{HeaderValue, Method, Response, StatusCode};
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, ETAG, HeaderName};
+use http::{HeaderValue, Method, Response, StatusCode, Version};
 use http_body_util::Full;
 use hub_auth::{Authenticator, Caller, Presented};
 use hub_model::api::crypto::{Batch, BatchAnswer, BatchAnswerItem};
@@ -133,7 +133,7 @@ impl Gateway {
     }
 
     /// The request path.
-    async fn run(&self, mut inbound: Inbound) -> Reply {
+    async fn run(&self, inbound: &mut Inbound) -> Reply {
         let request_id = Arc::clone(inbound.request_id());
         let trace = inbound.trace().map(|trace| trace.trace_id);
         let refuse = |refusal: &Refusal| {
@@ -153,7 +153,7 @@ impl Gateway {
         span.record("http.route", row.path);
         name_span(&span, || format!("{} {}", row.method, row.path));
         let started = inbound.received();
-        let mut reply = match self.authenticated(&mut inbound, row).await {
+        let mut reply = match self.authenticated(inbound, row).await {
             Err(refusal) => refuse(&refusal),
             Ok((caller, ticket)) => {
                 let meta = Meta {
@@ -163,7 +163,7 @@ impl Gateway {
                     if_match: None,
                     idempotency: None,
                 };
-                let answered = self.answer(&mut inbound, &path, routed, &caller, meta).await;
+                let answered = self.answer(inbound, &path, routed, &caller, meta).await;
                 let mut reply = match answered {
                     Ok(reply) => reply,
                     Err(refusal) => refuse(&refusal),
@@ -416,26 +416,21 @@ impl AsRef<[u8]> for Erased {
 }
 
 impl Handler for Gateway {
-    async fn handle(&self, inbound: Inbound) -> Reply {
+    async fn handle(&self, mut inbound: Inbound) -> Reply {
         let span = span_for(&inbound);
-        self.metrics.active_requests.inc();
-        let _active = Active(&self.metrics);
-        if span.is_disabled() {
-            return self.run(inbound).await;
+        let mut reply = if span.is_disabled() {
+            self.run(&mut inbound).await
+        } else {
+            self.run(&mut inbound).instrument(span).await
+        };
+        if !body::finish(&mut inbound).await && inbound.version() < Version::HTTP_2 {
+            reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        self.run(inbound).instrument(span).await
+        reply
     }
 
     fn refuse(&self, error: EdgeError, request_id: &str) -> Reply {
         Refusal::from(&error).reply(request_id, None)
-    }
-}
-
-struct Active<'a>(&'a Metrics);
-
-impl Drop for Active<'_> {
-    fn drop(&mut self) {
-        self.0.active_requests.dec();
     }
 }
 
