@@ -1,7 +1,6 @@
 //! The composition root: builds the floors from the ground up, serves, and takes them down in
 //! order.
 
-use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,8 +10,6 @@ use arc_swap::ArcSwap;
 use hub_audit::log::OnRollback;
 use hub_auth::Authenticator;
 use hub_model::clock::SystemClock;
-use hub_model::entry::Outcome;
-use hub_model::principal::PeerAddress;
 use hub_model::secret::SecretText;
 use hub_model::{Clock, Timestamp};
 use hub_operations::Hub;
@@ -20,6 +17,7 @@ use hub_operations::system::StatusFacts;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, Health};
+use crate::chores::{checkpoints, event, flush, integrity, reload, space, sweep};
 use crate::config::{Config, StoreEngine};
 use crate::failures::Failures;
 use crate::listen::Server;
@@ -31,7 +29,6 @@ use crate::throttle::Throttle;
 use crate::tls::Tls;
 
 const SECOND: Duration = Duration::from_secs(1);
-const DAY: Duration = Duration::from_secs(86_400);
 
 /// Why the process ends with a failure.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +77,7 @@ pub struct Mode {
 
 /// A hub that is bound and ready to serve.
 pub struct App {
-    config: Config,
+    pub(crate) config: Config,
     mode: Mode,
     clock: Arc<dyn Clock>,
     /// The hub.
@@ -322,166 +319,6 @@ impl App {
     }
 }
 
-async fn event(hub: &Hub, action: &'static str, detail: Option<Box<str>>) {
-    let outcome = hub.record_event(action, PeerAddress::Unix, detail, Outcome::OK, 1).await;
-    if let Err(error) = outcome {
-        tracing::error!(%error, action, "an event could not be recorded");
-    }
-}
-
-/// SIGHUP: certificates and policies are read again; what does not load leaves the old in place.
-fn reload(config: Config, hub: Arc<Hub>, tls: Option<Tls>) -> impl Fn() + Send + 'static {
-    move || {
-        if let Some(tls) = &tls {
-            match tls.reload() {
-                Ok(()) => tracing::info!("certificates reloaded"),
-                Err(error) => {
-                    tracing::error!(%error, "certificates not reloaded; the old ones stay")
-                }
-            }
-        }
-        let reloaded = open::bundle(&config).and_then(|bundle| hub.policies().activate(bundle));
-        match reloaded {
-            Ok(()) => {
-                let revision = hub.policies().revision_short();
-                tracing::info!(%revision, "policies reloaded");
-            }
-            Err(error) => tracing::error!(%error, "policies not reloaded; the old ones stay"),
-        }
-    }
-}
-
-async fn checkpoints(
-    hub: Arc<Hub>,
-    clock: Arc<dyn Clock>,
-    interval: Duration,
-    token: CancellationToken,
-) {
-    while until(&token, interval).await {
-        let (hub, now) = (Arc::clone(&hub), clock.now());
-        let written = tokio::task::spawn_blocking(move || hub.log().checkpoint(now)).await;
-        match written {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "no checkpoint could be written"),
-            Err(error) => tracing::error!(%error, "the checkpoint task failed"),
-        }
-    }
-}
-
-async fn flush(hub: Arc<Hub>, failures: Arc<Failures>, token: CancellationToken) {
-    while until(&token, SECOND).await {
-        if let Err(error) = failures.flush(&hub).await {
-            tracing::error!(%error, "failed authentications could not be recorded");
-        }
-    }
-}
-
-/// Refuses work before the disk is full, so that nothing is done that cannot be recorded.
-async fn space(hub: Arc<Hub>, config: Config, token: CancellationToken, health: Arc<Health>) {
-    let mark = config.audit.low_space_mark;
-    loop {
-        let appender = hub.log().appender();
-        if let Ok(facts) = rustix::fs::statvfs(&config.store.path) {
-            let low = facts.f_bavail.saturating_mul(facts.f_frsize) < mark;
-            if low != appender.low_space() {
-                tracing::warn!(low, "free disk space crossed `audit.low_space_mark`");
-                appender.set_low_space(low);
-            }
-            if low {
-                health.audit.fail("the disk is nearly full");
-            } else if !appender.failed() {
-                health.audit.pass();
-            }
-        }
-        if appender.failed() {
-            health.audit.fail("the audit log cannot be written");
-        }
-        if !until(&token, SECOND).await {
-            return;
-        }
-    }
-}
-
-/// Recomputes the state digest: after an unclean stop at once, else once a day.
-async fn integrity(
-    hub: Arc<Hub>,
-    shown: Arc<ArcSwap<String>>,
-    health: Arc<Health>,
-    stopped_cleanly: bool,
-    token: CancellationToken,
-) {
-    if stopped_cleanly {
-        shown.store(Arc::new("stopped cleanly; the next full scan is due in a day".to_owned()));
-        if !until(&token, DAY).await {
-            return;
-        }
-    }
-    loop {
-        let scanned = {
-            let hub = Arc::clone(&hub);
-            tokio::task::spawn_blocking(move || {
-                let writer = hub.log().appender().writer().to_owned();
-                hub_store::block_on(hub.store().verify_digest(&writer, &mut |_| {}))
-            })
-            .await
-        };
-        match scanned {
-            Ok(Ok(report)) if report.is_sound() => {
-                let text =
-                    format!("sound: {} records at commit {}", report.records, report.head.commits);
-                shown.store(Arc::new(text));
-            }
-            Ok(outcome) => {
-                let why = match outcome {
-                    Ok(report) => format!("digest mismatch over {} records", report.records),
-                    Err(error) => error.to_string(),
-                };
-                tracing::error!(%why, "the store failed its integrity check; refusing all work");
-                shown.store(Arc::new(format!("FAILED: {why}")));
-                health.store.fail("the store failed its integrity check");
-                hub.log().appender().set_tampered();
-            }
-            Err(error) => tracing::error!(%error, "the integrity scan failed"),
-        }
-        if !until(&token, DAY).await {
-            return;
-        }
-    }
-}
-
-async fn sweep(hub: Arc<Hub>, swept: Arc<tokio::sync::Notify>, token: CancellationToken) {
-    const HOUR: Duration = Duration::from_secs(3600);
-    loop {
-        match hub.sweep_erased().await {
-            Ok(0) => {}
-            Ok(records) => {
-                tracing::info!(records, "swept what deleted registrations left behind");
-                let purged = hub.store().backend().purge().await;
-                if let Err(error) = purged {
-                    tracing::error!(%error, "deleted values may still be in the engine's files");
-                }
-            }
-            Err(error) => tracing::error!(%error, "sweeping failed; it goes on later"),
-        }
-        if let Err(error) = hub.sweep_answers().await {
-            tracing::error!(%error, "kept answers could not be swept");
-        }
-        tokio::select! {
-            () = token.cancelled() => return,
-            () = swept.notified() => {}
-            () = tokio::time::sleep(HOUR) => {}
-        }
-    }
-}
-
-/// Waits; `false` when the process stops meanwhile.
-async fn until(token: &CancellationToken, wait: Duration) -> bool {
-    tokio::select! {
-        () = token.cancelled() => false,
-        () = tokio::time::sleep(wait) => true,
-    }
-}
-
 fn status(
     config: &Config,
     mode: &Mode,
@@ -539,79 +376,6 @@ fn sample(metrics: &Metrics, hub: &Arc<Hub>, clock: &Arc<dyn Clock>) -> promethe
         store.backend().size_on_disk().ok().map(|bytes| bytes as f64)
     })?;
     metrics.sample("cipher_hub_seal_state", "1 when unsealed", || Some(1.0))
-}
-
-/// Writes the banner: what was made, where it listens, what to paste next.
-pub fn banner(app: &App) {
-    let mut out = String::new();
-    let mut line = |text: &str| {
-        out.push_str(text);
-        out.push('\n');
-    };
-    let scheme = if app.encrypted() { "https" } else { "http" };
-    let version = env!("CARGO_PKG_VERSION");
-    line(&format!("Cipher Hub {version}   {}", app.hub.id()));
-    for address in app.addresses() {
-        line(&format!("  API         {scheme}://{address}"));
-    }
-    if let Some(path) = app.unix_path() {
-        line(&format!("  Socket      unix:{}", path.display()));
-    }
-    if let Some(address) = app.management() {
-        line(&format!("  Management  http://{address}  (/readyz, /metrics)"));
-    }
-    let data = app.config.data_dir.display();
-    line(&format!("  Data        {data}  policies {}", app.hub.policies().revision_short()));
-    for notice in &app.notices {
-        line(&format!("  Warning     {notice}"));
-    }
-    let shown = first_key(app);
-    if let Some(shown) = &shown {
-        line(&format!("  The first administrator's key, valid for 24 hours{}", shown.note));
-        if let Some(address) = app.addresses().first() {
-            line(&format!("    export CIPHER_HUB_ADDR={scheme}://{address}"));
-        }
-        line(&format!("    export CIPHER_HUB_API_KEY={}", shown.value.expose_secret()));
-        line(
-            "    cipher-hub registration create shop     # then follow README.md, \"Quick start\"",
-        );
-    }
-    let written = std::io::stderr().write_all(out.as_bytes());
-    zeroize::Zeroize::zeroize(&mut out);
-    if written.is_ok() && shown.is_some_and(|shown| shown.itself) {
-        forget_first_key(&app.config.data_dir);
-    }
-}
-
-struct Shown {
-    note: &'static str,
-    value: SecretText,
-    /// Whether the value is the key and not a way to it.
-    itself: bool,
-}
-
-/// On a terminal the key itself; elsewhere the private file it lies in since it was made, because
-/// what is written there ends in logs. A later start names that file again while it is there.
-fn first_key(app: &App) -> Option<Shown> {
-    let path = open::first_key_file(&app.config.data_dir);
-    if let Some(key) = app.first_key.as_ref().filter(|_| std::io::stderr().is_terminal()) {
-        return Some(Shown { note: ", shown once:", value: key.clone(), itself: true });
-    }
-    path.exists().then(|| Shown {
-        note: " lies in a private file; remove it when you have it:",
-        value: SecretText::new(format!("$(cat {})", path.display())),
-        itself: false,
-    })
-}
-
-/// Removes the file of the first administrator's key, once the key itself was shown.
-pub fn forget_first_key(data_dir: &Path) {
-    let path = open::first_key_file(data_dir);
-    if let Err(error) = std::fs::remove_file(&path)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::warn!(%error, "the administrator's key was shown but its file is still there");
-    }
 }
 
 /// Opens a stopped hub and makes another key for its first administrator.

@@ -2,9 +2,12 @@
 
 pub mod admin;
 pub mod app;
+pub mod banner;
 pub mod body;
+mod chores;
 pub mod config;
 pub mod dev;
+pub mod endpoint;
 pub mod failures;
 pub mod inbound;
 pub mod listen;

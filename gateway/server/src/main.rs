@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use cipher_hub::app::{self, App, AppError, Mode};
 use cipher_hub::config::{self, Config, Overrides};
-use cipher_hub::{dev, openapi, process, telemetry};
+use cipher_hub::{banner, dev, openapi, process, telemetry};
 use hub_audit::log::OnRollback;
 use hub_model::secret::SecretText;
 
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         Command::Init(args) => init(&args),
         Command::Openapi => print_openapi(),
         Command::Config(command) => configuration(&command),
-        Command::Bench(args) => bench::run(&args, cli.global.output),
+        Command::Bench(args) => bench::run(&args, cli.global.output, cli.global.quiet),
         other => return cli::run(&cli, other, &environment, &verify::Verifying),
     };
     match outcome {
@@ -124,7 +124,7 @@ fn serve(args: &cli::ServeArgs, notices: Vec<String>) -> Result<(), Failure> {
     let mut guard = start_telemetry(&config)?;
     let outcome = runtime.block_on(async {
         let app = App::build(config, mode).await?;
-        Box::pin(app.run(app::banner)).await
+        Box::pin(app.run(banner::banner)).await
     });
     guard.shutdown();
     outcome.map_err(|error| failure(&error))
@@ -227,7 +227,7 @@ fn init(args: &cli::InitArgs) -> Result<(), Failure> {
         Some(key) => {
             let _ = writeln!(err, "the administrator's API key, shown once, valid for 24 hours:");
             if writeln!(std::io::stdout(), "{}", key.expose_secret()).is_ok() {
-                app::forget_first_key(&config.data_dir);
+                banner::forget_first_key(&config.data_dir);
             }
         }
     }

@@ -1,20 +1,15 @@
 //! The whole request path on one screen: gate by address, route, authenticate, gate by participant,
 //! read and decode, then [`Hub::perform`] (find, authorize, plan, commit with the entry), respond.
 
-use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, ETAG, HeaderName};
 use http::{HeaderValue, Method, Response, StatusCode, Version};
 use http_body_util::Full;
 use hub_auth::{Authenticator, Caller, Presented};
-use hub_model::api::crypto::{Batch, BatchAnswer, BatchAnswerItem};
 use hub_model::entry::Outcome;
-use hub_operations::key::BatchKey;
-use hub_operations::system::{Status, StatusFacts};
+use hub_operations::system::StatusFacts;
 use hub_operations::{Error, Hub, Meta, Operation};
 use serde::Serialize;
 use tracing::Instrument as _;
@@ -48,14 +43,14 @@ pub struct Settings {
 
 /// What answers requests.
 pub struct Gateway {
-    hub: Arc<Hub>,
+    pub(crate) hub: Arc<Hub>,
     authenticator: Authenticator,
     throttle: Arc<Throttle>,
     failures: Arc<Failures>,
-    metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
     settings: Settings,
-    status: Box<dyn Fn() -> StatusFacts + Send + Sync>,
-    swept: Arc<tokio::sync::Notify>,
+    pub(crate) status: Box<dyn Fn() -> StatusFacts + Send + Sync>,
+    pub(crate) swept: Arc<tokio::sync::Notify>,
     rows: Vec<(Route, RouteMetrics)>,
     router: matchit::Router<Vec<(Method, usize)>>,
 }
@@ -315,7 +310,13 @@ impl Gateway {
     }
 
     /// A request that fell after authentication, before policy was asked: it has an entry too.
-    async fn fallen(&self, row: &Route, caller: &Caller, meta: &Meta, refusal: Refusal) -> Refusal {
+    pub(crate) async fn fallen(
+        &self,
+        row: &Route,
+        caller: &Caller,
+        meta: &Meta,
+        refusal: Refusal,
+    ) -> Refusal {
         let outcome = Outcome(refusal.code());
         match self.hub.record_refusal(caller, meta, row.operation_id, outcome).await {
             Ok(receipt) => refusal.recorded(receipt.seq()),
@@ -323,7 +324,7 @@ impl Gateway {
         }
     }
 
-    fn count_crypto<O: Operation>(&self, code: Option<&'static str>) {
+    pub(crate) fn count_crypto<O: Operation>(&self, code: Option<&'static str>) {
         use hub_model::Action;
         if !matches!(O::ACTION, Action::KeysEncrypt | Action::KeysDecrypt | Action::KeysRewrap) {
             return;
@@ -337,7 +338,7 @@ impl Gateway {
         self.metrics.crypto_operation(O::ACTION, hub_model::Algorithm::Aes256Gcm, counted);
     }
 
-    fn respond<R: Serialize>(
+    pub(crate) fn respond<R: Serialize>(
         &self,
         row: &Route,
         done: hub_operations::Done<R>,
@@ -381,7 +382,7 @@ struct Routed<'g, 'p> {
 }
 
 /// JSON; an answer with a secret in it is erased when it has been handed to the socket.
-fn encode<R: Serialize>(reply: &R, secret: bool) -> Result<Bytes, Refusal> {
+pub(crate) fn encode<R: Serialize>(reply: &R, secret: bool) -> Result<Bytes, Refusal> {
     let internal = |_| Refusal::new("internal", "the answer could not be written");
     if !secret {
         return serde_json::to_vec(reply).map(Bytes::from).map_err(internal);
@@ -431,169 +432,5 @@ impl Handler for Gateway {
 
     fn refuse(&self, error: EdgeError, request_id: &str) -> Reply {
         Refusal::from(&error).reply(request_id, None)
-    }
-}
-
-/// What answers the requests of one row.
-pub trait Endpoint: Send + Sync {
-    /// Answers one request.
-    fn call<'a>(
-        &'a self,
-        gateway: &'a Gateway,
-        row: &'a Route,
-        caller: &'a Caller,
-        parts: Parts<'a>,
-        meta: Meta,
-    ) -> BoxFuture<'a, Result<Reply, Refusal>>;
-}
-
-impl std::fmt::Debug for dyn Endpoint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Endpoint")
-    }
-}
-
-/// An endpoint that is one operation.
-pub struct Of<O, F> {
-    build: F,
-    operation: PhantomData<fn() -> O>,
-}
-
-impl<O, F> Of<O, F> {
-    /// The endpoint that builds the operation like this.
-    pub const fn new(build: F) -> Self {
-        Self { build, operation: PhantomData }
-    }
-}
-
-impl<O, F> Endpoint for Of<O, F>
-where
-    O: Operation + 'static,
-    F: Fn(&Parts<'_>) -> Result<O, Refusal> + Send + Sync,
-{
-    fn call<'a>(
-        &'a self,
-        gateway: &'a Gateway,
-        row: &'a Route,
-        caller: &'a Caller,
-        parts: Parts<'a>,
-        meta: Meta,
-    ) -> BoxFuture<'a, Result<Reply, Refusal>> {
-        Box::pin(async move {
-            let operation = match (self.build)(&parts) {
-                Ok(operation) => operation,
-                Err(refusal) => return Err(gateway.fallen(row, caller, &meta, refusal).await),
-            };
-            perform(gateway, row, caller, &operation, &meta).await
-        })
-    }
-}
-
-async fn perform<O: Operation>(
-    gateway: &Gateway,
-    row: &Route,
-    caller: &Caller,
-    operation: &O,
-    meta: &Meta,
-) -> Result<Reply, Refusal> {
-    let outcome = gateway.hub.perform(caller, operation, meta).await;
-    gateway.metrics.audit_events.inc();
-    match outcome {
-        Ok(done) => {
-            gateway.metrics.policy_decision(Some(true));
-            gateway.count_crypto::<O>(None);
-            let changed = row.method != Method::GET && !meta.dry_run;
-            if row.action == hub_model::Action::RegistrationsDelete && changed {
-                gateway.swept.notify_one();
-            }
-            gateway.respond(row, done, changed)
-        }
-        Err(failure) => {
-            if matches!(failure.error, Error::Denied { .. }) {
-                gateway.metrics.policy_decision(Some(false));
-            }
-            gateway.count_crypto::<O>(Some(failure.error.code()));
-            Err(Refusal::from(&failure))
-        }
-    }
-}
-
-/// `system.status`: the process adds what only it knows.
-#[derive(Debug)]
-pub struct StatusEndpoint;
-
-impl Endpoint for StatusEndpoint {
-    fn call<'a>(
-        &'a self,
-        gateway: &'a Gateway,
-        row: &'a Route,
-        caller: &'a Caller,
-        _parts: Parts<'a>,
-        meta: Meta,
-    ) -> BoxFuture<'a, Result<Reply, Refusal>> {
-        Box::pin(async move {
-            let operation = Status { facts: (gateway.status)() };
-            perform(gateway, row, caller, &operation, &meta).await
-        })
-    }
-}
-
-/// `keys.batch`: each item is an operation of its own.
-#[derive(Debug)]
-pub struct BatchEndpoint;
-
-impl Endpoint for BatchEndpoint {
-    fn call<'a>(
-        &'a self,
-        gateway: &'a Gateway,
-        row: &'a Route,
-        caller: &'a Caller,
-        parts: Parts<'a>,
-        meta: Meta,
-    ) -> BoxFuture<'a, Result<Reply, Refusal>> {
-        Box::pin(async move {
-            let decoded = parts.param("registration").and_then(|registration| {
-                let batch: Batch = parts.json()?;
-                Ok((BatchKey { registration }, batch))
-            });
-            let (target, batch) = match decoded {
-                Ok(decoded) => decoded,
-                Err(refusal) => return Err(gateway.fallen(row, caller, &meta, refusal).await),
-            };
-            let long = |r: &Option<String>| r.as_ref().is_some_and(|r| r.len() > 128);
-            if batch.items.iter().any(|item| long(&item.reference)) {
-                let refusal = Refusal::new("invalid_argument", "a `ref` has at most 128 bytes");
-                return Err(gateway.fallen(row, caller, &meta, refusal).await);
-            }
-            let started = Instant::now();
-            let items = target.perform(&gateway.hub, caller, batch.items, &meta).await;
-            tracing::debug!(items = items.len(), took = ?started.elapsed(), "batch");
-            gateway.metrics.audit_events.inc_by(u64::try_from(items.len()).unwrap_or(0));
-            let items = items
-                .into_iter()
-                .map(|item| match item.outcome {
-                    Ok(result) => BatchAnswerItem {
-                        reference: item.reference,
-                        status: 200,
-                        result,
-                        problem: None,
-                    },
-                    Err(failure) => {
-                        let refusal = Refusal::from(&failure);
-                        BatchAnswerItem {
-                            reference: item.reference,
-                            status: refusal.status().as_u16(),
-                            result: None,
-                            problem: Some(refusal.document(None, None)),
-                        }
-                    }
-                })
-                .collect();
-            let body = encode(&BatchAnswer { items }, true)?;
-            let mut reply = Response::new(Full::new(body));
-            let json = HeaderValue::from_static("application/json");
-            reply.headers_mut().insert(CONTENT_TYPE, json);
-            Ok(reply)
-        })
     }
 }

@@ -193,6 +193,7 @@ impl From<&Error> for Refusal {
                 refusal
             }
             Error::NotFound { .. }
+            | Error::NoRegistration
             | Error::Denied { .. }
             | Error::AlreadyExists { .. }
             | Error::Conflict

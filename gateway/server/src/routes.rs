@@ -10,8 +10,8 @@ use hub_operations::registration as reg;
 use hub_operations::system as sys;
 use hub_operations::{Keeps, Operation};
 
+use crate::endpoint::{BatchEndpoint, Endpoint, Of, StatusEndpoint};
 use crate::openapi::{SchemaOf, schema};
-use crate::pipeline::{BatchEndpoint, Endpoint, Of, StatusEndpoint};
 use crate::problem::Refusal;
 use crate::request::Parts;
 

@@ -1,0 +1,224 @@
+//! What came out, for people and for programs.
+
+use std::io::Write as _;
+
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
+
+use crate::cli::{Failure, Format};
+
+/// Everything of one run.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Report {
+    pub(super) version: &'static str,
+    pub(super) processors: usize,
+    pub(super) connections: usize,
+    pub(super) rounds: u32,
+    pub(super) seconds: f64,
+    pub(super) comparisons: Vec<Comparison>,
+    pub(super) batch_items: u32,
+    pub(super) batch_item_bytes: usize,
+    pub(super) batch_items_per_second: f64,
+    pub(super) keys: u32,
+    pub(super) key_creations_per_second: f64,
+    pub(super) key_creation_p50_us: f64,
+    pub(super) key_creation_p99_us: f64,
+    pub(super) cold_start_ms: f64,
+    pub(super) cold_start_with_keys_ms: f64,
+    pub(super) resident_idle_bytes: Option<u64>,
+    pub(super) resident_with_keys_bytes: Option<u64>,
+    pub(super) fsync_p50_us: f64,
+    pub(super) fsync_p99_us: f64,
+}
+
+/// One operation on both.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Comparison {
+    pub(super) operation: &'static str,
+    pub(super) bytes: usize,
+    /// Gateway ÷ bare, the median of neighbouring turns.
+    pub(super) ratio: f64,
+    pub(super) bare: Side,
+    pub(super) gateway: Side,
+}
+
+/// One of the two.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Side {
+    /// The median of its turns.
+    pub(super) requests_per_second: f64,
+    pub(super) p50_us: f64,
+    pub(super) p99_us: f64,
+    /// Processor time of its process.
+    pub(super) processor_us_per_request: f64,
+    /// Processor time of the load generator meanwhile.
+    pub(super) generator_us_per_request: f64,
+    pub(super) requests: u32,
+}
+
+impl Comparison {
+    /// In one line, as progress.
+    pub(super) fn line(&self) -> String {
+        format!(
+            "{} {}: {:.0}/s of {:.0}/s, {:.0} %",
+            self.operation,
+            size(self.bytes),
+            self.gateway.requests_per_second,
+            self.bare.requests_per_second,
+            self.ratio * 100.0
+        )
+    }
+}
+
+impl Report {
+    pub(super) fn print(&self, format: Format) -> Result<(), Failure> {
+        let json = |text: serde_json::Result<String>| {
+            text.map_err(|error| Failure::output(&std::io::Error::other(error)))
+        };
+        let text = match format {
+            Format::Table => self.table(),
+            Format::Json => json(serde_json::to_string_pretty(self))?,
+            Format::Ndjson => json(serde_json::to_string(self))?,
+        };
+        let mut out = std::io::stdout();
+        writeln!(out, "{text}").and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
+    }
+
+    fn table(&self) -> String {
+        let mut table = plain();
+        table.set_header([
+            "",
+            "BARE/S",
+            "GATEWAY/S",
+            "RATIO",
+            "BARE P50",
+            "P99",
+            "GATEWAY P50",
+            "P99",
+            "BARE CPU",
+            "GATEWAY CPU",
+        ]);
+        for row in &self.comparisons {
+            let (bare, gateway) = (&row.bare, &row.gateway);
+            table.add_row([
+                format!("{} {}", row.operation, size(row.bytes)),
+                format!("{:.0}", bare.requests_per_second),
+                format!("{:.0}", gateway.requests_per_second),
+                format!("{:.0} %", row.ratio * 100.0),
+                time(bare.p50_us),
+                time(bare.p99_us),
+                time(gateway.p50_us),
+                time(gateway.p99_us),
+                time(bare.processor_us_per_request),
+                time(gateway.processor_us_per_request),
+            ]);
+        }
+        for column in table.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        let mut facts = plain();
+        for (name, value) in self.facts() {
+            facts.add_row([name, value]);
+        }
+        format!(
+            "Cipher Hub {}, {} connections, {} rounds of {} s, {} processors\n\n{}\n\n{}",
+            self.version,
+            self.connections,
+            self.rounds,
+            self.seconds,
+            self.processors,
+            table.trim_fmt(),
+            facts.trim_fmt()
+        )
+    }
+
+    fn facts(&self) -> Vec<(String, String)> {
+        let latency = |p50, p99| format!("p50 {}, p99 {}", time(p50), time(p99));
+        let item = size(self.batch_item_bytes);
+        let fact = |name: &str, value: String| (name.to_owned(), value);
+        vec![
+            (
+                format!("encrypted in batches of {} × {item}", self.batch_items),
+                format!("{:.0} items/s", self.batch_items_per_second),
+            ),
+            fact(
+                "durable key creations",
+                format!(
+                    "{:.0}/s, {}",
+                    self.key_creations_per_second,
+                    latency(self.key_creation_p50_us, self.key_creation_p99_us)
+                ),
+            ),
+            fact("cold start to ready", format!("{:.0} ms", self.cold_start_ms)),
+            (
+                format!("cold start with {} keys", self.keys),
+                format!("{:.0} ms", self.cold_start_with_keys_ms),
+            ),
+            fact("resident memory idle", mebibytes(self.resident_idle_bytes)),
+            (
+                format!("resident memory with {} keys in use", self.keys),
+                mebibytes(self.resident_with_keys_bytes),
+            ),
+            fact("fdatasync of the disk", latency(self.fsync_p50_us, self.fsync_p99_us)),
+        ]
+    }
+}
+
+fn plain() -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table
+}
+
+fn size(bytes: usize) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} B"),
+        _ => format!("{} KiB", bytes / 1024),
+    }
+}
+
+fn time(micros: f64) -> String {
+    if micros < 1000.0 { format!("{micros:.1} µs") } else { format!("{:.2} ms", micros / 1e3) }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with one digit")]
+fn mebibytes(bytes: Option<u64>) -> String {
+    bytes.map_or_else(|| "unknown".to_owned(), |b| format!("{:.1} MiB", b as f64 / 1_048_576.0))
+}
+
+/// The middle one; of an even number, the mean of the two in the middle.
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    let at = |index: usize| values.get(index).copied().unwrap_or(0.0);
+    if values.len() % 2 == 1 {
+        at(middle)
+    } else {
+        f64::midpoint(at(middle.saturating_sub(1)), at(middle))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians() {
+        assert!((median(vec![3.0, 1.0, 2.0]) - 2.0).abs() < 1e-9);
+        assert!((median(vec![4.0, 1.0, 2.0, 3.0]) - 2.5).abs() < 1e-9);
+        assert!(median(Vec::new()).abs() < 1e-9);
+    }
+
+    #[test]
+    fn figures_read_well() {
+        assert_eq!(
+            (size(32), size(1024), size(65_536)),
+            ("32 B".into(), "1 KiB".into(), "64 KiB".into())
+        );
+        assert_eq!((time(12.34), time(1500.0)), ("12.3 µs".into(), "1.50 ms".into()));
+        assert_eq!(mebibytes(Some(1_572_864)), "1.5 MiB");
+    }
+}

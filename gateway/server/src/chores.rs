@@ -1,0 +1,194 @@
+//! What the process does beside answering: reload, checkpoints, sampled failures, disk space, full
+//! scans, sweeping.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use hub_model::Clock;
+use hub_model::entry::Outcome;
+use hub_model::principal::PeerAddress;
+use hub_operations::Hub;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::Health;
+use crate::config::Config;
+use crate::failures::Failures;
+use crate::open;
+use crate::tls::Tls;
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(86_400);
+
+pub(crate) async fn event(hub: &Hub, action: &'static str, detail: Option<Box<str>>) {
+    let outcome = hub.record_event(action, PeerAddress::Unix, detail, Outcome::OK, 1).await;
+    if let Err(error) = outcome {
+        tracing::error!(%error, action, "an event could not be recorded");
+    }
+}
+
+/// SIGHUP: certificates and policies are read again; what does not load leaves the old in place.
+pub(crate) fn reload(
+    config: Config,
+    hub: Arc<Hub>,
+    tls: Option<Tls>,
+) -> impl Fn() + Send + 'static {
+    move || {
+        if let Some(tls) = &tls {
+            match tls.reload() {
+                Ok(()) => tracing::info!("certificates reloaded"),
+                Err(error) => {
+                    tracing::error!(%error, "certificates not reloaded; the old ones stay")
+                }
+            }
+        }
+        let reloaded = open::bundle(&config).and_then(|bundle| hub.policies().activate(bundle));
+        match reloaded {
+            Ok(()) => {
+                let revision = hub.policies().revision_short();
+                tracing::info!(%revision, "policies reloaded");
+            }
+            Err(error) => tracing::error!(%error, "policies not reloaded; the old ones stay"),
+        }
+    }
+}
+
+pub(crate) async fn checkpoints(
+    hub: Arc<Hub>,
+    clock: Arc<dyn Clock>,
+    interval: Duration,
+    token: CancellationToken,
+) {
+    while until(&token, interval).await {
+        let (hub, now) = (Arc::clone(&hub), clock.now());
+        let written = tokio::task::spawn_blocking(move || hub.log().checkpoint(now)).await;
+        match written {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "no checkpoint could be written"),
+            Err(error) => tracing::error!(%error, "the checkpoint task failed"),
+        }
+    }
+}
+
+pub(crate) async fn flush(hub: Arc<Hub>, failures: Arc<Failures>, token: CancellationToken) {
+    while until(&token, SECOND).await {
+        if let Err(error) = failures.flush(&hub).await {
+            tracing::error!(%error, "failed authentications could not be recorded");
+        }
+    }
+}
+
+/// Refuses work before the disk is full, so that nothing is done that cannot be recorded.
+pub(crate) async fn space(
+    hub: Arc<Hub>,
+    config: Config,
+    token: CancellationToken,
+    health: Arc<Health>,
+) {
+    let mark = config.audit.low_space_mark;
+    loop {
+        let appender = hub.log().appender();
+        if let Ok(facts) = rustix::fs::statvfs(&config.store.path) {
+            let low = facts.f_bavail.saturating_mul(facts.f_frsize) < mark;
+            if low != appender.low_space() {
+                tracing::warn!(low, "free disk space crossed `audit.low_space_mark`");
+                appender.set_low_space(low);
+            }
+            if low {
+                health.audit.fail("the disk is nearly full");
+            } else if !appender.failed() {
+                health.audit.pass();
+            }
+        }
+        if appender.failed() {
+            health.audit.fail("the audit log cannot be written");
+        }
+        if !until(&token, SECOND).await {
+            return;
+        }
+    }
+}
+
+/// Recomputes the state digest: after an unclean stop at once, else once a day.
+pub(crate) async fn integrity(
+    hub: Arc<Hub>,
+    shown: Arc<ArcSwap<String>>,
+    health: Arc<Health>,
+    stopped_cleanly: bool,
+    token: CancellationToken,
+) {
+    if stopped_cleanly {
+        shown.store(Arc::new("stopped cleanly; the next full scan is due in a day".to_owned()));
+        if !until(&token, DAY).await {
+            return;
+        }
+    }
+    loop {
+        let scanned = {
+            let hub = Arc::clone(&hub);
+            tokio::task::spawn_blocking(move || {
+                let writer = hub.log().appender().writer().to_owned();
+                hub_store::block_on(hub.store().verify_digest(&writer, &mut |_| {}))
+            })
+            .await
+        };
+        match scanned {
+            Ok(Ok(report)) if report.is_sound() => {
+                let text =
+                    format!("sound: {} records at commit {}", report.records, report.head.commits);
+                shown.store(Arc::new(text));
+            }
+            Ok(outcome) => {
+                let why = match outcome {
+                    Ok(report) => format!("digest mismatch over {} records", report.records),
+                    Err(error) => error.to_string(),
+                };
+                tracing::error!(%why, "the store failed its integrity check; refusing all work");
+                shown.store(Arc::new(format!("FAILED: {why}")));
+                health.store.fail("the store failed its integrity check");
+                hub.log().appender().set_tampered();
+            }
+            Err(error) => tracing::error!(%error, "the integrity scan failed"),
+        }
+        if !until(&token, DAY).await {
+            return;
+        }
+    }
+}
+
+pub(crate) async fn sweep(
+    hub: Arc<Hub>,
+    swept: Arc<tokio::sync::Notify>,
+    token: CancellationToken,
+) {
+    const HOUR: Duration = Duration::from_secs(3600);
+    loop {
+        match hub.sweep_erased().await {
+            Ok(0) => {}
+            Ok(records) => {
+                tracing::info!(records, "swept what deleted registrations left behind");
+                let purged = hub.store().backend().purge().await;
+                if let Err(error) = purged {
+                    tracing::error!(%error, "deleted values may still be in the engine's files");
+                }
+            }
+            Err(error) => tracing::error!(%error, "sweeping failed; it goes on later"),
+        }
+        if let Err(error) = hub.sweep_answers().await {
+            tracing::error!(%error, "kept answers could not be swept");
+        }
+        tokio::select! {
+            () = token.cancelled() => return,
+            () = swept.notified() => {}
+            () = tokio::time::sleep(HOUR) => {}
+        }
+    }
+}
+
+/// Waits; `false` when the process stops meanwhile.
+async fn until(token: &CancellationToken, wait: Duration) -> bool {
+    tokio::select! {
+        () = token.cancelled() => false,
+        () = tokio::time::sleep(wait) => true,
+    }
+}

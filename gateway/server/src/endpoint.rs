@@ -1,0 +1,184 @@
+//! What answers the requests of one row: an operation, the process's status, a batch.
+
+use std::marker::PhantomData;
+use std::time::Instant;
+
+use futures_util::future::BoxFuture;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, Response};
+use http_body_util::Full;
+use hub_auth::Caller;
+use hub_model::api::crypto::{Batch, BatchAnswer, BatchAnswerItem};
+use hub_operations::key::BatchKey;
+use hub_operations::system::Status;
+use hub_operations::{Error, Meta, Operation};
+
+use crate::listen::Reply;
+use crate::pipeline::{Gateway, encode};
+use crate::problem::Refusal;
+use crate::request::Parts;
+use crate::routes::Route;
+
+/// What answers the requests of one row.
+pub trait Endpoint: Send + Sync {
+    /// Answers one request.
+    fn call<'a>(
+        &'a self,
+        gateway: &'a Gateway,
+        row: &'a Route,
+        caller: &'a Caller,
+        parts: Parts<'a>,
+        meta: Meta,
+    ) -> BoxFuture<'a, Result<Reply, Refusal>>;
+}
+
+impl std::fmt::Debug for dyn Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Endpoint")
+    }
+}
+
+/// An endpoint that is one operation.
+pub struct Of<O, F> {
+    build: F,
+    operation: PhantomData<fn() -> O>,
+}
+
+impl<O, F> Of<O, F> {
+    /// The endpoint that builds the operation like this.
+    pub const fn new(build: F) -> Self {
+        Self { build, operation: PhantomData }
+    }
+}
+
+impl<O, F> Endpoint for Of<O, F>
+where
+    O: Operation + 'static,
+    F: Fn(&Parts<'_>) -> Result<O, Refusal> + Send + Sync,
+{
+    fn call<'a>(
+        &'a self,
+        gateway: &'a Gateway,
+        row: &'a Route,
+        caller: &'a Caller,
+        parts: Parts<'a>,
+        meta: Meta,
+    ) -> BoxFuture<'a, Result<Reply, Refusal>> {
+        Box::pin(async move {
+            let operation = match (self.build)(&parts) {
+                Ok(operation) => operation,
+                Err(refusal) => return Err(gateway.fallen(row, caller, &meta, refusal).await),
+            };
+            perform(gateway, row, caller, &operation, &meta).await
+        })
+    }
+}
+
+async fn perform<O: Operation>(
+    gateway: &Gateway,
+    row: &Route,
+    caller: &Caller,
+    operation: &O,
+    meta: &Meta,
+) -> Result<Reply, Refusal> {
+    let outcome = gateway.hub.perform(caller, operation, meta).await;
+    gateway.metrics.audit_events.inc();
+    match outcome {
+        Ok(done) => {
+            gateway.metrics.policy_decision(Some(true));
+            gateway.count_crypto::<O>(None);
+            let changed = row.method != Method::GET && !meta.dry_run;
+            if row.action == hub_model::Action::RegistrationsDelete && changed {
+                gateway.swept.notify_one();
+            }
+            gateway.respond(row, done, changed)
+        }
+        Err(failure) => {
+            if matches!(failure.error, Error::Denied { .. }) {
+                gateway.metrics.policy_decision(Some(false));
+            }
+            gateway.count_crypto::<O>(Some(failure.error.code()));
+            Err(Refusal::from(&failure))
+        }
+    }
+}
+
+/// `system.status`: the process adds what only it knows.
+#[derive(Debug)]
+pub struct StatusEndpoint;
+
+impl Endpoint for StatusEndpoint {
+    fn call<'a>(
+        &'a self,
+        gateway: &'a Gateway,
+        row: &'a Route,
+        caller: &'a Caller,
+        _parts: Parts<'a>,
+        meta: Meta,
+    ) -> BoxFuture<'a, Result<Reply, Refusal>> {
+        Box::pin(async move {
+            let operation = Status { facts: (gateway.status)() };
+            perform(gateway, row, caller, &operation, &meta).await
+        })
+    }
+}
+
+/// `keys.batch`: each item is an operation of its own.
+#[derive(Debug)]
+pub struct BatchEndpoint;
+
+impl Endpoint for BatchEndpoint {
+    fn call<'a>(
+        &'a self,
+        gateway: &'a Gateway,
+        row: &'a Route,
+        caller: &'a Caller,
+        parts: Parts<'a>,
+        meta: Meta,
+    ) -> BoxFuture<'a, Result<Reply, Refusal>> {
+        Box::pin(async move {
+            let decoded = parts.param("registration").and_then(|registration| {
+                let batch: Batch = parts.json()?;
+                Ok((BatchKey { registration }, batch))
+            });
+            let (target, batch) = match decoded {
+                Ok(decoded) => decoded,
+                Err(refusal) => return Err(gateway.fallen(row, caller, &meta, refusal).await),
+            };
+            let long = |r: &Option<String>| r.as_ref().is_some_and(|r| r.len() > 128);
+            if batch.items.iter().any(|item| long(&item.reference)) {
+                let refusal = Refusal::new("invalid_argument", "a `ref` has at most 128 bytes");
+                return Err(gateway.fallen(row, caller, &meta, refusal).await);
+            }
+            let started = Instant::now();
+            let items = target.perform(&gateway.hub, caller, batch.items, &meta).await;
+            tracing::debug!(items = items.len(), took = ?started.elapsed(), "batch");
+            gateway.metrics.audit_events.inc_by(u64::try_from(items.len()).unwrap_or(0));
+            let items = items
+                .into_iter()
+                .map(|item| match item.outcome {
+                    Ok(result) => BatchAnswerItem {
+                        reference: item.reference,
+                        status: 200,
+                        result,
+                        problem: None,
+                    },
+                    Err(failure) => {
+                        let refusal = Refusal::from(&failure);
+                        BatchAnswerItem {
+                            reference: item.reference,
+                            status: refusal.status().as_u16(),
+                            result: None,
+                            problem: Some(refusal.document(None, None)),
+                        }
+                    }
+                })
+                .collect();
+            let body = encode(&BatchAnswer { items }, true)?;
+            let mut reply = Response::new(Full::new(body));
+            let json = HeaderValue::from_static("application/json");
+            reply.headers_mut().insert(CONTENT_TYPE, json);
+            Ok(reply)
+        })
+    }
+}
