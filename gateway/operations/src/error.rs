@@ -12,6 +12,10 @@ pub enum Error {
         /// By which name or id.
         name: String,
     },
+    /// There is no such registration, or the caller may not know of it. Says nothing else: the
+    /// name asked for, the key's name or the registration's own would tell one case from the other.
+    #[error("no such registration here, or none you may see")]
+    NoRegistration,
     /// Policy refused.
     #[error("policy does not permit `{action}` here")]
     Denied {
@@ -92,7 +96,7 @@ impl Error {
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::NotFound { .. } => "not_found",
+            Self::NotFound { .. } | Self::NoRegistration => "not_found",
             Self::Denied { .. } => "denied",
             Self::AlreadyExists { .. } => "already_exists",
             Self::Conflict => "conflict",

@@ -72,8 +72,9 @@ impl Hub {
                 let seen = lost.registration.filter(|r| self.policies().may_see(caller, r));
                 let error = match (&seen, lost.error) {
                     // Nothing was found where the caller may not look: what is missing is not said.
-                    (None, Error::NotFound { name, .. }) => Error::not_found("registration", name),
-                    (None, Error::DecryptionFailed) => Error::not_found("registration", "-"),
+                    (None, Error::NotFound { .. } | Error::DecryptionFailed) => {
+                        Error::NoRegistration
+                    }
                     (_, error) => error,
                 };
                 let registration = seen.map(|facts| facts.registration.id);
@@ -95,7 +96,7 @@ impl Hub {
                 let error = if visible {
                     Error::Denied { action: O::ACTION.name() }
                 } else {
-                    Error::not_found("registration", operation_name(&place))
+                    Error::NoRegistration
                 };
                 let trace = Some(&**denial.trace());
                 let ending = Ending { error, decision: Decision::Deny, trace };
@@ -325,8 +326,4 @@ impl EntryBase<'_> {
             count: 1,
         }
     }
-}
-
-fn operation_name<P: Place>(place: &P) -> String {
-    place.registration().map_or_else(String::new, |facts| facts.registration.name.to_string())
 }

@@ -1,0 +1,142 @@
+//! A hub in memory, opened as the server opens one, with a clock the test owns.
+
+use std::sync::Arc;
+
+use hub_audit::Log;
+use hub_audit::log::OnRollback;
+use hub_auth::{Authenticator, Caller, Channel, Presented};
+use hub_crypto::{RootKey, SystemKeys};
+use hub_model::api::participant::{CreateParticipant as ParticipantBody, IssueCredential};
+use hub_model::api::registration::CreateRegistration as RegistrationBody;
+use hub_model::clock::ManualClock;
+use hub_model::principal::PeerAddress;
+use hub_model::secret::SecretText;
+use hub_model::{Clock, Environment, HubId, ParticipantKind, Role, Tags, Timestamp};
+use hub_operations::{
+    CacheSizes, Done, Failure, Hub, Idempotency, Meta, Operation, Parts, Ref, bootstrap,
+    participant, registration,
+};
+use hub_policy::{Bundle, Policies};
+use hub_store::{Backend, MemoryBackend, Store, Writer};
+
+pub(crate) struct World {
+    pub(crate) hub: Hub,
+    pub(crate) authenticator: Authenticator,
+    #[allow(dead_code, reason = "not every test moves the time")]
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) admin: SecretText,
+}
+
+pub(crate) fn meta() -> Meta {
+    Meta { request: "test".into(), trace: None, dry_run: false, if_match: None, idempotency: None }
+}
+
+#[allow(dead_code, reason = "not every test repeats requests")]
+pub(crate) fn once(key: &str) -> Meta {
+    let idempotency = Some(Idempotency { key: key.to_owned(), request_hash: [1; 32] });
+    Meta { idempotency, ..meta() }
+}
+
+pub(crate) fn named<I>(text: &str) -> Ref<I> {
+    Ref::Name(text.parse().unwrap())
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::over(Arc::new(MemoryBackend::new())).await
+    }
+
+    pub(crate) async fn over(backend: Arc<dyn Backend>) -> Self {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_795_000_000_000_000)));
+        let (root, id) = (RootKey::generate(1).unwrap(), HubId::generate());
+        let keys = Arc::new(SystemKeys::generate().unwrap());
+        let store = Store::new(backend, Arc::clone(&keys));
+        let writer = Writer::open(store.clone(), "main").await.unwrap();
+        let refuse = OnRollback::Refuse;
+        let log = Log::open(store.clone(), writer, "main", Arc::clone(&keys), id, None, refuse)
+            .await
+            .unwrap();
+        let first = bootstrap::first_start(id, &keys, &root, clock.now()).unwrap();
+        let entry = bootstrap::first_entry(clock.now());
+        let _receipt = log.appender().append(&entry, first.changes).await.unwrap();
+        let registration = first.record.registration;
+        let bundle = Bundle::baseline().unwrap();
+        let policies = Arc::new(Policies::new(bundle, id, registration).unwrap());
+        let shared: Arc<dyn Clock> = Arc::clone(&clock) as _;
+        let authenticator =
+            Authenticator::new(store.clone(), Arc::clone(&keys), Arc::clone(&shared), 1000);
+        let hub = Hub::new(Parts {
+            id,
+            store,
+            keys,
+            root: Arc::new(root),
+            log,
+            policies,
+            registration,
+            clock: shared,
+            caches: CacheSizes::default(),
+        });
+        Self { hub, authenticator, clock, admin: first.api_key }
+    }
+
+    pub(crate) async fn caller(&self, key: &SecretText) -> Caller {
+        let header = format!("Bearer {}", key.expose_secret());
+        let channel = Channel { address: PeerAddress::Unix, tls: false };
+        let presented = Presented { authorization: &[header.as_bytes()], channel };
+        self.authenticator.authenticate(presented).await.unwrap()
+    }
+
+    pub(crate) async fn attempt<O: Operation>(
+        &self,
+        key: &SecretText,
+        operation: &O,
+        meta: &Meta,
+    ) -> Result<Done<O::Reply>, Failure> {
+        let caller = self.caller(key).await;
+        self.hub.perform(&caller, operation, meta).await
+    }
+
+    pub(crate) async fn ok<O: Operation>(&self, key: &SecretText, operation: &O) -> O::Reply {
+        self.attempt(key, operation, &meta()).await.unwrap().reply.unwrap()
+    }
+
+    /// A registration owned by the administrator.
+    pub(crate) async fn registration(&self, name: &str) {
+        let body = RegistrationBody {
+            name: name.parse().unwrap(),
+            description: String::new(),
+            environment: Environment::Dev,
+            tags: Tags::default(),
+            owners: Vec::new(),
+        };
+        self.ok(&self.admin, &registration::CreateRegistration { body }).await;
+    }
+
+    /// A participant with these roles in its registration, and its key.
+    pub(crate) async fn participant(
+        &self,
+        registration: &str,
+        name: &str,
+        roles: &[Role],
+    ) -> SecretText {
+        let body = ParticipantBody {
+            name: name.parse().unwrap(),
+            kind: ParticipantKind::Service,
+            tags: Tags::default(),
+            roles: roles.to_vec(),
+        };
+        let create = participant::CreateParticipant { registration: named(registration), body };
+        self.ok(&self.admin, &create).await;
+        let body = IssueCredential::default();
+        let (registration, participant) = (named(registration), named(name));
+        self.ok(&self.admin, &participant::IssueCredential { registration, participant, body })
+            .await
+            .api_key
+    }
+
+    /// The entry at a position.
+    #[allow(dead_code, reason = "not every test reads the log")]
+    pub(crate) async fn entry(&self, seq: u64) -> serde_json::Value {
+        serde_json::from_slice(&self.hub.log().entry(seq).await.unwrap().unwrap()).unwrap()
+    }
+}

@@ -1,0 +1,60 @@
+//! What a caller learns of registrations it does not belong to: nothing.
+
+mod common;
+
+use common::{World, meta, named, once};
+use hub_model::api::audit::Explain as ExplainBody;
+use hub_model::api::crypto::Decrypt as DecryptBody;
+use hub_model::api::key::CreateKey as KeyBody;
+use hub_model::{EncryptionContext, KeyId, RegistrationId, Role, Tags};
+use hub_operations::{Operation, Ref, key, participant, registration, system};
+
+fn create_key(registration: &str, name: &str) -> key::CreateKey {
+    let body = KeyBody { name: name.parse().unwrap(), algorithm: None, tags: Tags::default() };
+    key::CreateKey { registration: named(registration), body }
+}
+
+#[tokio::test]
+async fn a_hidden_registration_answers_as_one_that_is_not_there() {
+    let world = World::new().await;
+    world.registration("theirs").await;
+    world.registration("mine").await;
+    let theirs = world
+        .ok(&world.admin, &registration::GetRegistration { registration: named("theirs") })
+        .await
+        .uid;
+    let orders = world.ok(&world.admin, &create_key("theirs", "orders")).await.uid;
+    let stranger = world.participant("mine", "stranger", &[Role::Owners, Role::Apps]).await;
+
+    let mut answers = Vec::new();
+    let missing = RegistrationId::generate();
+    for registration in
+        [named("theirs"), Ref::Id(theirs), named::<RegistrationId>("nothing"), Ref::Id(missing)]
+    {
+        let get = registration::GetRegistration { registration: registration.clone() };
+        answers.push(answer(&world, &stranger, &get).await);
+        for key in [named("orders"), Ref::Id(orders), named::<KeyId>("nothing")] {
+            let get = key::GetKey { registration: registration.clone(), key };
+            answers.push(answer(&world, &stranger, &get).await);
+        }
+        let body =
+            DecryptBody { ciphertext: "x".to_owned(), context: EncryptionContext::default() };
+        let decrypt = key::DecryptAny::new(registration, body);
+        answers.push(answer(&world, &stranger, &decrypt).await);
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 1, "{answers:?}");
+}
+
+async fn answer<O: Operation>(
+    world: &World,
+    key: &hub_model::secret::SecretText,
+    operation: &O,
+) -> (&'static str, String, Option<String>) {
+    let failure = match world.attempt(key, operation, &meta()).await {
+        Ok(_) => panic!("a stranger was let in"),
+        Err(failure) => failure,
+    };
+    assert!(failure.seq.is_some());
+    (failure.error.code(), failure.error.to_string(), failure.decision_id)
+}
