@@ -104,7 +104,7 @@ impl Hub {
             }
         };
         let trace = std::sync::Arc::clone(permit.trace());
-        let kept = match idempotency::look_up::<O>(self, caller, meta).await {
+        let kept = match idempotency::look_up::<O>(self, caller, &place, meta).await {
             Ok(kept) => kept,
             Err(error) => {
                 let ending = Ending { error, decision: Decision::Allow, trace: Some(&trace) };
@@ -134,7 +134,7 @@ impl Hub {
         if meta.dry_run {
             changes = Changes::new();
         } else if let Err(error) =
-            idempotency::keep::<O>(meta, &kept, (&plan.reply, plan.generation), &mut changes, now)
+            idempotency::keep::<O>(meta, kept, (&plan.reply, plan.generation), &mut changes, now)
         {
             let ending = Ending { error, decision: Decision::Allow, trace: Some(&trace) };
             return Err(self.refuse::<O>(caller, meta, subject, ending).await);

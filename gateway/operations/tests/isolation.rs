@@ -58,3 +58,26 @@ async fn answer<O: Operation>(
     assert!(failure.seq.is_some());
     (failure.error.code(), failure.error.to_string(), failure.decision_id)
 }
+
+#[tokio::test]
+async fn a_kept_answer_is_not_given_for_another_registration_of_the_same_name() {
+    let world = World::new().await;
+    world.registration("shop").await;
+    let create = create_key("shop", "orders");
+    let first = world.attempt(&world.admin, &create, &once("k")).await.unwrap();
+    let again = world.attempt(&world.admin, &create, &once("k")).await.unwrap();
+    assert!(!first.replayed && again.replayed);
+    let first = first.reply.unwrap().uid;
+
+    let freeze = registration::Freeze::<true> { registration: named("shop") };
+    world.ok(&world.admin, &freeze).await;
+    let delete = registration::DeleteRegistration { registration: named("shop") };
+    let seen = hub_operations::Meta { if_match: Some(2), ..meta() };
+    world.attempt(&world.admin, &delete, &seen).await.unwrap();
+    world.registration("shop").await;
+    let fresh = world.attempt(&world.admin, &create, &once("k")).await.unwrap();
+    assert!(!fresh.replayed);
+    assert_ne!(fresh.reply.unwrap().uid, first);
+    let list = key::ListKeys { registration: named("shop"), page: Default::default() };
+    assert_eq!(world.ok(&world.admin, &list).await.items.len(), 1);
+}
