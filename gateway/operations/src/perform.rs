@@ -159,6 +159,14 @@ impl Hub {
                 receipt,
             })),
             Err(hub_audit::Error::Conflict) => Ok(Attempt::Conflict),
+            // The log is well: what could not be done is refused, with an entry like any refusal.
+            Err(
+                error @ (hub_audit::Error::ChangeTooLarge | hub_audit::Error::EntryTooLarge(_)),
+            ) => {
+                let error = error.into();
+                let ending = Ending { error, decision: Decision::Allow, trace: Some(&trace) };
+                Err(self.refuse::<O>(caller, meta, place.subject(), ending).await)
+            }
             Err(error) => Err(Failure { error: error.into(), decision_id: None, seq: None }),
         }
     }

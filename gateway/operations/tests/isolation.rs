@@ -81,3 +81,42 @@ async fn a_kept_answer_is_not_given_for_another_registration_of_the_same_name() 
     let list = key::ListKeys { registration: named("shop"), page: Default::default() };
     assert_eq!(world.ok(&world.admin, &list).await.items.len(), 1);
 }
+
+#[tokio::test]
+async fn a_change_too_large_for_a_transaction_has_its_entry() {
+    let world = World::new().await;
+    let text = "x".repeat(256);
+    let pairs = (0..32).map(|n| (format!("t{n:0>60}"), text.clone())).collect();
+    let tags = Tags::new(pairs).unwrap();
+    let mut owners = Vec::new();
+    for n in 0..32 {
+        let body = hub_model::api::participant::CreateParticipant {
+            name: format!("owner-{n}").parse().unwrap(),
+            kind: hub_model::ParticipantKind::User,
+            tags: tags.clone(),
+            roles: Vec::new(),
+        };
+        let create = participant::CreateParticipant { registration: named("hub"), body };
+        owners.push(world.ok(&world.admin, &create).await.uid);
+    }
+    for n in 0..300 {
+        let body = hub_model::api::registration::CreateRegistration {
+            name: format!("shop-{n}").parse().unwrap(),
+            description: String::new(),
+            environment: hub_model::Environment::Dev,
+            tags: Tags::default(),
+            owners: owners.clone(),
+        };
+        let create = registration::CreateRegistration { body };
+        if let Err(failure) = world.attempt(&world.admin, &create, &meta()).await {
+            assert_eq!(failure.error.code(), "too_many");
+            let entry = world.entry(failure.seq.expect("refused without an entry")).await;
+            assert_eq!(
+                (&entry["action"], &entry["outcome"]),
+                (&"registrations.create".into(), &"too_many".into())
+            );
+            return;
+        }
+    }
+    panic!("every change fitted");
+}
