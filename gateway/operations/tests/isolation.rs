@@ -60,6 +60,41 @@ async fn answer<O: Operation>(
 }
 
 #[tokio::test]
+async fn explaining_is_no_way_around_the_right_to_read_the_trail() {
+    let world = World::new().await;
+    world.registration("shop").await;
+    let done = world.attempt(&world.admin, &create_key("shop", "orders"), &meta()).await.unwrap();
+    let permitted = world.hub.decision_id(done.receipt().seq());
+    let admin = world.participant("hub", "second", &[Role::Admins]).await;
+    let app = world.participant("shop", "app", &[Role::Apps]).await;
+    let denied = world.attempt(&app, &create_key("shop", "other"), &meta()).await.unwrap_err();
+    let denied = denied.decision_id.unwrap();
+
+    let explain = |id: &str| system::Explain { body: ExplainBody { decision_id: id.to_owned() } };
+    let explanation = world.ok(&admin, &explain(&denied)).await;
+    assert_eq!(explanation.decision, "deny");
+    // An administrator who is no auditor does not read what was permitted to others.
+    let refused = world.attempt(&admin, &explain(&permitted), &meta()).await.unwrap_err();
+    assert_eq!(refused.error.code(), "not_found");
+    // The first administrator is both.
+    assert_eq!(world.ok(&world.admin, &explain(&permitted)).await.decision, "allow");
+}
+
+#[tokio::test]
+async fn a_decision_has_one_spelling_and_its_explanation_an_entry() {
+    let world = World::new().await;
+    world.registration("shop").await;
+    let app = world.participant("shop", "app", &[Role::Apps]).await;
+    let denied = world.attempt(&app, &create_key("shop", "other"), &meta()).await.unwrap_err();
+    let id = denied.decision_id.unwrap();
+    let padded = id.replace('-', &format!("-{}", "0".repeat(20_000)));
+    let explain = system::Explain { body: ExplainBody { decision_id: padded } };
+    let refused = world.attempt(&world.admin, &explain, &meta()).await.unwrap_err();
+    assert_eq!(refused.error.code(), "not_found");
+    assert!(refused.seq.is_some());
+}
+
+#[tokio::test]
 async fn a_kept_answer_is_not_given_for_another_registration_of_the_same_name() {
     let world = World::new().await;
     world.registration("shop").await;

@@ -2,7 +2,7 @@
 
 use hub_model::api::audit::{Explain as Body, Explanation, PolicyView};
 use hub_model::{Action, Participant, ParticipantId, RegistrationId};
-use hub_policy::{Effect, Permit, PolicyInfo};
+use hub_policy::{Effect, Permit, PolicyInfo, RequestFacts, Target};
 use hub_store::layout;
 use serde::Deserialize;
 
@@ -55,6 +55,8 @@ impl Operation for Explain {
             .and_then(|rest| rest.strip_prefix(hub.log().appender().writer()))
             .and_then(|rest| rest.strip_prefix('-'))
             .and_then(|digits| digits.parse().ok())
+            // One spelling only: `+7` and `007` are no sequence.
+            .filter(|seq| hub.decision_id(*seq) == *id)
             .ok_or_else(missing)?;
         let bytes = hub.log().entry(seq).await?.ok_or_else(missing)?;
         let decided: Decided =
@@ -63,6 +65,13 @@ impl Operation for Explain {
             return Err(missing());
         }
         let policies = hub.policies();
+        // Refusals are what explaining is for. What was permitted to others, with its encryption
+        // context, is for whoever may read the trail.
+        let facts = RequestFacts::default();
+        let read = policies.authorize(scene.caller, Action::AuditRead, &Target::Hub, &facts);
+        if decided.decision != "deny" && read.is_err() {
+            return Err(missing());
+        }
         let determining: Vec<_> = decided
             .policies
             .iter()
