@@ -250,7 +250,9 @@ class Hub:
         """One request that must be refused exactly so; gives the problem document."""
         answer = self.call(method, path, body, key, **more)
         problem = as_problem(answer)
-        assert (answer.status_code, problem["code"]) == (status, code), f"{method} {path}: {answer.text}"
+        assert (answer.status_code, problem["code"]) == (status, code), (
+            f"{method} {path}: {answer.text}"
+        )
         return problem
 
     def etag(self, path, key=None):
@@ -317,7 +319,9 @@ class Hub:
         return self.credential(registration, name)["apiKey"]
 
     def make_key(self, registration, name, key=None, **body):
-        return self.ok("POST", f"/v1/registrations/{registration}/keys", {"name": name, **body}, key)
+        return self.ok(
+            "POST", f"/v1/registrations/{registration}/keys", {"name": name, **body}, key
+        )
 
     def encrypt(self, place, plaintext, key, context=None):
         body = {"plaintext": b64(plaintext)}

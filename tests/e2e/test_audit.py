@@ -32,23 +32,174 @@ def test_every_outcome_has_exactly_one_entry(fresh):
     opening = {"ciphertext": sealed, "context": {"order": "1"}}
     do = lambda *a, **k: act(hub, shop, *a, **k)
     expected = [
-        do("r-1", 200, "keys.encrypt", "ok", "allow", "POST", f"{shop.key_path}:encrypt", body, shop.app),
-        do("r-2", 200, "keys.decrypt", "ok", "allow", "POST", f"{shop.path}:decrypt", opening, shop.app),
-        do("r-3", 400, "keys.decrypt", "decryption_failed", "allow", "POST", f"{shop.key_path}:decrypt", {"ciphertext": "ch1:1:AAAA"}, shop.app),
-        do("r-4", 403, "keys.decrypt", "denied", "deny", "POST", f"{shop.key_path}:decrypt", opening, shop.owner),
-        do("r-5", 404, "keys.encrypt", "not_found", "deny", "POST", f"{other.key_path}:encrypt", body, shop.app),
-        do("r-6", 404, "keys.encrypt", "not_found", "none", "POST", f"{shop.path}/keys/missing:encrypt", body, shop.app),
-        do("r-7", 409, "keys.create", "already_exists", "allow", "POST", f"{shop.path}/keys", {"name": "orders"}, shop.owner),
-        do("r-8", 428, "keys.update", "precondition_required", "allow", "PATCH", shop.key_path, {"tags": {}}, shop.owner),
-        do("r-9", 412, "keys.update", "stale", "allow", "PATCH", shop.key_path, {"tags": {}}, shop.owner, headers={"if-match": '"9"'}),
-        do("r-10", 200, "keys.rotate", "ok", "allow", "POST", f"{shop.key_path}:rotate", None, shop.owner),
+        do(
+            "r-1",
+            200,
+            "keys.encrypt",
+            "ok",
+            "allow",
+            "POST",
+            f"{shop.key_path}:encrypt",
+            body,
+            shop.app,
+        ),
+        do(
+            "r-2",
+            200,
+            "keys.decrypt",
+            "ok",
+            "allow",
+            "POST",
+            f"{shop.path}:decrypt",
+            opening,
+            shop.app,
+        ),
+        do(
+            "r-3",
+            400,
+            "keys.decrypt",
+            "decryption_failed",
+            "allow",
+            "POST",
+            f"{shop.key_path}:decrypt",
+            {"ciphertext": "ch1:1:AAAA"},
+            shop.app,
+        ),
+        do(
+            "r-4",
+            403,
+            "keys.decrypt",
+            "denied",
+            "deny",
+            "POST",
+            f"{shop.key_path}:decrypt",
+            opening,
+            shop.owner,
+        ),
+        do(
+            "r-5",
+            404,
+            "keys.encrypt",
+            "not_found",
+            "deny",
+            "POST",
+            f"{other.key_path}:encrypt",
+            body,
+            shop.app,
+        ),
+        do(
+            "r-6",
+            404,
+            "keys.encrypt",
+            "not_found",
+            "none",
+            "POST",
+            f"{shop.path}/keys/missing:encrypt",
+            body,
+            shop.app,
+        ),
+        do(
+            "r-7",
+            409,
+            "keys.create",
+            "already_exists",
+            "allow",
+            "POST",
+            f"{shop.path}/keys",
+            {"name": "orders"},
+            shop.owner,
+        ),
+        do(
+            "r-8",
+            428,
+            "keys.update",
+            "precondition_required",
+            "allow",
+            "PATCH",
+            shop.key_path,
+            {"tags": {}},
+            shop.owner,
+        ),
+        do(
+            "r-9",
+            412,
+            "keys.update",
+            "stale",
+            "allow",
+            "PATCH",
+            shop.key_path,
+            {"tags": {}},
+            shop.owner,
+            headers={"if-match": '"9"'},
+        ),
+        do(
+            "r-10",
+            200,
+            "keys.rotate",
+            "ok",
+            "allow",
+            "POST",
+            f"{shop.key_path}:rotate",
+            None,
+            shop.owner,
+        ),
         do("r-11", 200, "keys.list", "ok", "allow", "GET", f"{shop.path}/keys", None, shop.app),
         do("r-12", 200, "system.whoami", "ok", "allow", "GET", "/v1/whoami", None, shop.app),
-        do("r-13", 403, "registrations.create", "denied", "deny", "POST", "/v1/registrations", {"name": "no"}, shop.app),
-        do("r-14", 400, "keys.encrypt", "invalid_json", "none", "POST", f"{shop.key_path}:encrypt", key=shop.app, content=b"{"),
-        do("r-15", 400, "keys.list", "page_token", "allow", "GET", f"{shop.path}/keys?pageToken=AAAA", None, shop.app),
-        do("r-16", 200, "registrations.freeze", "ok", "allow", "POST", f"{shop.path}:freeze", None, shop.owner),
-        do("r-17", 403, "keys.encrypt", "denied", "deny", "POST", f"{shop.key_path}:encrypt", body, shop.app),
+        do(
+            "r-13",
+            403,
+            "registrations.create",
+            "denied",
+            "deny",
+            "POST",
+            "/v1/registrations",
+            {"name": "no"},
+            shop.app,
+        ),
+        do(
+            "r-14",
+            400,
+            "keys.encrypt",
+            "invalid_json",
+            "none",
+            "POST",
+            f"{shop.key_path}:encrypt",
+            key=shop.app,
+            content=b"{",
+        ),
+        do(
+            "r-15",
+            400,
+            "keys.list",
+            "page_token",
+            "allow",
+            "GET",
+            f"{shop.path}/keys?pageToken=AAAA",
+            None,
+            shop.app,
+        ),
+        do(
+            "r-16",
+            200,
+            "registrations.freeze",
+            "ok",
+            "allow",
+            "POST",
+            f"{shop.path}:freeze",
+            None,
+            shop.owner,
+        ),
+        do(
+            "r-17",
+            403,
+            "keys.encrypt",
+            "denied",
+            "deny",
+            "POST",
+            f"{shop.key_path}:encrypt",
+            body,
+            shop.app,
+        ),
     ]
     entries = audit.verify(*audit.covered(hub, expected[-1]["seq"]))
     by_request = {}
@@ -78,7 +229,11 @@ def test_each_item_of_a_batch_has_its_entry(fresh):
     headers = {"x-request-id": "batch-1"}
     answer = fresh.call("POST", f"{shop.path}/keys:batch", {"items": items}, shop.app, headers)
     assert answer.status_code == 200
-    outcomes = [e["outcome"] for e in audit.entries(fresh) if e["request"] == "batch-1" and e["action"] == "keys.encrypt"]
+    outcomes = [
+        e["outcome"]
+        for e in audit.entries(fresh)
+        if e["request"] == "batch-1" and e["action"] == "keys.encrypt"
+    ]
     assert sorted(outcomes) == ["not_found"] + ["ok"] * 300
 
 
@@ -87,7 +242,11 @@ def test_refused_credentials_are_counted_in_the_log(fresh):
         fresh.refused(401, "unauthenticated", "GET", "/v1/whoami", key="chk_nonsense")
 
     def counted():
-        found = [e for e in audit.entries(fresh) if e["decision"] == "none" and "caller" not in e and e["outcome"] == "unauthenticated"]
+        found = [
+            e
+            for e in audit.entries(fresh)
+            if e["decision"] == "none" and "caller" not in e and e["outcome"] == "unauthenticated"
+        ]
         return sum(e.get("count", 1) for e in found) >= 5
 
     from hub import wait_for
@@ -253,7 +412,9 @@ class Liar:
 def test_the_programs_own_verifier_agrees(hub, log):
     items, page = log
     with Liar(items, page) as address:
-        done = hub.cli("audit", "verify", "--address", address, "--verifier-key", page["verifierKey"])
+        done = hub.cli(
+            "audit", "verify", "--address", address, "--verifier-key", page["verifierKey"]
+        )
         assert str(len(items)) in done.stdout + done.stderr
 
 

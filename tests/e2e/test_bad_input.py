@@ -46,7 +46,12 @@ BODIES = [
     ("missing member", ENCRYPT, "{}", "invalid_json"),
     ("unknown member", ENCRYPT, '{"plaintext":"AAAA","extra":"' + MARK + '"}', "invalid_json"),
     ("member in another case", ENCRYPT, '{"Plaintext":"' + MARK + '"}', "invalid_json"),
-    ("duplicate member", ENCRYPT, '{"plaintext":"AAAA","plaintext":"' + MARK + '"}', "invalid_json"),
+    (
+        "duplicate member",
+        ENCRYPT,
+        '{"plaintext":"AAAA","plaintext":"' + MARK + '"}',
+        "invalid_json",
+    ),
     ("number for string", ENCRYPT, '{"plaintext":17}', "invalid_json"),
     ("null for string", ENCRYPT, '{"plaintext":null}', "invalid_json"),
     ("object for string", ENCRYPT, '{"plaintext":{"a":"' + MARK + '"}}', "invalid_json"),
@@ -55,7 +60,12 @@ BODIES = [
     ("stray bits in base64", ENCRYPT, '{"plaintext":"AB=="}', "invalid_json"),
     ("mixed alphabets", ENCRYPT, '{"plaintext":"-_+/"}', "invalid_json"),
     ("too much padding", ENCRYPT, '{"plaintext":"AAAA===="}', "invalid_json"),
-    ("context is a list", ENCRYPT, '{"plaintext":"AAAA","context":["' + MARK + '"]}', "invalid_json"),
+    (
+        "context is a list",
+        ENCRYPT,
+        '{"plaintext":"AAAA","context":["' + MARK + '"]}',
+        "invalid_json",
+    ),
     ("context value a number", ENCRYPT, '{"plaintext":"AAAA","context":{"a":1}}', "invalid_json"),
     (
         "context with a duplicate",
@@ -123,12 +133,19 @@ BODIES = [
         '{"name":"ab","owners":["ptc_00000000000000000000000000"]}',
         "invalid_argument",
     ),
-    ("an id of another kind", REGISTRATIONS, '{"name":"ab","owners":["key_00000000000000000000000000"]}', "invalid_json"),
+    (
+        "an id of another kind",
+        REGISTRATIONS,
+        '{"name":"ab","owners":["key_00000000000000000000000000"]}',
+        "invalid_json",
+    ),
     ("a name that is taken", REGISTRATIONS, '{"name":"hub"}', "already_exists"),
 ]
 
 
-@pytest.mark.parametrize(("path", "body", "code"), [b[1:] for b in BODIES], ids=[b[0] for b in BODIES])
+@pytest.mark.parametrize(
+    ("path", "body", "code"), [b[1:] for b in BODIES], ids=[b[0] for b in BODIES]
+)
 def test_bodies(hub, shop, path, body, code):
     content = body if isinstance(body, bytes) else body.encode()
     key = shop.app if path == ENCRYPT else hub.key
@@ -176,11 +193,22 @@ def test_too_large_bodies_are_refused_with_and_without_a_length(hub, shop):
 
 
 @pytest.mark.parametrize(
-    "kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "application/jsonp", ""]
+    "kind",
+    [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data",
+        "application/jsonp",
+        "",
+    ],
 )
 def test_other_content_types_are_refused(hub, shop, kind):
     answer = hub.call(
-        "POST", ENCRYPT, key=shop.app, content=b'{"plaintext":"AAAA"}', headers={"content-type": kind}
+        "POST",
+        ENCRYPT,
+        key=shop.app,
+        content=b'{"plaintext":"AAAA"}',
+        headers={"content-type": kind},
     )
     assert (answer.status_code, as_problem(answer)["code"]) == (415, "unsupported_media_type")
 
@@ -188,7 +216,11 @@ def test_other_content_types_are_refused(hub, shop, kind):
 @pytest.mark.parametrize("kind", ["application/json; charset=utf-8", "Application/JSON"])
 def test_json_by_other_spellings_is_taken(hub, shop, kind):
     answer = hub.call(
-        "POST", ENCRYPT, key=shop.app, content=b'{"plaintext":"AAAA"}', headers={"content-type": kind}
+        "POST",
+        ENCRYPT,
+        key=shop.app,
+        content=b'{"plaintext":"AAAA"}',
+        headers={"content-type": kind},
     )
     assert answer.status_code == 200, answer.text
 
@@ -288,7 +320,12 @@ def test_openings_without_a_key_name_fail_alike(hub, shop):
     path = "/v1/registrations/shop:decrypt"
     texts = set()
     good = shop.encrypt("x")
-    for text in [other_shop.encrypt("x"), good[:-8] + "AAAAAAA=", "ch1:1:AAAA", good.replace("ch1:1", "ch1:9")]:
+    for text in [
+        other_shop.encrypt("x"),
+        good[:-8] + "AAAAAAA=",
+        "ch1:1:AAAA",
+        good.replace("ch1:1", "ch1:9"),
+    ]:
         answer = hub.call("POST", path, {"ciphertext": text}, shop.app)
         assert (answer.status_code, answer.json()["code"]) == (400, "decryption_failed")
         texts.add(answer.text.replace(answer.json()["requestId"], "-"))
@@ -309,9 +346,7 @@ def test_rewrap_fails_as_decrypt_does(hub, shop):
 
 
 def test_an_unknown_verb_lists_the_verbs(hub, shop):
-    problem = hub.refused(
-        404, "unknown_operation", "POST", f"{shop.key_path}:nope", {}, shop.app
-    )
+    problem = hub.refused(404, "unknown_operation", "POST", f"{shop.key_path}:nope", {}, shop.app)
     for verb in ("encrypt", "decrypt", "rewrap", "rotate"):
         assert verb in problem["detail"], problem
     problem = hub.refused(404, "unknown_operation", "POST", f"{shop.path}:nope", {}, shop.app)
@@ -320,7 +355,9 @@ def test_an_unknown_verb_lists_the_verbs(hub, shop):
 
 def test_an_escaped_colon_is_a_colon(hub, shop):
     for spelling in ("%3Aencrypt", "%3aencrypt"):
-        answer = hub.raw(request("POST", f"{shop.key_path}{spelling}", shop.app, b'{"plaintext":"AAAA"}'))
+        answer = hub.raw(
+            request("POST", f"{shop.key_path}{spelling}", shop.app, b'{"plaintext":"AAAA"}')
+        )
         assert b" 200 " in answer.split(b"\r\n")[0], answer
 
 
@@ -337,11 +374,24 @@ def test_an_escaped_colon_is_a_colon(hub, shop):
 )
 def test_a_wrong_method_says_which_are_right(hub, shop, method, path, allowed):
     answer = hub.call(method, path, {})
-    assert (answer.status_code, as_problem(answer)["code"]) == (405, "method_not_allowed"), answer.text
+    assert (answer.status_code, as_problem(answer)["code"]) == (405, "method_not_allowed"), (
+        answer.text
+    )
     assert allowed <= {word.strip() for word in answer.headers["allow"].split(",")}
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v2/registrations", "/v1/nothing", "/v1/registrations/shop/nothing", "/metrics", "/livez"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/v1",
+        "/v2/registrations",
+        "/v1/nothing",
+        "/v1/registrations/shop/nothing",
+        "/metrics",
+        "/livez",
+    ],
+)
 def test_unknown_routes_are_not_found(hub, shop, path):
     hub.refused(404, "unknown_route", "GET", path)
 
@@ -357,13 +407,27 @@ def test_version_numbers_have_one_spelling(hub, shop, number):
 
 
 @pytest.mark.parametrize(
-    "query", ["x=1", "pageSize=0", "pageSize=1001", "pageSize=ten", "pageSize=-1", "pageSize=1&pageSize=2", "dryRun=perhaps", "pageToken=" + MARK]
+    "query",
+    [
+        "x=1",
+        "pageSize=0",
+        "pageSize=1001",
+        "pageSize=ten",
+        "pageSize=-1",
+        "pageSize=1&pageSize=2",
+        "dryRun=perhaps",
+        "pageToken=" + MARK,
+    ],
 )
 def test_queries_are_checked(hub, shop, query):
     answer = hub.call("GET", f"{shop.path}/keys?{query}", key=shop.app)
     problem = as_problem(answer)
     assert answer.status_code == 400, answer.text
-    expected = {"pageToken=" + MARK: "page_token", "pageSize=0": "invalid_argument", "pageSize=1001": "invalid_argument"}
+    expected = {
+        "pageToken=" + MARK: "page_token",
+        "pageSize=0": "invalid_argument",
+        "pageSize=1001": "invalid_argument",
+    }
     assert problem["code"] == expected.get(query, "invalid_query"), answer.text
     assert MARK not in answer.text
 
@@ -427,14 +491,25 @@ def test_paths_two_readers_could_understand_differently(hub, shop, path):
     assert json.loads(body)["code"] == "bad_request"
 
 
-@pytest.mark.parametrize("path", ["/v1/whoami/", "/v1/registrations/", "/v1/registrations/shop/keys/orders/"])
+@pytest.mark.parametrize(
+    "path", ["/v1/whoami/", "/v1/registrations/", "/v1/registrations/shop/keys/orders/"]
+)
 def test_a_trailing_slash_is_another_path(hub, shop, path):
     status, _, _ = parse(hub.raw(request("GET", path, shop.app)))
     assert status in (400, 404)
 
 
 def test_both_length_headers_are_refused(hub, shop):
-    head = request("POST", ENCRYPT, shop.app, fields=[b"Content-Length: 4", b"Transfer-Encoding: chunked", b"Content-Type: application/json"])
+    head = request(
+        "POST",
+        ENCRYPT,
+        shop.app,
+        fields=[
+            b"Content-Length: 4",
+            b"Transfer-Encoding: chunked",
+            b"Content-Type: application/json",
+        ],
+    )
     status, _, _ = parse(hub.raw(head + b"0\r\n\r\n"))
     assert status == 400
 
@@ -451,7 +526,16 @@ def test_both_length_headers_are_refused(hub, shop):
         b"GET /\x1b[2J HTTP/1.1\r\nHost: hub\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 64,
     ],
-    ids=["TLS hello", "version", "one word", "NUL", "blank in a name", "NUL in a value", "escape", "broken HTTP/2"],
+    ids=[
+        "TLS hello",
+        "version",
+        "one word",
+        "NUL",
+        "blank in a name",
+        "NUL in a value",
+        "escape",
+        "broken HTTP/2",
+    ],
 )
 def test_what_is_not_http_gets_no_service(hub, shop, data):
     answer = hub.raw(data, half_close=True)
@@ -512,7 +596,12 @@ def test_every_refused_credential_is_the_same_answer(hub, shop):
 def test_nothing_is_said_to_strangers(hub, shop):
     """Without a credential every route answers alike, known or not, existing or not."""
     texts = set()
-    for path in ("/v1/registrations/shop", "/v1/registrations/missing", "/v1/registrations/shop/keys/orders", "/v1/system/status"):
+    for path in (
+        "/v1/registrations/shop",
+        "/v1/registrations/missing",
+        "/v1/registrations/shop/keys/orders",
+        "/v1/system/status",
+    ):
         answer = hub.call("GET", path, key="")
         assert answer.status_code == 401
         texts.add(answer.text.replace(answer.json()["requestId"], "-"))
@@ -529,6 +618,10 @@ def test_request_ids_are_echoed_or_replaced(hub, shop):
 
 
 def test_answers_are_not_cached_or_sniffed(hub, shop):
-    for answer in (hub.call("GET", "/v1/whoami"), hub.call("GET", "/v1/nothing"), hub.call("GET", "/v1/whoami", key="")):
+    for answer in (
+        hub.call("GET", "/v1/whoami"),
+        hub.call("GET", "/v1/nothing"),
+        hub.call("GET", "/v1/whoami", key=""),
+    ):
         assert answer.headers["cache-control"] == "no-store"
         assert answer.headers["x-content-type-options"] == "nosniff"

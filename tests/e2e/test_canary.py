@@ -38,25 +38,48 @@ def plant(hub):
     context = {"tenant": CONTEXT}
     body = {"plaintext": b64(PLAIN), "context": context}
     sealed = call("POST", f"{shop.key_path}:encrypt", body, shop.app).json()["ciphertext"]
-    opened = call("POST", f"{shop.key_path}:decrypt", {"ciphertext": sealed, "context": context}, shop.app)
+    opened = call(
+        "POST", f"{shop.key_path}:decrypt", {"ciphertext": sealed, "context": context}, shop.app
+    )
     assert opened.status_code == 200
     answers.pop()  # The one answer that is meant to hold the plaintext.
     call("POST", f"{shop.key_path}:rewrap", {"ciphertext": sealed, "context": context}, shop.app)
     call("POST", f"{shop.key_path}:encrypt", body, shop.owner)
     call("POST", f"{shop.key_path}:encrypt", {"plaintext": PLAIN}, shop.app)
     call("POST", f"{shop.key_path}:encrypt", {"plaintext": [b64(PLAIN)]}, shop.app)
-    call("POST", f"{shop.key_path}:encrypt", {"plaintext": b64(PLAIN), "context": {"a": [CONTEXT]}}, shop.app)
-    call("POST", f"{shop.key_path}:encrypt", key=shop.app, content=b'{"plaintext":"' + b64(PLAIN).encode())
+    call(
+        "POST",
+        f"{shop.key_path}:encrypt",
+        {"plaintext": b64(PLAIN), "context": {"a": [CONTEXT]}},
+        shop.app,
+    )
+    call(
+        "POST",
+        f"{shop.key_path}:encrypt",
+        key=shop.app,
+        content=b'{"plaintext":"' + b64(PLAIN).encode(),
+    )
     call("POST", f"{shop.key_path}:encrypt", key=shop.app, content=PLAIN.encode())
     call("POST", f"{shop.key_path}:decrypt", {"ciphertext": b64(PLAIN)}, shop.app)
     call("POST", f"{shop.path}/keys", {"name": PLAIN}, shop.owner)
     call("POST", f"{shop.path}/keys", {"name": "ab", "algorithm": PLAIN}, shop.owner)
-    call("POST", f"{shop.path}/keys:batch", {"items": [{"key": "orders", "op": "encrypt", "plaintext": b64(PLAIN)}]}, shop.app)
+    call(
+        "POST",
+        f"{shop.path}/keys:batch",
+        {"items": [{"key": "orders", "op": "encrypt", "plaintext": b64(PLAIN)}]},
+        shop.app,
+    )
     call("POST", f"{shop.path}/keys:batch", {"items": [{"key": "orders", "op": PLAIN}]}, shop.app)
     call("GET", "/v1/whoami", key="chk_" + PLAIN)
     call("GET", "/v1/whoami", key="", headers={"authorization": f"Basic {b64(PLAIN)}"})
-    call("GET", "/v1/whoami", headers={"idempotency-key": PLAIN, "x-request-id": f"<{PLAIN}>", "cookie": PLAIN})
-    call("POST", f"{shop.path}/participants/checkout/credentials", {"label": LABEL}, shop.owner).json()
+    call(
+        "GET",
+        "/v1/whoami",
+        headers={"idempotency-key": PLAIN, "x-request-id": f"<{PLAIN}>", "cookie": PLAIN},
+    )
+    call(
+        "POST", f"{shop.path}/participants/checkout/credentials", {"label": LABEL}, shop.owner
+    ).json()
     secret = answers.pop()[1].json()["apiKey"]
     call("GET", "/v1/whoami", key=secret)
     call("GET", f"{shop.path}/keys?pageToken={PLAIN}", key=shop.app)

@@ -106,7 +106,7 @@ def test_lists_come_in_pages_without_gaps_or_doubles(hub):
         hub.credential(shop.name, "checkout")
     credentials, count = pages(hub, f"{shop.path}/participants/checkout/credentials", shop.owner, 2)
     assert (len({c["uid"] for c in credentials}), count) == (5, 3)
-    for n in range(5):
+    for _ in range(5):
         hub.ok("POST", f"{shop.key_path}:rotate", key=shop.owner)
     versions, count = pages(hub, f"{shop.key_path}/versions", shop.app, 4)
     assert [v["version"] for v in versions] == [1, 2, 3, 4, 5, 6]
@@ -125,11 +125,19 @@ def test_page_tokens_are_bound_to_their_list(hub):
     for n in range(3):
         hub.make_key(shop.name, f"key-{n}")
     token = hub.ok("GET", f"{shop.path}/keys?pageSize=1", key=shop.app)["nextPageToken"]
-    wrong = [token[:-1] + ("A" if token[-1] != "A" else "B"), token[:-4], "A" * len(token), "AAAA", "a" + token[1:] if token[0] != "a" else "b" + token[1:]]
+    wrong = [
+        token[:-1] + ("A" if token[-1] != "A" else "B"),
+        token[:-4],
+        "A" * len(token),
+        "AAAA",
+        "a" + token[1:] if token[0] != "a" else "b" + token[1:],
+    ]
     for text in wrong:
         hub.refused(400, "page_token", "GET", f"{shop.path}/keys?pageToken={text}", key=shop.app)
     # A token of one list opens no other, and not that of another registration.
-    hub.refused(400, "page_token", "GET", f"{shop.path}/participants?pageToken={token}", key=shop.owner)
+    hub.refused(
+        400, "page_token", "GET", f"{shop.path}/participants?pageToken={token}", key=shop.owner
+    )
     hub.refused(400, "page_token", "GET", f"{other.path}/keys?pageToken={token}", key=other.app)
     assert hub.ok("GET", f"{shop.path}/keys?pageToken={token}", key=shop.app)["items"]
 
@@ -153,10 +161,21 @@ def test_a_repeated_request_is_answered_again_and_done_once(hub):
     )
     rotate = {"idempotency-key": "rotate-1"}
     for _ in range(3):
-        assert hub.call("POST", f"{path}/once:rotate", key=shop.owner, headers=rotate).json()["versions"] == 2
+        assert (
+            hub.call("POST", f"{path}/once:rotate", key=shop.owner, headers=rotate).json()[
+                "versions"
+            ]
+            == 2
+        )
     assert hub.ok("GET", f"{path}/once", key=shop.owner)["versions"] == 2
     hub.refused(
-        422, "idempotency_mismatch", "POST", f"{path}/orders:rotate", None, shop.owner, headers=rotate
+        422,
+        "idempotency_mismatch",
+        "POST",
+        f"{path}/orders:rotate",
+        None,
+        shop.owner,
+        headers=rotate,
     )
 
 
@@ -243,7 +262,11 @@ def test_a_dry_run_decides_and_validates_but_does_nothing(fresh):
     for method, path, body, key, headers in dry:
         answer = hub.call(method, f"{path}?dryRun=true", body, key, headers)
         assert answer.is_success, (path, answer.status_code, answer.text)
-        assert "plaintext" not in answer.text and "ciphertext" not in answer.text and "chk_" not in answer.text
+        assert (
+            "plaintext" not in answer.text
+            and "ciphertext" not in answer.text
+            and "chk_" not in answer.text
+        )
     hub.refused(404, "not_found", "GET", "/v1/registrations/never")
     hub.refused(404, "not_found", "GET", f"{shop.path}/keys/never", key=shop.owner)
     hub.refused(404, "not_found", "GET", f"{shop.path}/participants/never", key=shop.owner)
@@ -254,9 +277,30 @@ def test_a_dry_run_decides_and_validates_but_does_nothing(fresh):
     credentials = hub.ok("GET", f"{shop.path}/participants/checkout/credentials", key=shop.owner)
     assert len(credentials["items"]) == 1
     # What would be refused is refused in the same words.
-    hub.refused(403, "denied", "POST", f"{shop.key_path}:decrypt?dryRun=true", {"ciphertext": sealed}, shop.owner)
-    hub.refused(409, "already_exists", "POST", f"{shop.path}/keys?dryRun=true", {"name": "orders"}, shop.owner)
-    hub.refused(400, "decryption_failed", "POST", f"{shop.key_path}:decrypt?dryRun=true", {"ciphertext": "ch1:1:AAAA"}, shop.app)
+    hub.refused(
+        403,
+        "denied",
+        "POST",
+        f"{shop.key_path}:decrypt?dryRun=true",
+        {"ciphertext": sealed},
+        shop.owner,
+    )
+    hub.refused(
+        409,
+        "already_exists",
+        "POST",
+        f"{shop.path}/keys?dryRun=true",
+        {"name": "orders"},
+        shop.owner,
+    )
+    hub.refused(
+        400,
+        "decryption_failed",
+        "POST",
+        f"{shop.key_path}:decrypt?dryRun=true",
+        {"ciphertext": "ch1:1:AAAA"},
+        shop.app,
+    )
     entries = audit.entries(hub)
     assert len([e for e in entries if e.get("dryRun")]) == len(dry) + 3
 
@@ -275,7 +319,9 @@ def test_the_openapi_document_is_what_the_hub_serves(hub, shop):
             count += 1
             concrete = path
             for name in ("registration", "participant", "credential", "role", "key", "version"):
-                concrete = concrete.replace("{" + name + "}", {"role": "apps", "version": "1"}.get(name, "nothing"))
+                concrete = concrete.replace(
+                    "{" + name + "}", {"role": "apps", "version": "1"}.get(name, "nothing")
+                )
             assert "{" not in concrete, path
             if not path.startswith("/v1"):
                 continue

@@ -133,11 +133,17 @@ def test_a_kill_during_the_first_start_leaves_nothing_unopenable(make_hub):
         hub.spawn()
         time.sleep(dice.uniform(0, whole))
         hub.kill()
-        done = [p for p in ("seal/seal.json", "store", "checkpoint/checkpoint", "admin.key") if (hub.data / p).exists()]
+        done = [
+            p
+            for p in ("seal/seal.json", "store", "checkpoint/checkpoint", "admin.key")
+            if (hub.data / p).exists()
+        ]
         stages.add(len(done))
         hub.start()
         if hub.key is None or hub.call("GET", "/v1/registrations").status_code != 200:
-            raise AssertionError(f"seed {SEED}, turn {turn}, {done}: nobody can get in\n{hub.stderr()}")
+            raise AssertionError(
+                f"seed {SEED}, turn {turn}, {done}: nobody can get in\n{hub.stderr()}"
+            )
         assert hub.stop() == 0
         hub.close()
     assert len(stages) >= 2, "every kill came at the same stage"
@@ -199,13 +205,18 @@ def test_new_work_is_refused_while_draining(fresh):
             f"POST {shop.key_path}:encrypt HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {shop.app}\r\n"
             "Content-Type: application/json\r\nContent-Length: 50\r\n\r\n{".encode()
         )
-        wait_for("the request under way", lambda: active_requests(hub, "http_server_active_requests") >= 1)
+        wait_for(
+            "the request under way",
+            lambda: active_requests(hub, "http_server_active_requests") >= 1,
+        )
         hub.process.terminate()
         wait_for("readiness to end", lambda: not hub.is_ready())
 
         def refused():
             try:
-                return httpx.get(hub.url + "/v1/whoami", timeout=2, trust_env=False).status_code == 503
+                return (
+                    httpx.get(hub.url + "/v1/whoami", timeout=2, trust_env=False).status_code == 503
+                )
             except httpx.TransportError:
                 return True
 

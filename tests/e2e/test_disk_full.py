@@ -60,7 +60,10 @@ def test_a_full_disk_stops_work_before_it_goes_unlogged(small_disk):
         answer = hub.call("POST", f"{shop.key_path}:rotate", key=shop.owner)
         assert answer.status_code == 503
         filler.unlink()
-        wait_for("work again", lambda: hub.call("POST", f"{shop.key_path}:encrypt", body, shop.app).is_success)
+        wait_for(
+            "work again",
+            lambda: hub.call("POST", f"{shop.key_path}:encrypt", body, shop.app).is_success,
+        )
         wait_for("ready", hub.is_ready)
         assert shop.decrypt(sealed) == b"before"
         assert hub.ok("GET", shop.key_path, key=shop.owner)["versions"] == 1

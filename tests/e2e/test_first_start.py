@@ -101,7 +101,9 @@ def test_a_second_start_reuses_everything(fresh):
     assert not API_KEY.search(fresh.stderr())
     people = fresh.ok("GET", "/v1/registrations/hub/participants")["items"]
     assert [one["name"] for one in people] == ["admin"]
-    assert len(fresh.ok("GET", "/v1/registrations/hub/participants/admin/credentials")["items"]) == 1
+    assert (
+        len(fresh.ok("GET", "/v1/registrations/hub/participants/admin/credentials")["items"]) == 1
+    )
     assert shop.decrypt(ciphertext) == b"before the restart"
 
 

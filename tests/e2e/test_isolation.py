@@ -31,7 +31,9 @@ def routes():
 
 def fill(path, values):
     for name in ("registration", "key", "participant", "credential", "role", "version"):
-        path = path.replace("{" + name + "}", values.get(name, {"role": "apps", "version": "1"}.get(name, "")))
+        path = path.replace(
+            "{" + name + "}", values.get(name, {"role": "apps", "version": "1"}.get(name, ""))
+        )
     assert "{" not in path, path
     return path
 
@@ -80,7 +82,14 @@ def worlds(hub):
 
 def state(hub, theirs):
     """What intruders must not have changed."""
-    paths = ["", "/keys", "/participants", "/participants/checkout/credentials", "/roles/apps/members", "/roles/owners/members"]
+    paths = [
+        "",
+        "/keys",
+        "/participants",
+        "/participants/checkout/credentials",
+        "/roles/apps/members",
+        "/roles/owners/members",
+    ]
     return [hub.ok("GET", theirs.path + path) for path in paths]
 
 
@@ -101,17 +110,29 @@ def test_another_registration_is_not_there_on_any_route(hub, worlds, who, by):
         body = body_of(operation, theirs.sealed)
         key = getattr(mine, who)
         there = hub.call(method, target, body, key, HEADERS)
-        missing = hub.call(method, fill(path, {**getattr(theirs, by), "registration": MISSING["registration"]}), body, key, HEADERS)
+        missing = hub.call(
+            method,
+            fill(path, {**getattr(theirs, by), "registration": MISSING["registration"]}),
+            body,
+            key,
+            HEADERS,
+        )
         if operation["operationId"] == "keys.batch" and there.status_code == 200:
             there, missing = (a.json()["items"][0] for a in (there, missing))
             assert there["status"] == missing["status"] == 404, target
             continue
-        assert (there.status_code, there.json()["code"]) == (404, "not_found"), (method, target, there.text)
+        assert (there.status_code, there.json()["code"]) == (404, "not_found"), (
+            method,
+            target,
+            there.text,
+        )
         # The same answer as for a registration that does not exist, but for what was asked.
         strip = lambda a: {k: v for k, v in a.json().items() if k not in ("requestId", "detail")}
         assert strip(there) == strip(missing), target
         shape = lambda a, *names: scrub(a.json()["detail"], names)
-        assert shape(there, *theirs.names.values(), *theirs.ids.values()) == shape(missing, MISSING["registration"], *theirs.names.values(), *theirs.ids.values()), target
+        assert shape(there, *theirs.names.values(), *theirs.ids.values()) == shape(
+            missing, MISSING["registration"], *theirs.names.values(), *theirs.ids.values()
+        ), target
     assert tried >= 25
     assert state(hub, theirs) == before
 
@@ -138,7 +159,11 @@ def test_ids_of_another_registration_do_nothing_under_ones_own(hub, worlds):
             values["credential"] = MISSING["credential"]
             values[name] = theirs.ids[name]
             operation_id = operation["operationId"]
-            key = mine.app if operation_id in ("keys.encrypt", "keys.decrypt", "keys.rewrap") else mine.owner
+            key = (
+                mine.app
+                if operation_id in ("keys.encrypt", "keys.decrypt", "keys.rewrap")
+                else mine.owner
+            )
             body = body_of(operation, theirs.sealed)
             answer = hub.call(method, fill(path, values), body, key, HEADERS)
             assert answer.status_code == 404, (method, path, name, answer.text)
@@ -146,11 +171,20 @@ def test_ids_of_another_registration_do_nothing_under_ones_own(hub, worlds):
             absent = hub.call(method, fill(path, {**values, name: missing}), body, key, HEADERS)
             assert absent.status_code == 404
             one, two = answer.json(), absent.json()
-            assert one["detail"].replace(theirs.ids[name], "*") == two["detail"].replace(missing, "*")
+            assert one["detail"].replace(theirs.ids[name], "*") == two["detail"].replace(
+                missing, "*"
+            )
     assert tried >= 15
     assert state(hub, theirs) == before
     for verb in ("decrypt", "rewrap"):
-        hub.refused(400, "decryption_failed", "POST", f"{mine.path}:{verb}", {"ciphertext": theirs.sealed}, mine.app)
+        hub.refused(
+            400,
+            "decryption_failed",
+            "POST",
+            f"{mine.path}:{verb}",
+            {"ciphertext": theirs.sealed},
+            mine.app,
+        )
 
 
 def test_routes_of_the_hub_are_denied_to_tenants(hub, worlds):
@@ -164,15 +198,27 @@ def test_routes_of_the_hub_are_denied_to_tenants(hub, worlds):
             problem = hub.refused(403, "denied", method, path, body, key)
             assert problem["decisionId"]
         tried.append(operation["operationId"])
-    assert {"registrations.create", "registrations.list", "audit.read", "policies.explain", "system.status"} <= set(tried)
+    assert {
+        "registrations.create",
+        "registrations.list",
+        "audit.read",
+        "policies.explain",
+        "system.status",
+    } <= set(tried)
 
 
 def test_some_permission_gives_403_and_none_404(hub, worlds):
     mine, theirs = worlds
     body = {"plaintext": b64("x")}
-    assert hub.refused(403, "denied", "POST", f"{mine.key_path}:encrypt", body, mine.owner)["decisionId"]
-    assert hub.refused(403, "denied", "POST", f"{mine.path}/keys", {"name": "no"}, mine.app)["decisionId"]
-    assert "decisionId" not in hub.refused(404, "not_found", "POST", f"{theirs.key_path}:encrypt", body, mine.owner)
+    assert hub.refused(403, "denied", "POST", f"{mine.key_path}:encrypt", body, mine.owner)[
+        "decisionId"
+    ]
+    assert hub.refused(403, "denied", "POST", f"{mine.path}/keys", {"name": "no"}, mine.app)[
+        "decisionId"
+    ]
+    assert "decisionId" not in hub.refused(
+        404, "not_found", "POST", f"{theirs.key_path}:encrypt", body, mine.owner
+    )
     # A member sees which of its keys are missing; a stranger does not even see which are there.
     hub.refused(404, "not_found", "POST", f"{mine.path}/keys/missing:encrypt", body, mine.app)
 
@@ -181,7 +227,10 @@ def test_nobody_may_do_more_than_the_role(hub):
     """The whole table of roles and verbs, as the baseline policies promise it."""
     shop = hub.shop("roles")
     sealed = shop.encrypt("x")
-    members = {role: hub.member("roles", f"the-{role}", role) for role in ("owners", "operators", "rotators", "auditors", "apps")}
+    members = {
+        role: hub.member("roles", f"the-{role}", role)
+        for role in ("owners", "operators", "rotators", "auditors", "apps")
+    }
     verbs = {
         "encrypt": ("POST", f"{shop.key_path}:encrypt", {"plaintext": b64("x")}),
         "decrypt": ("POST", f"{shop.key_path}:decrypt", {"ciphertext": sealed}),
@@ -197,7 +246,16 @@ def test_nobody_may_do_more_than_the_role(hub):
         "audit": ("GET", "/v1/audit/events", None),
     }
     allowed = {
-        "owners": {"rotate", "create key", "get key", "list keys", "list members", "issue", "grant", "freeze"},
+        "owners": {
+            "rotate",
+            "create key",
+            "get key",
+            "list keys",
+            "list members",
+            "issue",
+            "grant",
+            "freeze",
+        },
         "operators": {"get key", "list keys", "list members"},
         "rotators": {"rewrap", "rotate", "get key", "list keys"},
         "auditors": set(),
@@ -241,7 +299,14 @@ def test_look_alike_names_gain_nothing(hub):
 def test_owners_cannot_reach_the_hub_through_membership(hub, worlds):
     mine, _ = worlds
     uid = hub.ok("GET", f"{mine.path}/participants/boss", key=mine.owner)["uid"]
-    hub.refused(404, "not_found", "PUT", f"/v1/registrations/hub/roles/admins/members/{uid}", None, mine.owner)
+    hub.refused(
+        404,
+        "not_found",
+        "PUT",
+        f"/v1/registrations/hub/roles/admins/members/{uid}",
+        None,
+        mine.owner,
+    )
     # Not even an administrator makes a tenant's participant an administrator.
     answer = hub.call("PUT", f"/v1/registrations/hub/roles/admins/members/{uid}")
     assert answer.status_code == 404, answer.text

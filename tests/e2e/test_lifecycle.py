@@ -62,7 +62,9 @@ def test_a_revoked_credential_is_dead_with_the_answer(hub):
         assert hub.call("DELETE", path, key=shop.owner).status_code == 204
         hub.refused(401, "unauthenticated", "GET", "/v1/whoami", key=issued["apiKey"])
     assert hub.ok("GET", "/v1/whoami", key=shop.app), "the other credential lives on"
-    listed = hub.ok("GET", f"{shop.path}/participants/checkout/credentials", key=shop.owner)["items"]
+    listed = hub.ok("GET", f"{shop.path}/participants/checkout/credentials", key=shop.owner)[
+        "items"
+    ]
     ended = next(c for c in listed if c["uid"] == issued["credential"]["uid"])
     assert ended["revokeTime"] and ended["label"] == "second"
     assert "hash" not in ended and "apiKey" not in ended
@@ -93,7 +95,9 @@ def test_rights_are_gained_and_lost_with_the_answer(hub):
 def test_a_removed_participant_takes_its_credentials_along(hub):
     shop = hub.shop("removed")
     path = f"{shop.path}/participants/checkout"
-    answer = hub.call("DELETE", path, key=shop.owner, headers={"if-match": hub.etag(path, shop.owner)})
+    answer = hub.call(
+        "DELETE", path, key=shop.owner, headers={"if-match": hub.etag(path, shop.owner)}
+    )
     assert answer.status_code == 204
     hub.refused(401, "unauthenticated", "GET", "/v1/whoami", key=shop.app)
     # Another of that name is another one.
@@ -118,7 +122,13 @@ def test_the_last_administrator_stays(fresh):
     second = hub.credential("hub", "second")["apiKey"]
     hub.ok("POST", f"{admin}:suspend")
     assert hub.ok("GET", "/v1/registrations", key=second)
-    hub.refused(409, "last_administrator", "POST", "/v1/registrations/hub/participants/second:suspend", key=second)
+    hub.refused(
+        409,
+        "last_administrator",
+        "POST",
+        "/v1/registrations/hub/participants/second:suspend",
+        key=second,
+    )
 
 
 def test_two_administrators_cannot_remove_each_other_at_once(fresh):
@@ -132,11 +142,19 @@ def test_two_administrators_cannot_remove_each_other_at_once(fresh):
         with ThreadPoolExecutor(2) as pool:
             outcomes = list(
                 pool.map(
-                    lambda c: hub.call("POST", f"/v1/registrations/hub/participants/{c[0]}:suspend", key=c[1]).status_code,
+                    lambda c: (
+                        hub.call(
+                            "POST", f"/v1/registrations/hub/participants/{c[0]}:suspend", key=c[1]
+                        ).status_code
+                    ),
                     calls,
                 )
             )
-        alive = [k for k in (hub.key, second) if hub.call("GET", "/v1/registrations", key=k).status_code == 200]
+        alive = [
+            k
+            for k in (hub.key, second)
+            if hub.call("GET", "/v1/registrations", key=k).status_code == 200
+        ]
         assert alive, f"nobody runs the hub any more: {outcomes}"
         for name in ("admin", "second"):
             hub.ok("POST", f"/v1/registrations/hub/participants/{name}:resume", key=alive[0])
@@ -182,10 +200,10 @@ def test_a_deleted_registration_leaves_nothing(fresh):
     hub.restart()
     hub.refused(401, "unauthenticated", "GET", "/v1/whoami", key=shop.app)
     assert again.decrypt(again.encrypt("x")) == b"x"
-    hub.refused(400, "decryption_failed", "POST", f"{again.path}:decrypt", {"ciphertext": sealed}, again.app)
+    hub.refused(
+        400, "decryption_failed", "POST", f"{again.path}:decrypt", {"ciphertext": sealed}, again.app
+    )
     wait_for(
         "the sweep's entry",
-        lambda: any(
-            e["action"] == "system.eraseRegistration" for e in audit.entries(hub)
-        ),
+        lambda: any(e["action"] == "system.eraseRegistration" for e in audit.entries(hub)),
     )

@@ -85,8 +85,17 @@ def test_metrics_count_what_happened_and_name_nobody(fresh):
     shop = hub.shop("metered")
     for n in range(7):
         shop.decrypt(shop.encrypt(str(n)))
-    hub.refused(403, "denied", "POST", f"{shop.key_path}:encrypt", {"plaintext": b64("x")}, shop.owner)
-    hub.refused(400, "decryption_failed", "POST", f"{shop.key_path}:decrypt", {"ciphertext": "ch1:1:AAAA"}, shop.app)
+    hub.refused(
+        403, "denied", "POST", f"{shop.key_path}:encrypt", {"plaintext": b64("x")}, shop.owner
+    )
+    hub.refused(
+        400,
+        "decryption_failed",
+        "POST",
+        f"{shop.key_path}:decrypt",
+        {"ciphertext": "ch1:1:AAAA"},
+        shop.app,
+    )
     hub.refused(401, "unauthenticated", "GET", "/v1/whoami", key="")
     answer = httpx.get(hub.management + "/metrics", trust_env=False)
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
@@ -102,7 +111,15 @@ def test_metrics_count_what_happened_and_name_nobody(fresh):
     assert total(metrics, "cipher_hub_policy_decisions_total", 'decision="allow"') >= 14
     assert total(metrics, "cipher_hub_auth_failures_total") >= 1
     assert total(metrics, "cipher_hub_audit_events_total") >= 20
-    for word in ("metered", "orders", "checkout", shop.key["uid"], shop.registration["uid"], "127.0.0.1", "chk_"):
+    for word in (
+        "metered",
+        "orders",
+        "checkout",
+        shop.key["uid"],
+        shop.registration["uid"],
+        "127.0.0.1",
+        "chk_",
+    ):
         assert word not in metrics, word
 
 
@@ -110,7 +127,11 @@ def test_a_refusal_with_an_unread_body_keeps_or_closes_the_connection_openly(fre
     """The body comes after the answer was due: what follows on the connection is answered, or the
     answer has said that nothing will be."""
     shop = fresh.shop()
-    for size, path in ((2, "/v1/nothing"), (60_000, "/v1/whoami"), (200_000, "/v1/registrations/shop/keys")):
+    for size, path in (
+        (2, "/v1/nothing"),
+        (60_000, "/v1/whoami"),
+        (200_000, "/v1/registrations/shop/keys"),
+    ):
         head = (
             f"PUT {path} HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {shop.app}\r\n"
             f"Content-Type: application/json\r\nContent-Length: {size}\r\n\r\n"

@@ -106,7 +106,9 @@ def test_every_algorithm_round_trips_at_every_size(hub, algorithm):
         suite = unb64(ciphertext.split(":")[2])[1]
         assert suite == {"AES_256_GCM": 1, "CHACHA20_POLY1305": 2}[algorithm]
     body = {"plaintext": b64(bytes(65537))}
-    problem = hub.refused(400, "invalid_argument", "POST", f"{shop.path}/keys/data:encrypt", body, shop.app)
+    problem = hub.refused(
+        400, "invalid_argument", "POST", f"{shop.path}/keys/data:encrypt", body, shop.app
+    )
     assert [e["pointer"] for e in problem["errors"]] == ["/plaintext"]
 
 

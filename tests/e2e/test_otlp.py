@@ -138,6 +138,11 @@ def test_an_absent_collector_disturbs_nothing(make_hub):
 
 
 def test_malformed_trace_headers_are_passed_over(fresh):
-    for value in ("", "00-xyz", "00-" + "0" * 32 + "-" + "1" * 16 + "-01", "ff-" + "1" * 32 + "-" + "1" * 16 + "-01"):
+    for value in (
+        "",
+        "00-xyz",
+        "00-" + "0" * 32 + "-" + "1" * 16 + "-01",
+        "ff-" + "1" * 32 + "-" + "1" * 16 + "-01",
+    ):
         answer = fresh.call("GET", "/v1/whoami", headers={"traceparent": value})
         assert answer.status_code == 200

@@ -73,7 +73,9 @@ def test_a_rollback_can_be_accepted_and_is_on_record(rolled_back):
     shop = hub.test_shop
     assert shop.decrypt(hub.early) == b"early"
     assert hub.ok("GET", shop.key_path, key=shop.owner)["versions"] == 1
-    hub.refused(400, "decryption_failed", "POST", f"{shop.path}:decrypt", {"ciphertext": hub.late}, shop.app)
+    hub.refused(
+        400, "decryption_failed", "POST", f"{shop.path}:decrypt", {"ciphertext": hub.late}, shop.app
+    )
     entries = audit.entries(hub)
     assert any("rollback" in (e["action"] + str(e.get("detail", ""))).lower() for e in entries), (
         "accepting the rollback left no entry"

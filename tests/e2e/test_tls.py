@@ -26,7 +26,9 @@ def certificate(folder, name, ca="ca", serial="1"):
         "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
         "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr", cwd=folder,
     )  # fmt: skip
-    (folder / "ext").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:false\n")
+    (folder / "ext").write_text(
+        "subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:false\n"
+    )
     openssl(
         "x509", "-req", "-in", f"{name}.csr", "-CA", f"{ca}.pem", "-CAkey", f"{ca}.key",
         "-set_serial", serial, "-days", "2", "-extfile", "ext", "-out", f"{name}.pem", cwd=folder,
@@ -150,7 +152,10 @@ def test_a_new_certificate_is_read_on_sighup(hub):
     (hub.tls / "server.pem").write_text("nonsense")
     now = serial()
     hub.process.send_signal(1)
-    wait_for("a word about it", lambda: "certificate" in hub.stdout().lower() or "tls" in hub.stdout().lower())
+    wait_for(
+        "a word about it",
+        lambda: "certificate" in hub.stdout().lower() or "tls" in hub.stdout().lower(),
+    )
     assert serial() == now
 
 
