@@ -22,6 +22,8 @@ pub fn banner(app: &App) {
         line(&format!("  API         {scheme}://{address}"));
     }
     if let Some(path) = app.unix_path() {
+        // Whole, so that it can be pasted as an address from anywhere.
+        let path = std::path::absolute(&path).unwrap_or(path);
         line(&format!("  Socket      unix:{}", path.display()));
     }
     if let Some(address) = app.management() {
