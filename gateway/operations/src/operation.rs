@@ -98,6 +98,11 @@ pub trait Operation: Send + Sync {
         RequestFacts::default()
     }
 
+    /// Another verb the caller needs at the same place, for what this call does beside its own.
+    fn needs(&self) -> Option<Action> {
+        None
+    }
+
     /// Reads, checks and computes; writes nothing. The permit is spent on the plan.
     fn plan(
         &self,

@@ -85,8 +85,12 @@ impl Hub {
         };
         let facts = operation.facts();
         let context = facts.encryption_context.cloned();
-        let permit = tracing::debug_span!(target: "hub::stage", "authorize")
-            .in_scope(|| self.policies().authorize(caller, O::ACTION, &place.target(), &facts));
+        let permit = tracing::debug_span!(target: "hub::stage", "authorize").in_scope(|| {
+            let may = |action| self.policies().authorize(caller, action, &place.target(), &facts);
+            let permit = may(O::ACTION)?;
+            operation.needs().map_or(Ok(()), |action| may(action).map(drop))?;
+            Ok::<_, hub_policy::Denial>(permit)
+        });
         let permit = match permit {
             Ok(permit) => permit,
             Err(denial) => {
@@ -94,13 +98,17 @@ impl Hub {
                     .registration()
                     .is_none_or(|registration| self.policies().may_see(caller, registration));
                 let error = if visible {
-                    Error::Denied { action: O::ACTION.name() }
+                    Error::Denied { action: denial.action().name() }
                 } else {
                     Error::NoRegistration
                 };
                 let trace = Some(&**denial.trace());
                 let ending = Ending { error, decision: Decision::Deny, trace };
-                return Err(self.refuse::<O>(caller, meta, place.subject(), ending).await);
+                let mut subject = place.subject();
+                if denial.action() != O::ACTION {
+                    subject.detail = Some(denial.action().name().into());
+                }
+                return Err(self.refuse::<O>(caller, meta, subject, ending).await);
             }
         };
         let trace = std::sync::Arc::clone(permit.trace());

@@ -155,3 +155,31 @@ async fn a_change_too_large_for_a_transaction_has_its_entry() {
     }
     panic!("every change fitted");
 }
+
+#[tokio::test]
+async fn roles_at_creation_are_granted_only_by_those_who_may_grant() {
+    let folder = tempfile::tempdir().unwrap();
+    let forbid = r#"@id("local.no-grants")
+        forbid (principal, action == CipherHub::Action::"roles.grant", resource);"#;
+    std::fs::write(folder.path().join("10-local.cedar"), forbid).unwrap();
+    let bundle = hub_policy::Bundle::read(folder.path()).unwrap();
+    let world = World::over(std::sync::Arc::new(hub_store::MemoryBackend::new()), bundle).await;
+    world.registration("shop").await;
+    let create = |name: &str, roles| {
+        let body = hub_model::api::participant::CreateParticipant {
+            name: name.parse().unwrap(),
+            kind: hub_model::ParticipantKind::User,
+            tags: Tags::default(),
+            roles,
+        };
+        participant::CreateParticipant { registration: named("shop"), body }
+    };
+    world.ok(&world.admin, &create("nobody", vec![])).await;
+    let made = world.attempt(&world.admin, &create("owner", vec![Role::Owners]), &meta()).await;
+    let refused = made.unwrap_err();
+    assert_eq!(refused.error.code(), "denied");
+    let entry = world.entry(refused.seq.unwrap()).await;
+    assert_eq!(entry["decision"], "deny");
+    assert_eq!(entry["policies"][0], "local.no-grants");
+    assert_eq!(entry["detail"], "roles.grant");
+}

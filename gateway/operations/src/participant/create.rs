@@ -30,6 +30,11 @@ impl Operation for CreateParticipant {
         AtRegistration::find(hub, &self.registration).await
     }
 
+    /// Giving roles at once is granting them.
+    fn needs(&self) -> Option<Action> {
+        (!self.body.roles.is_empty()).then_some(Action::RolesGrant)
+    }
+
     async fn plan(
         &self,
         permit: Permit,

@@ -43,10 +43,10 @@ pub(crate) fn named<I>(text: &str) -> Ref<I> {
 
 impl World {
     pub(crate) async fn new() -> Self {
-        Self::over(Arc::new(MemoryBackend::new())).await
+        Self::over(Arc::new(MemoryBackend::new()), Bundle::baseline().unwrap()).await
     }
 
-    pub(crate) async fn over(backend: Arc<dyn Backend>) -> Self {
+    pub(crate) async fn over(backend: Arc<dyn Backend>, bundle: Bundle) -> Self {
         let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_795_000_000_000_000)));
         let (root, id) = (RootKey::generate(1).unwrap(), HubId::generate());
         let keys = Arc::new(SystemKeys::generate().unwrap());
@@ -60,7 +60,6 @@ impl World {
         let entry = bootstrap::first_entry(clock.now());
         let _receipt = log.appender().append(&entry, first.changes).await.unwrap();
         let registration = first.record.registration;
-        let bundle = Bundle::baseline().unwrap();
         let policies = Arc::new(Policies::new(bundle, id, registration).unwrap());
         let shared: Arc<dyn Clock> = Arc::clone(&clock) as _;
         let authenticator =
