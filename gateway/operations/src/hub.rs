@@ -145,6 +145,14 @@ impl Hub {
         self.keys.len()
     }
 
+    /// Lets go of what was made from records that have changed or are gone, and was not asked for
+    /// since: an erased key stays in memory no longer.
+    pub(crate) fn forget_stale(&self) {
+        self.keys.sweep();
+        self.keks.sweep();
+        self.registrations.sweep();
+    }
+
     /// Forgets every keyring: on stop and on seal.
     pub fn forget(&self) {
         self.keys.invalidate_all();

@@ -167,10 +167,6 @@ pub(crate) async fn sweep(
             Ok(0) => {}
             Ok(records) => {
                 tracing::info!(records, "swept what deleted registrations left behind");
-                let purged = hub.store().backend().purge().await;
-                if let Err(error) = purged {
-                    tracing::error!(%error, "deleted values may still be in the engine's files");
-                }
             }
             Err(error) => tracing::error!(%error, "sweeping failed; it goes on later"),
         }

@@ -65,27 +65,41 @@ impl Operation for DeleteRegistration {
 }
 
 impl Hub {
-    /// Removes what deleted registrations have left behind. Safe to stop and start again anywhere.
+    /// Removes what deleted registrations have left behind, from memory and the engine's files too.
+    /// Safe to stop and start again anywhere: what is being erased is noted until all of it is gone.
     ///
     /// # Errors
     /// When the store or the log fails.
     pub async fn sweep_erased(&self) -> Result<usize, Error> {
         let mut swept = 0;
+        let mut erased = Vec::new();
         let mut after = None;
         loop {
             let erasures =
                 self.store().scan::<RegistrationId>(layout::ERASURES, after.as_ref(), 100).await?;
             for (path, found) in &erasures.records {
-                swept += self.sweep_one(found.value, path).await?;
+                swept += self.sweep_one(found.value).await?;
+                erased.push((found.value, path.clone()));
             }
             match erasures.records.last() {
                 Some((last, _)) if erasures.more => after = Some(last.clone()),
-                _ => return Ok(swept),
+                _ => break,
             }
         }
+        if erased.is_empty() {
+            return Ok(swept);
+        }
+        self.forget_stale();
+        self.store().backend().purge().await?;
+        for (id, erasure) in erased {
+            let mut changes = Changes::new();
+            changes.delete(&erasure);
+            self.sweep_commit(id, changes).await?;
+        }
+        Ok(swept)
     }
 
-    async fn sweep_one(&self, id: RegistrationId, erasure: &Path) -> Result<usize, Error> {
+    async fn sweep_one(&self, id: RegistrationId) -> Result<usize, Error> {
         let mut paths = Vec::new();
         self.paths_under::<Key>(&layout::keys(id), &mut paths, |key| layout::versions(key.id))
             .await?;
@@ -112,9 +126,6 @@ impl Hub {
             }
             self.sweep_commit(id, changes).await?;
         }
-        let mut changes = Changes::new();
-        changes.delete(erasure);
-        self.sweep_commit(id, changes).await?;
         Ok(count)
     }
 
