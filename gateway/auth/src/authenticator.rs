@@ -63,6 +63,10 @@ impl Authenticator {
             return Err(Error::Refused(Refusal::Unknown));
         };
         if !ct_eq(&hash, &known.credential.hash) {
+            // What is known was remembered, what is unknown has just been looked for in vain: the
+            // same is done here, so that time does not tell which ids exist.
+            let nowhere = layout::credential(CredentialId::generate());
+            let _ = self.store.read_bytes(&nowhere).await?;
             return Err(Error::Refused(Refusal::Unknown));
         }
         let now = self.clock.now();
