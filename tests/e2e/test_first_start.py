@@ -176,6 +176,16 @@ def test_a_bad_setting_stops_the_start_with_exit_code_3(make_hub, env, word):
     assert word in said.lower(), said
 
 
+def test_a_data_folder_everybody_may_write_to_is_refused(make_hub):
+    hub = make_hub()
+    hub.data.mkdir()
+    hub.data.chmod(0o777)
+    code, said = hub.fails_to_start()
+    assert code == 1 and "chmod" in said, said
+    hub.data.chmod(0o755)
+    hub.start()
+
+
 def test_a_lost_seal_key_is_told_and_not_replaced(fresh):
     assert fresh.stop() == 0
     seal = fresh.data / "seal" / "seal.key"

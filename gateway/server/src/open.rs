@@ -308,8 +308,8 @@ fn parent(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }
 
-/// Makes a folder for the owner alone, whatever the umask. One that exists is left as it is, unless
-/// others may write to it.
+/// Makes a folder for the owner alone, whatever the umask. One that exists is left as it is, and
+/// refused when everybody may write to it.
 ///
 /// # Errors
 /// [`OpenError::Folder`].
@@ -318,8 +318,13 @@ pub fn make_private(path: &Path) -> Result<(), OpenError> {
         let path = path.to_owned();
         move |source| OpenError::Folder { action, path, source }
     };
-    if path.is_dir() {
-        return Ok(());
+    if let Ok(facts) = std::fs::metadata(path)
+        && facts.is_dir()
+    {
+        // In a sticky folder such as /tmp others cannot touch what is not theirs.
+        let open = facts.mode() & 0o002 != 0 && facts.mode() & 0o1000 == 0;
+        let refused = || std::io::Error::other("others may write to it; chmod o-w");
+        return if open { Err(failed("use")(refused())) } else { Ok(()) };
     }
     let mut missing = Vec::new();
     let mut at = path;
