@@ -255,8 +255,7 @@ fn configuration(command: &cli::ConfigCommand) -> Result<(), Failure> {
 }
 
 fn print(text: &str) -> Result<(), Failure> {
-    writeln!(std::io::stdout(), "{text}")
-        .map_err(|error| Failure::new(Code::Failed, error.to_string(), "is the disk full?"))
+    writeln!(std::io::stdout(), "{text}").map_err(|error| Failure::output(&error))
 }
 
 fn print_openapi() -> Result<(), Failure> {
