@@ -2,6 +2,7 @@
 //! read and decode, then [`Hub::perform`] (find, authorize, plan, commit with the entry), respond.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, ETAG, HeaderName};
@@ -29,6 +30,10 @@ use crate::throttle::{Throttle, Ticket};
 const CHECKPOINT: HeaderName = HeaderName::from_static("cipher-hub-checkpoint");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const MODE: HeaderName = HeaderName::from_static("cipher-hub-mode");
+
+/// How long after a request began its caller is taken for what was authenticated then. With the
+/// time its operation takes, below the second within which a revocation is in effect.
+const FRESH: Duration = Duration::from_millis(250);
 
 /// Sizes and modes the pipeline needs.
 #[derive(Clone, Copy, Debug)]
@@ -223,15 +228,29 @@ impl Gateway {
     /// Inbound → Caller → Ticket.
     async fn authenticated(
         &self,
-        inbound: &mut Inbound,
+        inbound: &Inbound,
         row: &Route,
     ) -> Result<(Caller, Ticket), Refusal> {
+        let caller = self.identified(inbound).await?;
+        match self.throttle.admit(&caller) {
+            Ok(ticket) => Ok((caller, ticket)),
+            Err(limited) => {
+                self.metrics.rate_limited(&limited);
+                // Sampled like failed authentications: a flood of refusals must not fill the log.
+                self.failures.count_limited(caller.principal(), caller.address(), row.operation_id);
+                Err(Refusal::from(&EdgeError::from(limited)))
+            }
+        }
+    }
+
+    /// Inbound → Caller.
+    async fn identified(&self, inbound: &Inbound) -> Result<Caller, Refusal> {
         let headers: Vec<&[u8]> =
             inbound.headers().get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes).collect();
         let presented = Presented { authorization: &headers, channel: inbound.channel() };
         let span = tracing::debug_span!(target: STAGE, "authenticate");
-        let caller = match self.authenticator.authenticate(presented).instrument(span).await {
-            Ok(caller) => caller,
+        match self.authenticator.authenticate(presented).instrument(span).await {
+            Ok(caller) => Ok(caller),
             Err(hub_auth::Error::Refused(reason)) => {
                 self.metrics.auth_failure(reason.name());
                 self.failures.count(inbound.channel().address, reason.name());
@@ -242,18 +261,9 @@ impl Gateway {
                     hub_auth::Refusal::Ambiguous => "more than one credential",
                     _ => "the credential is not good",
                 };
-                return Err(Refusal::new("unauthenticated", detail));
+                Err(Refusal::new("unauthenticated", detail))
             }
-            Err(hub_auth::Error::Store(error)) => return Err(Refusal::from(&Error::from(error))),
-        };
-        match self.throttle.admit(&caller) {
-            Ok(ticket) => Ok((caller, ticket)),
-            Err(limited) => {
-                self.metrics.rate_limited(&limited);
-                // Sampled like failed authentications: a flood of refusals must not fill the log.
-                self.failures.count_limited(caller.principal(), caller.address(), row.operation_id);
-                Err(Refusal::from(&EdgeError::from(limited)))
-            }
+            Err(hub_auth::Error::Store(error)) => Err(Refusal::from(&Error::from(error))),
         }
     }
 
@@ -285,6 +295,18 @@ impl Gateway {
             Err(refusal) => return Err(self.fallen(row, caller, &meta, refusal).await),
         };
         let inbound = &*inbound;
+        // A body may trickle in for seconds: what the caller was when it began is old by then, and
+        // a credential revoked meanwhile must not finish what it started.
+        let again;
+        let caller = if inbound.received().elapsed() < FRESH {
+            caller
+        } else {
+            match self.identified(inbound).await {
+                Ok(found) => again = found,
+                Err(refusal) => return Err(self.fallen(row, caller, &meta, refusal).await),
+            }
+            &again
+        };
         let mut known: Vec<&str> = row.query.to_vec();
         if row.dry_run {
             known.push("dryRun");

@@ -1,0 +1,66 @@
+//! A revocation is in effect within a second, also for a request that had begun before it.
+
+use std::time::Duration;
+
+use cipher_hub::app::{App, Mode};
+use cipher_hub::config::{Config, Overrides};
+use hub_auth::api_key::ApiKey;
+use hub_auth::{Channel, Presented};
+use hub_model::principal::PeerAddress;
+use hub_operations::{Meta, Ref, bootstrap, participant};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "a test starts its own server")]
+async fn a_request_that_trickles_in_is_not_done_after_its_credential_was_revoked() {
+    let mut overrides = Overrides::new();
+    overrides.set("store.engine", "memory");
+    overrides.set("server.listen", "127.0.0.1:0");
+    overrides.set("server.unix_socket", "");
+    overrides.set("server.management_listen", "127.0.0.1:0");
+    let config = Config::load(&[], [], &overrides).unwrap();
+    let app = App::build(config, Mode { dev: true, ..Mode::default() }).await.unwrap();
+    let key = app.first_key.clone().unwrap();
+    let header = format!("Bearer {}", key.expose_secret());
+    let channel = Channel { address: PeerAddress::Unix, tls: false };
+    let presented = Presented { authorization: &[header.as_bytes()], channel };
+    let caller = app.authenticator().authenticate(presented).await.unwrap();
+    let (hub, address) = (app.hub.clone(), app.addresses()[0]);
+    let running = tokio::spawn(app.run(|_| {}));
+
+    let body = r#"{"name":"late"}"#;
+    let (early, late) = body.split_at(5);
+    let head = format!(
+        "POST /v1/registrations HTTP/1.1\r\nhost: hub\r\nauthorization: {header}\r\n\
+         content-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{early}",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let revoke = participant::RevokeCredential {
+        registration: Ref::Name("hub".parse().unwrap()),
+        participant: Ref::Name(bootstrap::FIRST_ADMINISTRATOR.parse().unwrap()),
+        credential: ApiKey::parse(key.expose_secret()).unwrap().id(),
+    };
+    let meta = Meta {
+        request: "test".into(),
+        trace: None,
+        dry_run: false,
+        if_match: None,
+        idempotency: None,
+    };
+    hub.perform(&caller, &revoke, &meta).await.unwrap();
+    let before = hub.log().appender().position().audit.size;
+    stream.write_all(late.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    // It has its entry, under the name it came with.
+    let entry = hub.log().entry(before).await.unwrap().unwrap();
+    let entry = String::from_utf8(entry).unwrap();
+    assert!(entry.contains(r#""action":"registrations.create""#), "{entry}");
+    assert!(entry.contains(r#""outcome":"unauthenticated""#), "{entry}");
+    running.abort();
+}
