@@ -138,6 +138,14 @@ pub(crate) async fn integrity(
                     format!("sound: {} records at commit {}", report.records, report.head.commits);
                 shown.store(Arc::new(text));
             }
+            // Overtaken by others' scans or a purge, which says nothing about the store.
+            Ok(Err(error @ hub_store::Error::RevisionGone(_))) => {
+                tracing::warn!(%error, "the integrity scan was overtaken; it begins again");
+                if !until(&token, 10 * SECOND).await {
+                    return;
+                }
+                continue;
+            }
             Ok(outcome) => {
                 let why = match outcome {
                     Ok(report) => format!("digest mismatch over {} records", report.records),

@@ -9,6 +9,9 @@ use crate::{Error, Path, Store};
 /// Records looked at between two calls of the progress callback, at most.
 const PAGE: usize = 1000;
 
+/// How often a scan is begun.
+const ATTEMPTS: u32 = 8;
+
 /// What a full scan found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DigestReport {
@@ -36,13 +39,30 @@ impl Store {
     /// Reads every record and compares their digest with the head of `writer`, both at one
     /// revision. Opens no record but the head, so it finds what was edited, moved, put back,
     /// removed or added, but not which record it was. `progress` gets the number of records so far.
+    /// A scan that the engine could not hold the revision of begins again: others' scans and purges
+    /// must not look like damage.
     ///
     /// Long on a large store: to be run where blocking is allowed. Commits go on meanwhile.
     ///
     /// # Errors
     /// [`Error::Tampered`] or [`Error::Malformed`] for the head, [`Error::RevisionGone`] when the
-    /// engine was asked for too many other scans meanwhile, or what else it answers.
+    /// engine was asked for too many other scans meanwhile, every time, or what else it answers.
     pub async fn verify_digest(
+        &self,
+        writer: &str,
+        progress: &mut (dyn FnMut(u64) + Send),
+    ) -> Result<DigestReport, Error> {
+        let mut left = ATTEMPTS;
+        loop {
+            left = left.saturating_sub(1);
+            match self.scan_digest(writer, progress).await {
+                Err(Error::RevisionGone(_)) if left > 0 => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn scan_digest(
         &self,
         writer: &str,
         progress: &mut (dyn FnMut(u64) + Send),

@@ -437,3 +437,23 @@ proptest! {
         prop_assert_eq!(expected.is_empty(), report.computed == StateDigest::EMPTY.to_bytes());
     }
 }
+
+#[test]
+fn a_digest_scan_overtaken_by_a_purge_begins_again() {
+    let backend: Arc<dyn Backend> = Arc::new(MemoryBackend::new());
+    let store = common::store(Arc::clone(&backend));
+    let mut writer = block_on(Writer::open(store.clone(), "node")).unwrap();
+    for n in 0..1001 {
+        put(&mut writer, &format!("k/{n:04}"), n);
+    }
+    let mut purges = 0;
+    let mut overtake = |_| {
+        if purges < 2 {
+            purges += 1;
+            block_on(backend.purge()).unwrap();
+        }
+    };
+    let report = block_on(store.verify_digest("node", &mut overtake)).unwrap();
+    assert!(report.is_sound());
+    assert_eq!((report.records, purges), (1001, 2));
+}
