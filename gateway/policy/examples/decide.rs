@@ -43,12 +43,14 @@ fn extra(count: usize, caller: ParticipantId, key: KeyId) -> String {
             if n % 2 == 0 {
                 format!(
                     "@id(\"grant.{n}\") permit(principal == CipherHub::Service::\"{who}\", \
-                     action in CipherHub::Action::\"UseKey\", resource == CipherHub::Key::\"{what}\");\n"
+                     action in CipherHub::Action::\"UseKey\", \
+                     resource == CipherHub::Key::\"{what}\");\n"
                 )
             } else {
                 format!(
                     "@id(\"stop.{n}\") forbid(principal, action in CipherHub::Action::\"UseKey\", \
-                     resource == CipherHub::Key::\"{what}\") when {{ principal.hasTag(\"stop\") }};\n"
+                     resource == CipherHub::Key::\"{what}\") \
+                     when {{ principal.hasTag(\"stop\") }};\n"
                 )
             }
         })

@@ -14,7 +14,7 @@ pub enum Error {
     #[error("the policy set has {} problem(s)\n{}", .0.len(), crate::problem::list(.0))]
     Refused(Vec<Problem>),
     /// Nobody could run the hub under this set.
-    #[error("no administrator could run `{action}` under this policy set{}", crate::lockout::blame(.by))]
+    #[error("no administrator could run `{action}` under this set{}", crate::lockout::blame(.by))]
     LockOut {
         /// What every administrator would be denied.
         action: &'static str,

@@ -2,7 +2,8 @@
 //!
 //! A [`Bundle`] is a checked policy set: the schema and baseline in this crate, and the author's
 //! files. [`Policies`] holds the active one and turns a caller, an action, a target and the facts
-//! of a request into a [`Permit`] or a [`Denial`], which nothing else can make. What must stay true:
+//! of a request into a [`Permit`] or a [`Denial`], which nothing else can make. What must stay
+//! true:
 //!
 //! - a policy that errs denies, a forbid as well as a permit (Cedar alone skips it);
 //! - the baseline is part of every bundle, so its guards bind everyone;

@@ -335,10 +335,12 @@ proptest! {
         extra in extra(),
         asks in proptest::collection::vec(ask(), 1..12),
     ) {
-        let compile = || Bundle::compile([("local.cedar", text(&extra))], Checks::NamesOnly).unwrap();
+        let files = [("local.cedar", text(&extra))];
+        let compile = || Bundle::compile(files.clone(), Checks::NamesOnly).unwrap();
         let bundle = compile();
         let policies = Policies::unchecked(compile(), hub(), registration_id(0)).unwrap();
-        let tenant = EncryptionContext::new([("tenant".to_owned(), "eu".to_owned())].into()).unwrap();
+        let pairs = [("tenant".to_owned(), "eu".to_owned())];
+        let tenant = EncryptionContext::new(pairs.into()).unwrap();
         // The same ids with other facts of one kind, under another revision of that kind alone,
         // must not meet old decisions.
         let mut after = before.clone();

@@ -240,7 +240,8 @@ fn validation_keeps_the_words_of_cedar() {
     );
     assert!(wrong_word[0].to_string().contains("active"), "{}", wrong_word[0]);
     let optional = refused(
-        "@id(\"a\") forbid(principal, action, resource) when { context.caller.sourceIp.isLoopback() };",
+        "@id(\"a\") forbid(principal, action, resource)
+         when { context.caller.sourceIp.isLoopback() };",
     );
     assert!(optional[0].to_string().contains("has"), "{}", optional[0]);
     let deep = refused(
@@ -276,7 +277,8 @@ fn nobody_is_locked_out() {
     ));
     assert!(!locked(
         "@id(\"a\") forbid(principal, action, resource is CipherHub::Hub) unless {
-           context.caller has sourceIp && context.caller.sourceIp.isInRange(ip(\"192.168.7.0/24\")) };"
+           context.caller has sourceIp &&
+           context.caller.sourceIp.isInRange(ip(\"192.168.7.0/24\")) };"
     ));
     let admin = ParticipantId::generate();
     assert!(!locked(&format!(
