@@ -1,5 +1,13 @@
 //! What must be gone and what must not show: deleted registrations, ids of credentials.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking, their helpers too"
+)]
+
 mod common;
 
 use std::sync::Arc;

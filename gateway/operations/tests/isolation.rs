@@ -1,5 +1,13 @@
 //! What a caller learns of registrations it does not belong to: nothing.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking, their helpers too"
+)]
+
 mod common;
 
 use common::{World, meta, named, once};

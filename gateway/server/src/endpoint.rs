@@ -145,6 +145,12 @@ impl Endpoint for BatchEndpoint {
                 Ok(decoded) => decoded,
                 Err(refusal) => return Err(gateway.fallen(row, caller, &meta, refusal).await),
             };
+            // Each item has its entry; without one the request would have none at all.
+            if batch.items.is_empty() {
+                let refusal = Refusal::new("invalid_argument", "a batch has at least one item");
+                let refusal = refusal.at("/items");
+                return Err(gateway.fallen(row, caller, &meta, refusal).await);
+            }
             let long = |r: &Option<String>| r.as_ref().is_some_and(|r| r.len() > 128);
             if batch.items.iter().any(|item| long(&item.reference)) {
                 let refusal = Refusal::new("invalid_argument", "a `ref` has at most 128 bytes");

@@ -1,4 +1,7 @@
-//! A revocation is in effect within a second, also for a request that had begun before it.
+//! What happens between authentication and the operation has its entry: a revocation, which is in
+//! effect within a second also for requests that had begun before it, and a batch of nothing.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use std::time::Duration;
 
@@ -11,16 +14,27 @@ use hub_operations::{Meta, Ref, bootstrap, participant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-#[tokio::test]
-#[expect(clippy::disallowed_methods, reason = "a test starts its own server")]
-async fn a_request_that_trickles_in_is_not_done_after_its_credential_was_revoked() {
+async fn app() -> App {
     let mut overrides = Overrides::new();
     overrides.set("store.engine", "memory");
     overrides.set("server.listen", "127.0.0.1:0");
     overrides.set("server.unix_socket", "");
     overrides.set("server.management_listen", "127.0.0.1:0");
     let config = Config::load(&[], [], &overrides).unwrap();
-    let app = App::build(config, Mode { dev: true, ..Mode::default() }).await.unwrap();
+    App::build(config, Mode { dev: true, ..Mode::default() }).await.unwrap()
+}
+
+fn head(path: &str, authorization: &str, length: usize) -> String {
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: hub\r\nauthorization: {authorization}\r\n\
+         content-type: application/json\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+    )
+}
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "a test starts its own server")]
+async fn a_request_that_trickles_in_is_not_done_after_its_credential_was_revoked() {
+    let app = app().await;
     let key = app.first_key.clone().unwrap();
     let header = format!("Bearer {}", key.expose_secret());
     let channel = Channel { address: PeerAddress::Unix, tls: false };
@@ -31,11 +45,7 @@ async fn a_request_that_trickles_in_is_not_done_after_its_credential_was_revoked
 
     let body = r#"{"name":"late"}"#;
     let (early, late) = body.split_at(5);
-    let head = format!(
-        "POST /v1/registrations HTTP/1.1\r\nhost: hub\r\nauthorization: {header}\r\n\
-         content-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{early}",
-        body.len()
-    );
+    let head = head("/v1/registrations", &header, body.len()) + early;
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(head.as_bytes()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -62,5 +72,26 @@ async fn a_request_that_trickles_in_is_not_done_after_its_credential_was_revoked
     let entry = String::from_utf8(entry).unwrap();
     assert!(entry.contains(r#""action":"registrations.create""#), "{entry}");
     assert!(entry.contains(r#""outcome":"unauthenticated""#), "{entry}");
+    running.abort();
+}
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "a test starts its own server")]
+async fn a_batch_of_nothing_is_refused_with_an_entry() {
+    let app = app().await;
+    let header = format!("Bearer {}", app.first_key.as_ref().unwrap().expose_secret());
+    let (hub, address) = (app.hub.clone(), app.addresses()[0]);
+    let running = tokio::spawn(app.run(|_| {}));
+    let before = hub.log().appender().position().audit.size;
+    let body = r#"{"items":[]}"#;
+    let request = head("/v1/registrations/hub/keys:batch", &header, body.len()) + body;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    let entry = hub.log().entry(before).await.unwrap().unwrap();
+    let entry = String::from_utf8(entry).unwrap();
+    assert!(entry.contains(r#""action":"keys.batch""#), "{entry}");
     running.abort();
 }
