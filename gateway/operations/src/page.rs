@@ -45,32 +45,37 @@ pub(crate) async fn scan<T: DeserializeOwned>(
     let limit = request.limit()?;
     let after = match &request.token {
         None => None,
-        Some(token) => Some(open_token(hub, prefix, token)?),
+        Some(token) => {
+            let last = open_token(hub, prefix, token)?;
+            Some(Path::new(&format!("{prefix}{last}")).map_err(|_| Error::PageToken)?)
+        }
     };
     let page = hub.store().scan::<T>(prefix, after.as_ref(), limit).await?;
     let next_page_token = match page.records.last() {
-        Some((path, _)) if page.more => Some(seal_token(hub, prefix, path)),
+        Some((path, _)) if page.more => {
+            let last = path.as_str().strip_prefix(prefix).unwrap_or_default();
+            Some(seal_token(hub, prefix, last))
+        }
         _ => None,
     };
     Ok(Page { items: page.records, next_page_token })
 }
 
-/// base64url(tag[..16] ‖ rest of the path after the prefix).
-fn seal_token(hub: &Hub, prefix: &str, path: &Path) -> String {
-    let rest = path.as_str().strip_prefix(prefix).unwrap_or_default();
-    let tag = hub.system_keys().page_token().tag(&[prefix.as_bytes(), &[0], rest.as_bytes()]);
+/// A token that goes on after `last` in the list named `list`: base64url(tag[..16] ‖ last).
+pub(crate) fn seal_token(hub: &Hub, list: &str, last: &str) -> String {
+    let tag = hub.system_keys().page_token().tag(&[list.as_bytes(), &[0], last.as_bytes()]);
     let mut bytes = tag.iter().copied().take(16).collect::<Vec<u8>>();
-    bytes.extend_from_slice(rest.as_bytes());
+    bytes.extend_from_slice(last.as_bytes());
     hub_model::secret::encode_base64_url(&bytes)
 }
 
-fn open_token(hub: &Hub, prefix: &str, token: &str) -> Result<Path, Error> {
+/// Where a token of this list goes on.
+pub(crate) fn open_token(hub: &Hub, list: &str, token: &str) -> Result<String, Error> {
     let bytes = decode_base64(token).map_err(|_| Error::PageToken)?;
-    let (tag, rest) = bytes.split_at_checked(16).ok_or(Error::PageToken)?;
-    let expected = hub.system_keys().page_token().tag(&[prefix.as_bytes(), &[0], rest]);
+    let (tag, last) = bytes.split_at_checked(16).ok_or(Error::PageToken)?;
+    let expected = hub.system_keys().page_token().tag(&[list.as_bytes(), &[0], last]);
     if !expected.get(..16).is_some_and(|expected| ct_eq(expected, tag)) {
         return Err(Error::PageToken);
     }
-    let rest = std::str::from_utf8(rest).map_err(|_| Error::PageToken)?;
-    Path::new(&format!("{prefix}{rest}")).map_err(|_| Error::PageToken)
+    String::from_utf8(last.to_vec()).map_err(|_| Error::PageToken)
 }

@@ -41,9 +41,9 @@ pub fn banner(app: &App) {
             line(&format!("    export CIPHER_HUB_ADDR={scheme}://{address}"));
         }
         line(&format!("    export CIPHER_HUB_API_KEY={}", shown.value.expose_secret()));
-        line(
-            "    cipher-hub registration create shop     # then follow README.md, \"Quick start\"",
-        );
+        let program = std::env::args_os().next().map(std::path::PathBuf::from);
+        let program = program.as_deref().map_or("cipher-hub".into(), Path::to_string_lossy);
+        line(&format!("    {program} registration create shop   # README.md, \"Quick start\""));
     }
     let written = std::io::stderr().write_all(out.as_bytes());
     zeroize::Zeroize::zeroize(&mut out);

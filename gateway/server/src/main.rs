@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         context: found.context,
         ca_file: found.ca_file,
         no_color: found.no_color,
+        management: management(&command),
     };
     let outcome = match command {
         Command::Serve(args) => serve(&args, notices),
@@ -41,6 +42,15 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => cli::report(&cli, &environment, &failure),
     }
+}
+
+/// Where `healthcheck` asks: what `serve` would listen on in this environment.
+fn management(command: &Command) -> Option<String> {
+    if !matches!(command, Command::Healthcheck(_)) {
+        return None;
+    }
+    let config = Config::load(&[], config::process_environment(), &Overrides::new()).ok()?;
+    config.server.management_listen.map(|address| format!("http://{address}"))
 }
 
 fn failure(error: &AppError) -> Failure {

@@ -14,6 +14,10 @@ impl Hooks for Verifying {
     fn verifier(&self, claim: LogClaim) -> Box<dyn LogVerifier> {
         Box::new(LogCheck::new(claim))
     }
+
+    fn check_verifier_key(&self, text: &str) -> Result<(), String> {
+        parse_verifier_key(text).map(drop).map_err(|error| error.to_string())
+    }
 }
 
 struct LogCheck {

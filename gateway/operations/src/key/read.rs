@@ -92,15 +92,20 @@ impl Operation for ListVersions {
         scene: Scene<'_, AtKey>,
     ) -> Result<Plan<Page<VersionView>>, Error> {
         let limit = self.page.limit()?;
+        let list = layout::versions(scene.place.hot.key.id);
         let after: u32 = match &self.page.token {
             None => 0,
-            Some(token) => token.parse().map_err(|_| Error::PageToken)?,
+            Some(token) => {
+                page::open_token(scene.hub, &list, token)?.parse().map_err(|_| Error::PageToken)?
+            }
         };
         let key = &scene.place.hot.key;
         let mut rest = key.versions.iter().filter(|v| v.number > after);
         let items: Vec<_> = rest.by_ref().take(limit).map(|v| VersionView::new(key, v)).collect();
-        let next_page_token =
-            rest.next().and(items.last()).map(|last: &VersionView| last.version.to_string());
+        let last = rest.next().and(items.last());
+        let next_page_token = last.map(|last: &VersionView| {
+            page::seal_token(scene.hub, &list, &last.version.to_string())
+        });
         Ok(Plan::new(permit, Page { items, next_page_token }))
     }
 }

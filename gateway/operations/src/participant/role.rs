@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hub::Hub;
 use crate::operation::{AtRegistration, Lost, Operation, Scene};
-use crate::page::PageRequest;
+use crate::page::{self, PageRequest};
 use crate::participant::{keep_an_administrator, role_exists};
 use crate::plan::Plan;
 use crate::registration::add_role;
@@ -54,14 +54,19 @@ impl Operation for ListMembers {
             collect(hub, home, grant, &mut members).await?;
         }
         members.sort_by_key(|member| member.uid);
+        let list = format!("roles/{}/{}", place.id(), self.role);
         let after: Option<ParticipantId> = match &self.page.token {
             None => None,
-            Some(token) => Some(token.parse().map_err(|_| Error::PageToken)?),
+            Some(token) => {
+                let last = page::open_token(hub, &list, token)?;
+                Some(last.parse().map_err(|_| Error::PageToken)?)
+            }
         };
         members.retain(|member| after.is_none_or(|after| member.uid > after));
         let more = members.len() > limit;
         members.truncate(limit);
-        let next_page_token = members.last().filter(|_| more).map(|last| last.uid.to_string());
+        let last = members.last().filter(|_| more);
+        let next_page_token = last.map(|last| page::seal_token(hub, &list, &last.uid.to_string()));
         let page = Page { items: members, next_page_token };
         Ok(Plan::new(permit, page).detail(self.role.name()))
     }

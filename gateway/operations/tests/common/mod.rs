@@ -1,5 +1,8 @@
 //! A hub in memory, opened as the server opens one, with a clock the test owns.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "helpers of tests")]
+#![allow(dead_code, reason = "each binary uses a part")]
+
 use std::sync::Arc;
 
 use hub_audit::Log;
@@ -22,7 +25,6 @@ use hub_store::{Backend, MemoryBackend, Store, Writer};
 pub(crate) struct World {
     pub(crate) hub: Hub,
     pub(crate) authenticator: Authenticator,
-    #[allow(dead_code, reason = "not every test moves the time")]
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) admin: SecretText,
 }
@@ -31,7 +33,6 @@ pub(crate) fn meta() -> Meta {
     Meta { request: "test".into(), trace: None, dry_run: false, if_match: None, idempotency: None }
 }
 
-#[allow(dead_code, reason = "not every test repeats requests")]
 pub(crate) fn once(key: &str) -> Meta {
     let idempotency = Some(Idempotency { key: key.to_owned(), request_hash: [1; 32] });
     Meta { idempotency, ..meta() }
@@ -134,7 +135,6 @@ impl World {
     }
 
     /// The entry at a position.
-    #[allow(dead_code, reason = "not every test reads the log")]
     pub(crate) async fn entry(&self, seq: u64) -> serde_json::Value {
         serde_json::from_slice(&self.hub.log().entry(seq).await.unwrap().unwrap()).unwrap()
     }

@@ -92,6 +92,7 @@ impl From<Error> for Failure {
             failure.details = problem
                 .errors
                 .iter()
+                .filter(|field| field.detail != problem.detail)
                 .map(|field| format!("{}: {}", field.pointer, field.detail))
                 .collect();
         }

@@ -57,12 +57,16 @@ pub(crate) struct ClientEnvironment {
     pub(crate) config_dir: Option<PathBuf>,
     /// Whether `NO_COLOR` is set and not empty.
     pub(crate) no_color: bool,
+    /// The management listener, by the configuration of this environment.
+    pub(crate) management: Option<String>,
 }
 
 /// What the rest of the program lends to the command line.
 pub(crate) trait Hooks: Sync {
     /// Begins to verify an audit log, from entry 0.
     fn verifier(&self, claim: LogClaim) -> Box<dyn LogVerifier>;
+    /// Whether a verifier key given by the user is one. The message says what is wrong.
+    fn check_verifier_key(&self, text: &str) -> Result<(), String>;
 }
 
 /// What a hub claims about its log when a verification begins. The log grows while it is read;

@@ -139,6 +139,14 @@ fn line(record: &AuditRecord) -> String {
 }
 
 async fn verify(args: VerifyArgs, session: &mut Session<'_>) -> Result<(), Failure> {
+    if let Some(key) = &args.verifier_key {
+        session.hooks.check_verifier_key(key).map_err(|problem| {
+            Failure::usage(
+                problem,
+                "a verifier key reads NAME+ID+BASE64, as `audit verify` shows it",
+            )
+        })?;
+    }
     let client = session.connect()?;
     let mut page = client.audit_events(0, Some(PAGE)).await?;
     if args.verifier_key.is_none() {

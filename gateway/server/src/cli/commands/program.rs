@@ -17,9 +17,9 @@ Examples:
   cipher-hub healthcheck
   cipher-hub healthcheck --management-address http://127.0.0.1:9464 --timeout 2s")]
 pub(crate) struct HealthcheckArgs {
-    /// Address of the management listener
-    #[arg(long, value_name = "ADDRESS", default_value = "http://127.0.0.1:9464")]
-    management_address: String,
+    /// Address of the management listener; that of `serve` in this environment when not given
+    #[arg(long, value_name = "ADDRESS")]
+    management_address: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -46,20 +46,18 @@ pub(crate) async fn healthcheck(
     session: &mut Session<'_>,
 ) -> Result<(), Failure> {
     let timeout = session.global.timeout.unwrap_or(Duration::from_secs(3));
+    let configured = session.environment.management.clone();
+    let address = args
+        .management_address
+        .or(configured)
+        .unwrap_or_else(|| "http://127.0.0.1:9464".to_owned());
+    let hint = format!("what is missing: curl {address}/readyz?verbose");
     let asked = async {
-        Client::builder(args.management_address)
-            .retry(RetryPolicy::never())
-            .timeout(timeout)
-            .build()?
-            .ready()
-            .await
+        Client::builder(address).retry(RetryPolicy::never()).timeout(timeout).build()?.ready().await
     };
     match asked.await {
         Ok(()) => session.console.line("ready"),
-        Err(error) => {
-            let hint = "what is missing: curl http://127.0.0.1:9464/readyz?verbose";
-            Err(Failure::new(Code::Failed, format!("not ready: {error}"), hint))
-        }
+        Err(error) => Err(Failure::new(Code::Failed, format!("not ready: {error}"), hint)),
     }
 }
 
