@@ -191,6 +191,12 @@ impl Appender {
         self.shared.tampered.store(true, Ordering::Relaxed);
     }
 
+    /// Whether all work is refused because of what a scan found.
+    #[must_use]
+    pub fn tampered(&self) -> bool {
+        self.shared.tampered.load(Ordering::Relaxed)
+    }
+
     /// Whether new work is refused because the disk is nearly full.
     #[must_use]
     pub fn low_space(&self) -> bool {
@@ -310,6 +316,11 @@ impl Run {
                 }
                 Ok(Staged::Conflict(_)) => {
                     let _ = reply.send(Err(Error::Conflict));
+                }
+                // A plan that names a path twice is that plan's own fault, and nobody else's.
+                Err(StageError::Store(hub_store::Error::Duplicate(_))) => {
+                    tracing::error!("a change names one record twice; it was refused");
+                    let _ = reply.send(Err(Error::ChangeTooLarge));
                 }
                 Err(StageError::Store(error)) => {
                     let text = error.to_string();

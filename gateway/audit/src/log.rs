@@ -12,9 +12,6 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::verify::Verifier;
 use crate::{Appender, Error, batch, merkle};
 
-/// Entries between a checkpoint and the end of the log that are re-chained at start.
-const MAX_TAIL_CHECKED: u64 = 200_000;
-
 /// What to do when store and checkpoint disagree at start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnRollback {
@@ -67,11 +64,19 @@ impl Log {
             let verdict = check_against(&store, &writer, name, &keys, &origin, file).await;
             match (verdict, on_rollback) {
                 (Ok(()), _) => {}
-                (Err(error), OnRollback::Refuse) => return Err(error),
-                (Err(error), OnRollback::Accept) => {
+                (
+                    Err(
+                        error @ (Error::StoreBehindCheckpoint { .. }
+                        | Error::StoreForked(_)
+                        | Error::CheckpointMissing(_)
+                        | Error::Checkpoint(_)),
+                    ),
+                    OnRollback::Accept,
+                ) => {
                     tracing::warn!(%error, "going on with the store as it is, as told to");
                     accepted = Some(error.to_string().into());
                 }
+                (Err(error), _) => return Err(error),
             }
         }
         let appender = Appender::start(writer, name)?;
@@ -223,7 +228,7 @@ async fn check_against(
     }
     // The process ended after the checkpoint was written: the entries since must continue its chain.
     let mut verifier = Verifier::resume(seen.size, seen.chain);
-    let end = head.audit.size.min(seen.size.saturating_add(MAX_TAIL_CHECKED));
+    let end = head.audit.size;
     let mut next = seen.size;
     while next < end {
         let entries = read(store, name, next, 4096).await?;

@@ -304,7 +304,10 @@ impl App {
             tracing::error!(%error, "the last checkpoint could not be written");
         }
         hub.forget();
-        if let Err(error) = hub.store().backend().close().await {
+        if hub.log().appender().tampered() {
+            // Not marked as closed cleanly, so that the next start scans at once.
+            tracing::error!("stopped with a store that failed its integrity check");
+        } else if let Err(error) = hub.store().backend().close().await {
             tracing::error!(%error, "the store did not close");
         }
         drop(metrics);

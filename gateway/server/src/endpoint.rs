@@ -13,6 +13,7 @@ use hub_operations::key::BatchKey;
 use hub_operations::system::Status;
 use hub_operations::{Error, Meta, Operation};
 
+use crate::inbound::EdgeError;
 use crate::listen::Reply;
 use crate::pipeline::{Gateway, encode};
 use crate::problem::Refusal;
@@ -154,6 +155,11 @@ impl Endpoint for BatchEndpoint {
             let long = |r: &Option<String>| r.as_ref().is_some_and(|r| r.len() > 128);
             if batch.items.iter().any(|item| long(&item.reference)) {
                 let refusal = Refusal::new("invalid_argument", "a `ref` has at most 128 bytes");
+                return Err(gateway.fallen(row, caller, &meta, refusal).await);
+            }
+            if let Err(limited) = gateway.throttle.charge(caller, batch.items.len() - 1) {
+                gateway.metrics.rate_limited(&limited);
+                let refusal = Refusal::from(&EdgeError::from(limited));
                 return Err(gateway.fallen(row, caller, &meta, refusal).await);
             }
             let started = Instant::now();

@@ -75,7 +75,8 @@ impl Failures {
             let mut tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::take(&mut *tallies)
         };
-        for (kind, tally) in tallies {
+        let mut left = tallies.into_iter();
+        while let Some((kind, tally)) = left.next() {
             let limited = kind.reason == "rate_limited";
             let (action, outcome) = if limited {
                 ("throttle.participant", Outcome("rate_limited"))
@@ -86,9 +87,21 @@ impl Failures {
                 Some(participant) => format!("{} {participant}", kind.reason).into(),
                 None => kind.reason.into(),
             };
-            let _receipt =
-                hub.record_event(action, tally.address, Some(detail), outcome, tally.count).await?;
+            let recorded =
+                hub.record_event(action, tally.address, Some(detail), outcome, tally.count).await;
+            if let Err(error) = recorded {
+                // What could not be written is counted on and written later.
+                self.put_back(std::iter::once((kind, tally)).chain(left));
+                return Err(error);
+            }
         }
         Ok(())
+    }
+
+    fn put_back(&self, counted: impl Iterator<Item = (Kind, Tally)>) {
+        let mut tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
+        for (kind, Tally { address, count }) in counted {
+            tallies.entry(kind).or_insert(Tally { address, count: 0 }).count += count;
+        }
     }
 }

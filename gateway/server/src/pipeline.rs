@@ -50,7 +50,7 @@ pub struct Settings {
 pub struct Gateway {
     pub(crate) hub: Arc<Hub>,
     authenticator: Authenticator,
-    throttle: Arc<Throttle>,
+    pub(crate) throttle: Arc<Throttle>,
     failures: Arc<Failures>,
     pub(crate) metrics: Arc<Metrics>,
     settings: Settings,

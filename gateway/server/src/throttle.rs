@@ -175,6 +175,22 @@ impl Throttle {
         })
     }
 
+    /// Takes `more` requests out of the participant's bucket at once: the items of a batch beyond
+    /// the first, which its ticket stands for.
+    ///
+    /// # Errors
+    /// [`Limited`] when the bucket does not hold that many; nothing is taken then.
+    pub fn charge(&self, caller: &Caller, more: usize) -> Result<(), Limited> {
+        let Some(more) = u32::try_from(more).ok().and_then(NonZeroU32::new) else { return Ok(()) };
+        let limited = |retry_after| Limited { retry_after, policy: "participant" };
+        match self.participants.check_key_n(&caller.principal().participant, more) {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(not_until)) => Err(limited(not_until.wait_time_from(self.clock.now()))),
+            // More than a full bucket holds: no waiting helps, smaller batches do.
+            Err(_) => Err(limited(Duration::from_secs(1))),
+        }
+    }
+
     /// Tickets out: authenticated requests being worked on.
     #[must_use]
     pub fn in_flight(&self) -> i64 {
