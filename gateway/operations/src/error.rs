@@ -163,4 +163,6 @@ pub struct Failure {
     pub decision_id: Option<String>,
     /// Where the refusal stands in the audit log; `None` when it could not be written.
     pub seq: Option<u64>,
+    /// The algorithm of the key acted on, if it came to that.
+    pub algorithm: Option<hub_model::Algorithm>,
 }

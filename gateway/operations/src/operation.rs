@@ -135,6 +135,10 @@ pub trait Place: Send + Sync {
     fn subject(&self) -> Subject;
     /// The registration it lies in.
     fn registration(&self) -> Option<&Arc<RegistrationFacts>>;
+    /// The algorithm of the key it is.
+    fn algorithm(&self) -> Option<hub_model::Algorithm> {
+        None
+    }
 }
 
 /// The hub itself.
@@ -223,5 +227,9 @@ impl Place for AtKey {
 
     fn registration(&self) -> Option<&Arc<RegistrationFacts>> {
         Some(&self.registration)
+    }
+
+    fn algorithm(&self) -> Option<hub_model::Algorithm> {
+        Some(self.hot.key.algorithm)
     }
 }

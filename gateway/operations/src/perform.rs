@@ -24,6 +24,8 @@ pub struct Done<R> {
     pub reply: Option<R>,
     /// The generation of the record shown: its ETag.
     pub generation: Option<u64>,
+    /// The algorithm of the key acted on.
+    pub algorithm: Option<hub_model::Algorithm>,
     /// Whether the answer is one kept for an idempotency key.
     pub replayed: bool,
     receipt: Receipt,
@@ -83,6 +85,19 @@ impl Hub {
                 return Err(self.refuse::<O>(caller, meta, subject, ending).await);
             }
         };
+        let algorithm = place.algorithm();
+        self.attempt_at(caller, operation, meta, place)
+            .await
+            .map_err(|failure| Failure { algorithm, ..failure })
+    }
+
+    async fn attempt_at<O: Operation>(
+        &self,
+        caller: &Caller,
+        operation: &O,
+        meta: &Meta,
+        place: O::Place,
+    ) -> Result<Attempt<O::Reply>, Failure> {
         let facts = operation.facts();
         let context = facts.encryption_context.cloned();
         let permit = tracing::debug_span!(target: "hub::stage", "authorize").in_scope(|| {
@@ -163,6 +178,7 @@ impl Hub {
             Ok(receipt) => Ok(Attempt::Done(Done {
                 reply: (!meta.dry_run).then_some(plan.reply),
                 generation: plan.generation,
+                algorithm: place.algorithm(),
                 replayed: false,
                 receipt,
             })),
@@ -175,7 +191,9 @@ impl Hub {
                 let ending = Ending { error, decision: Decision::Allow, trace: Some(&trace) };
                 Err(self.refuse::<O>(caller, meta, place.subject(), ending).await)
             }
-            Err(error) => Err(Failure { error: error.into(), decision_id: None, seq: None }),
+            Err(error) => {
+                Err(Failure { error: error.into(), decision_id: None, seq: None, algorithm: None })
+            }
         }
     }
 
@@ -194,10 +212,13 @@ impl Hub {
             Ok(receipt) => Ok(Attempt::Done(Done {
                 reply: Some(answer.reply),
                 generation: answer.generation,
+                algorithm: place.algorithm(),
                 replayed: true,
                 receipt,
             })),
-            Err(error) => Err(Failure { error: error.into(), decision_id: None, seq: None }),
+            Err(error) => {
+                Err(Failure { error: error.into(), decision_id: None, seq: None, algorithm: None })
+            }
         }
     }
 
@@ -216,10 +237,12 @@ impl Hub {
             Ok(receipt) => {
                 let denied = matches!(error, Error::Denied { .. });
                 let decision_id = denied.then(|| self.decision_id(receipt.seq()));
-                Failure { error, decision_id, seq: Some(receipt.seq()) }
+                Failure { error, decision_id, seq: Some(receipt.seq()), algorithm: None }
             }
             // What cannot be logged is not answered either.
-            Err(unlogged) => Failure { error: unlogged.into(), decision_id: None, seq: None },
+            Err(unlogged) => {
+                Failure { error: unlogged.into(), decision_id: None, seq: None, algorithm: None }
+            }
         }
     }
 

@@ -87,7 +87,7 @@ async fn perform<O: Operation>(
     match outcome {
         Ok(done) => {
             gateway.metrics.policy_decision(Some(true));
-            gateway.count_crypto::<O>(None);
+            gateway.count_crypto::<O>(done.algorithm, None);
             let changed = row.method != Method::GET && !meta.dry_run;
             if row.action == hub_model::Action::RegistrationsDelete && changed {
                 gateway.swept.notify_one();
@@ -98,7 +98,7 @@ async fn perform<O: Operation>(
             if matches!(failure.error, Error::Denied { .. }) {
                 gateway.metrics.policy_decision(Some(false));
             }
-            gateway.count_crypto::<O>(Some(failure.error.code()));
+            gateway.count_crypto::<O>(failure.algorithm, Some(failure.error.code()));
             Err(Refusal::from(&failure))
         }
     }

@@ -346,18 +346,22 @@ impl Gateway {
         }
     }
 
-    pub(crate) fn count_crypto<O: Operation>(&self, code: Option<&'static str>) {
+    pub(crate) fn count_crypto<O: Operation>(
+        &self,
+        algorithm: Option<hub_model::Algorithm>,
+        code: Option<&'static str>,
+    ) {
         use hub_model::Action;
+        let Some(algorithm) = algorithm else { return };
         if !matches!(O::ACTION, Action::KeysEncrypt | Action::KeysDecrypt | Action::KeysRewrap) {
             return;
         }
         let counted = match code {
             None => Counted::Ok,
-            Some("denied" | "not_found") => return,
+            Some("denied") => Counted::Denied,
             Some(_) => Counted::Failed,
         };
-        // Every algorithm of this purpose counts as the default until keys carry more.
-        self.metrics.crypto_operation(O::ACTION, hub_model::Algorithm::Aes256Gcm, counted);
+        self.metrics.crypto_operation(O::ACTION, algorithm, counted);
     }
 
     pub(crate) fn respond<R: Serialize>(

@@ -117,7 +117,9 @@ async fn misshapen(hub: &Hub, caller: &Caller, op: BatchOp, meta: &Meta) -> Fail
     let error = Error::Invalid { pointer: "/items", detail: detail.to_owned() };
     let outcome = Outcome(error.code());
     match hub.record_refusal(caller, meta, action.name(), outcome).await {
-        Ok(receipt) => Failure { error, decision_id: None, seq: Some(receipt.seq()) },
-        Err(error) => Failure { error, decision_id: None, seq: None },
+        Ok(receipt) => {
+            Failure { error, decision_id: None, seq: Some(receipt.seq()), algorithm: None }
+        }
+        Err(error) => Failure { error, decision_id: None, seq: None, algorithm: None },
     }
 }
