@@ -60,11 +60,11 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
-RUN cargo build --locked --release --package cipher-hub
+RUN cargo build --locked --profile dist --package cipher-hub
 
 FROM ${BASE} AS assemble
 COPY --from=builder /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-COPY --from=builder /src/target/release/cipher-hub /rootfs/usr/local/bin/cipher-hub
+COPY --from=builder /src/target/dist/cipher-hub /rootfs/usr/local/bin/cipher-hub
 RUN set -eu; \
     ldd /rootfs/usr/local/bin/cipher-hub > /libraries; \
     ! grep 'not found' /libraries; \

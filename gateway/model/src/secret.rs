@@ -3,18 +3,12 @@
 
 use std::fmt;
 
-use base64::Engine as _;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64_simd::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
 use crate::Error;
-
-const LENIENT_PADDING: GeneralPurposeConfig =
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-const STANDARD: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::STANDARD, LENIENT_PADDING);
-const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::URL_SAFE, LENIENT_PADDING);
 
 /// Decodes standard or URL-safe base64, padded or not. Stray bits and other spellings of the same
 /// bytes are refused.
@@ -22,21 +16,27 @@ const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::URL_SAFE
 /// # Errors
 /// [`Error::Base64`].
 pub fn decode_base64(text: &str) -> Result<Vec<u8>, Error> {
-    let url_safe = text.bytes().any(|b| b == b'-' || b == b'_');
-    let engine = if url_safe { &URL_SAFE } else { &STANDARD };
-    engine.decode(text).map_err(|_| Error::Base64)
+    // The common spelling first; the others differ in a character it refuses.
+    let bytes = text.as_bytes();
+    let (standard, url_safe) = if bytes.len().is_multiple_of(4) {
+        (STANDARD, URL_SAFE)
+    } else {
+        (STANDARD_NO_PAD, URL_SAFE_NO_PAD)
+    };
+    let decoded = standard.decode_to_vec(bytes).or_else(|_| url_safe.decode_to_vec(bytes));
+    decoded.map_err(|_| Error::Base64)
 }
 
 /// Writes standard base64 with padding.
 #[must_use]
 pub fn encode_base64(bytes: &[u8]) -> String {
-    STANDARD.encode(bytes)
+    STANDARD.encode_to_string(bytes)
 }
 
 /// Writes URL-safe base64 without padding.
 #[must_use]
 pub fn encode_base64_url(bytes: &[u8]) -> String {
-    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
+    URL_SAFE_NO_PAD.encode_to_string(bytes)
 }
 
 /// Bytes that are erased when dropped and shown as `[secret]`. On the wire: base64.
