@@ -172,9 +172,19 @@ impl Target {
         // Only what belongs to the address in use.
         let context =
             context.filter(|context| said.is_none_or(|said| same_hub(said, &context.address)));
+        let has_key = environment.api_key.is_some() || global.api_key_file.is_some();
         let address = match said.or(context.map(|context| &context.address)) {
             Some(address) => address.clone(),
-            None => DEFAULT_ADDRESS.to_owned(),
+            // Whoever holds a key and says no address means the hub beside him.
+            None if has_key => DEFAULT_ADDRESS.to_owned(),
+            None => {
+                return Err(Failure::new(
+                    Code::NotAuthenticated,
+                    "no hub is known",
+                    "export CIPHER_HUB_API_KEY, or cipher-hub login --address https://…, or to \
+                     try things: cipher-hub dev",
+                ));
+            }
         };
         let of_context = context.and_then(|context| context.api_key.clone());
         let of_environment = environment.api_key.clone();

@@ -246,7 +246,9 @@ fn exit_codes_tell_failures_apart() {
     assert_eq!(ran.code, 8);
     let ran = run_in(None, Some("http://192.0.2.1:1"), "cipher-hub whoami", "");
     assert_eq!(ran.code, 2);
-    assert_eq!(run_in(None, None, "cipher-hub whoami", "").code, 4);
+    // Neither an address nor a key: there is nobody to ask.
+    let empty = tempfile::tempdir().unwrap();
+    assert_eq!(run_in(Some(empty.path()), None, "cipher-hub whoami", "").code, 4);
     let nobody = "cipher-hub healthcheck --quiet --management-address http://127.0.0.1:1";
     let ran = run_in(None, None, nobody, "");
     assert_eq!(ran.code, 1);
