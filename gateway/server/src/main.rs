@@ -15,10 +15,6 @@ use hub_model::secret::SecretText;
 
 use cli::{Cli, ClientEnvironment, Code, Command, Context, Failure};
 
-/// Faster than the system's under many small requests from several threads (docs/performance.md).
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let notices = process::harden();
     let mut cli = Cli::read();
