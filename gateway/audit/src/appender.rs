@@ -1,20 +1,17 @@
 //! Appends entries together with the changes they describe: one thread, one transaction a group,
 //! durable before any reply. Whoever arrives while a group is being synced joins the next one.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use hub_model::entry::AuditEntry;
 use hub_store::{AuditHead, Changes, CommitError, StageError, Staged, Writer};
-use tokio::sync::{mpsc, oneshot};
 
-use crate::encode::Encoded;
+use crate::encode::{self, Gaps};
+use crate::inbox::{self, Inbox, Outcome, Reply, Submission, Taken};
 use crate::{Error, batch, merkle};
 
-/// Entries waiting at most; beyond, callers wait for room.
-const QUEUE: usize = 8192;
 /// Most entries in one group.
 const MAX_GROUP: u32 = 512;
 /// Most bytes of entries in one group.
@@ -64,27 +61,15 @@ pub struct Position {
     pub digest: [u8; 32],
 }
 
-struct Submission {
-    entry: Encoded,
-    changes: Changes,
-    reply: oneshot::Sender<Result<Receipt, Error>>,
-}
-
-enum Message {
-    Append(Box<Submission>),
-    Close,
-}
-
 /// The way into the log. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Appender {
-    queue: mpsc::Sender<Message>,
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
 struct Shared {
     writer: String,
+    inbox: Inbox,
     position: ArcSwap<Position>,
     /// A commit failed: nothing is acknowledged any more until a restart.
     failed: AtomicBool,
@@ -95,12 +80,9 @@ struct Shared {
     stopped: tokio::sync::Notify,
 }
 
-impl std::fmt::Debug for Message {
+impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Append(_) => "append",
-            Self::Close => "close",
-        })
+        f.debug_struct("Shared").field("writer", &self.writer).finish_non_exhaustive()
     }
 }
 
@@ -110,12 +92,12 @@ impl Appender {
     /// # Errors
     /// When the thread cannot be started.
     pub fn start(writer: Writer, name: &str) -> Result<Self, Error> {
-        let (queue, inbox) = mpsc::channel(QUEUE);
         let head = writer.head();
         let position =
             Position { audit: head.audit.clone(), commits: head.commits, digest: head.digest };
         let shared = Arc::new(Shared {
             writer: name.to_owned(),
+            inbox: Inbox::new(),
             position: ArcSwap::from_pointee(position),
             failed: AtomicBool::new(false),
             low_space: AtomicBool::new(false),
@@ -131,11 +113,11 @@ impl Appender {
             .spawn(move || {
                 // INVARIANT: however the loop ends, a panic included, nobody waits for ever.
                 let guard = StopGuard(Arc::clone(&thread_shared));
-                runtime.block_on(Run { writer, shared: thread_shared, inbox }.run());
+                runtime.block_on(Run { writer, shared: thread_shared }.run());
                 drop(guard);
             })
             .map_err(|error| Error::Unavailable(error.to_string()))?;
-        Ok(Self { queue, shared })
+        Ok(Self { shared })
     }
 
     /// Appends one entry with the change it describes; returns once both are durable.
@@ -153,11 +135,9 @@ impl Appender {
         if self.shared.tampered.load(Ordering::Relaxed) {
             return Err(Error::Unavailable("the store failed its integrity check".to_owned()));
         }
-        let entry = Encoded::new(entry, &self.shared.writer)?;
-        let (reply, answer) = oneshot::channel();
-        let closed = |_| Error::Unavailable("the hub is stopping".to_owned());
-        let submission = Box::new(Submission { entry, changes, reply });
-        self.queue.send(Message::Append(submission)).await.map_err(closed)?;
+        let writer = &self.shared.writer;
+        let write = |text: &mut String| encode::encode(text, entry, writer);
+        let answer = self.shared.inbox.leave(write, changes).await?;
         answer
             .await
             .map_err(|_| Error::Unavailable("the outcome of the write is not known".to_owned()))?
@@ -210,9 +190,8 @@ impl Appender {
 
     /// Writes what is queued and ends the thread.
     pub async fn close(&self) {
-        if self.queue.send(Message::Close).await.is_ok() {
-            self.stopped().await;
-        }
+        self.shared.inbox.close();
+        self.stopped().await;
     }
 }
 
@@ -223,6 +202,7 @@ impl Drop for StopGuard {
         if std::thread::panicking() {
             self.0.failed.store(true, Ordering::Release);
         }
+        self.0.inbox.abandon();
         self.0.stopped.notify_one();
     }
 }
@@ -230,57 +210,31 @@ impl Drop for StopGuard {
 struct Run {
     writer: Writer,
     shared: Arc<Shared>,
-    inbox: mpsc::Receiver<Message>,
 }
 
 /// A group member that waits for the commit.
 struct Member {
-    reply: oneshot::Sender<Result<Receipt, Error>>,
+    reply: Reply,
     seq: u64,
     leaf: [u8; 32],
 }
 
 impl Run {
     async fn run(mut self) {
-        // A submission that did not fit the last group.
-        let mut carried: VecDeque<Box<Submission>> = VecDeque::new();
-        let mut closing = false;
-        loop {
-            let first = match carried.pop_front() {
-                Some(submission) => submission,
-                None if closing => {
-                    // What was queued before the end is still written; nothing comes after it.
-                    self.inbox.close();
-                    match self.inbox.recv().await {
-                        Some(Message::Append(submission)) => submission,
-                        Some(Message::Close) => continue,
-                        None => return,
-                    }
-                }
-                None => match self.inbox.recv().await {
-                    Some(Message::Append(submission)) => submission,
-                    Some(Message::Close) | None => {
-                        closing = true;
-                        continue;
-                    }
-                },
-            };
-            if let Err(error) = self.group(first, &mut carried, &mut closing).await {
+        let mut taken = Taken::new();
+        while let Some(first) = taken.wait(&self.shared.inbox).await {
+            if let Err(error) = self.group(first, &mut taken).await {
                 tracing::error!(%error, "the audit log cannot be written; stopping");
                 self.shared.failed.store(true, Ordering::Release);
-                self.refuse_all(carried);
+                let refusal = || Err(Error::Unavailable("an earlier write failed".to_owned()));
+                inbox::send_all(taken.into_items().map(|left| (left.reply, refusal())));
                 return;
             }
         }
     }
 
     /// Commits one group, starting with `first`.
-    async fn group(
-        &mut self,
-        first: Box<Submission>,
-        carried: &mut VecDeque<Box<Submission>>,
-        closing: &mut bool,
-    ) -> Result<(), Error> {
+    async fn group(&mut self, first: Submission, taken: &mut Taken) -> Result<(), Error> {
         let position = self.shared.position.load();
         let mut audit = position.audit.clone();
         drop(position);
@@ -289,59 +243,49 @@ impl Run {
         let mut group = self.writer.begin();
         let mut next = Some(first);
         while let Some(submission) = next.take() {
+            let text = taken.text(&submission);
             let too_long = builder.count() >= MAX_GROUP
-                || builder.len() + submission.entry.size_bound() > MAX_GROUP_BYTES;
+                || builder.len() + Gaps::size_bound(text.len()) > MAX_GROUP_BYTES;
             if too_long && builder.count() > 0 {
-                carried.push_front(submission);
+                taken.put_back(submission);
                 break;
             }
-            let Submission { entry, changes, reply } = *submission;
-            match group.stage(&changes).await {
+            match group.stage(&submission.changes).await {
                 Ok(Staged::Done(digest)) => {
                     let seq = audit.size;
-                    let bytes =
-                        builder.push(|out| entry.finish(out, &audit.chain, seq, digest.as_ref()));
+                    let gaps = submission.gaps;
+                    let bytes = builder
+                        .push(|out| gaps.fill(text, out, &audit.chain, seq, digest.as_ref()));
                     let leaf = merkle::leaf_hash(bytes);
                     merkle::push(&mut audit.frontier, seq, leaf);
                     audit.chain = leaf;
                     audit.size += 1;
-                    members.push(Member { reply, seq, leaf });
+                    members.push(Member { reply: submission.reply, seq, leaf });
                 }
                 Ok(Staged::Full) if members.is_empty() => {
-                    let _ = reply.send(Err(Error::ChangeTooLarge));
+                    submission.reply.send(Err(Error::ChangeTooLarge));
                 }
                 Ok(Staged::Full) => {
-                    carried.push_front(Box::new(Submission { entry, changes, reply }));
+                    taken.put_back(submission);
                     break;
                 }
-                Ok(Staged::Conflict(_)) => {
-                    let _ = reply.send(Err(Error::Conflict));
-                }
+                Ok(Staged::Conflict(_)) => submission.reply.send(Err(Error::Conflict)),
                 // A plan that names a path twice is that plan's own fault, and nobody else's.
                 Err(StageError::Store(hub_store::Error::Duplicate(_))) => {
                     tracing::error!("a change names one record twice; it was refused");
-                    let _ = reply.send(Err(Error::ChangeTooLarge));
+                    submission.reply.send(Err(Error::ChangeTooLarge));
                 }
                 Err(StageError::Store(error)) => {
                     let text = error.to_string();
-                    let _ = reply.send(Err(Error::Unavailable(text.clone())));
-                    for member in members {
-                        let _ = member.reply.send(Err(Error::Unavailable(text.clone())));
-                    }
+                    submission.reply.send(Err(Error::Unavailable(text.clone())));
+                    answer(members, |_, _| Err(Error::Unavailable(text.clone())));
                     return Err(error.into());
                 }
                 Err(StageError::TooLarge | StageError::Reserved(_)) => {
-                    let _ = reply.send(Err(Error::ChangeTooLarge));
+                    submission.reply.send(Err(Error::ChangeTooLarge));
                 }
             }
-            next = carried.pop_front().or_else(|| match self.inbox.try_recv() {
-                Ok(Message::Append(submission)) => Some(submission),
-                Ok(Message::Close) => {
-                    *closing = true;
-                    None
-                }
-                Err(_) => None,
-            });
+            next = taken.next(&self.shared.inbox);
         }
         if members.is_empty() {
             return Ok(());
@@ -355,38 +299,24 @@ impl Run {
                     commits: head.commits,
                     digest: head.digest,
                 }));
-                for Member { reply, seq, leaf } in members {
-                    let _ = reply.send(Ok(Receipt { seq, leaf, revision: revision.0 }));
-                }
+                answer(members, |seq, leaf| Ok(Receipt { seq, leaf, revision: revision.0 }));
                 Ok(())
             }
             Err(CommitError::Conflict { .. }) => {
                 // Nothing happened; whoever is in the group plans again on what is there now.
-                for member in members {
-                    let _ = member.reply.send(Err(Error::Conflict));
-                }
+                answer(members, |_, _| Err(Error::Conflict));
                 Ok(())
             }
             Err(error) => {
                 let text = error.to_string();
-                for member in members {
-                    let _ = member.reply.send(Err(Error::Unavailable(text.clone())));
-                }
+                answer(members, |_, _| Err(Error::Unavailable(text.clone())));
                 Err(Error::Unavailable(text))
             }
         }
     }
+}
 
-    fn refuse_all(&mut self, carried: VecDeque<Box<Submission>>) {
-        self.inbox.close();
-        let refusal = || Err(Error::Unavailable("an earlier write failed".to_owned()));
-        for submission in carried {
-            let _ = submission.reply.send(refusal());
-        }
-        while let Ok(message) = self.inbox.try_recv() {
-            if let Message::Append(submission) = message {
-                let _ = submission.reply.send(refusal());
-            }
-        }
-    }
+/// Tells every member of a group.
+fn answer(members: Vec<Member>, outcome: impl Fn(u64, [u8; 32]) -> Outcome) {
+    inbox::send_all(members.into_iter().map(|m| (m.reply, outcome(m.seq, m.leaf))));
 }

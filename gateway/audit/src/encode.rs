@@ -15,136 +15,141 @@ pub const MAX_ENTRY: usize = 16 * 1024;
 /// Above this an encryption context is recorded by its hash.
 const MAX_CONTEXT_TEXT: usize = 12 * 1024;
 
-/// An entry with two gaps, ready for the appender.
-#[derive(Debug)]
-pub struct Encoded {
-    text: String,
+/// The most bytes [`Gaps::fill`] adds: 64 hex digits, 20 decimal digits and the state digest.
+const FILLED: usize = 64 + 20 + 82;
+
+/// Where an entry that was written by [`encode`] is still open.
+#[derive(Clone, Copy, Debug)]
+pub struct Gaps {
     /// Where the previous leaf hash goes.
     prev_at: usize,
     /// Where the sequence number goes.
     seq_at: usize,
 }
 
-impl Encoded {
-    /// Writes everything but sequence, previous hash and state digest.
-    ///
-    /// # Errors
-    /// [`Error::EntryTooLarge`].
-    pub fn new(entry: &AuditEntry, writer: &str) -> Result<Self, Error> {
-        let mut w = Fields { text: String::with_capacity(768) };
-        w.plain("action", entry.action);
-        w.display("address", &entry.address);
-        if let Some(principal) = &entry.principal {
-            w.display("caller", principal);
-            w.display("callerRegistration", &principal.registration);
-        }
-        if let Some(context) = entry.context.as_ref().filter(|c| !c.is_empty()) {
-            let text = serde_json::to_string(context).unwrap_or_default();
-            if text.len() <= MAX_CONTEXT_TEXT {
-                w.name("context");
-                w.text.push_str(&text);
-            } else {
-                let digest = hub_crypto::hash::sha256(&context.canonical());
-                w.name("contextDigest");
-                w.quoted_hex(&digest);
-            }
-        }
-        if entry.count != 1 {
-            w.display_bare("count", &entry.count);
-        }
-        if let Some(principal) = &entry.principal {
-            w.display("credential", &principal.credential);
-        }
-        w.plain("decision", entry.decision.name());
-        if let Some(detail) = &entry.subject.detail {
-            w.escaped("detail", detail);
-        }
-        if entry.dry_run {
-            w.display_bare("dryRun", &true);
-        }
-        if let Some(key) = &entry.subject.key {
-            w.display("key", key);
-        }
-        w.plain("outcome", entry.outcome.0);
-        if let Some(participant) = &entry.subject.participant {
-            w.display("participant", participant);
-        }
-        if !entry.policies.is_empty() {
-            w.name("policies");
-            for (index, policy) in entry.policies.iter().enumerate() {
-                w.text.push(if index == 0 { '[' } else { ',' });
-                w.text.push_str(&serde_json::to_string(&**policy).unwrap_or_default());
-            }
-            w.text.push(']');
-        }
-        w.name("prev");
-        w.text.push('"');
-        let prev_at = w.text.len();
-        w.text.push('"');
-        if let Some(registration) = &entry.subject.registration {
-            w.display("registration", registration);
-        }
-        w.escaped("request", &entry.request);
-        if !entry.revision.is_empty() {
-            w.plain("revision", &entry.revision);
-        }
-        w.name("seq");
-        let seq_at = w.text.len();
-        w.display("time", &entry.time);
-        if let Some(trace) = &entry.trace {
-            w.name("trace");
-            w.quoted_hex(trace);
-        }
-        w.display_bare("v", &1);
-        if let Some(version) = entry.subject.version {
-            w.display_bare("version", &version);
-        }
-        w.plain("writer", writer);
-        w.text.push('}');
-        // 64 hex digits, 20 decimal digits and the state digest are still to come.
-        let size = w.text.len() + 64 + 20 + 82;
-        if size > MAX_ENTRY {
-            return Err(Error::EntryTooLarge(size));
-        }
-        Ok(Self { text: w.text, prev_at, seq_at })
+/// Writes everything of an entry but sequence, previous hash and state digest into `text`, whose
+/// old content is dropped and whose memory is used again.
+///
+/// # Errors
+/// [`Error::EntryTooLarge`].
+pub fn encode(text: &mut String, entry: &AuditEntry, writer: &str) -> Result<Gaps, Error> {
+    text.clear();
+    let mut w = Fields { text };
+    w.plain("action", entry.action);
+    w.display("address", &entry.address);
+    if let Some(principal) = &entry.principal {
+        w.quoted("caller", |text| {
+            text.push_str(principal.method.prefix());
+            text.push(':');
+            principal.participant.append_to(text);
+        });
+        w.quoted("callerRegistration", |text| principal.registration.append_to(text));
     }
+    if let Some(context) = entry.context.as_ref().filter(|c| !c.is_empty()) {
+        let text = serde_json::to_string(context).unwrap_or_default();
+        if text.len() <= MAX_CONTEXT_TEXT {
+            w.name("context");
+            w.text.push_str(&text);
+        } else {
+            let digest = hub_crypto::hash::sha256(&context.canonical());
+            w.name("contextDigest");
+            w.quoted_hex(&digest);
+        }
+    }
+    if entry.count != 1 {
+        w.display_bare("count", &entry.count);
+    }
+    if let Some(principal) = &entry.principal {
+        w.quoted("credential", |text| principal.credential.append_to(text));
+    }
+    w.plain("decision", entry.decision.name());
+    if let Some(detail) = &entry.subject.detail {
+        w.escaped("detail", detail);
+    }
+    if entry.dry_run {
+        w.display_bare("dryRun", &true);
+    }
+    if let Some(key) = &entry.subject.key {
+        w.quoted("key", |text| key.append_to(text));
+    }
+    w.plain("outcome", entry.outcome.0);
+    if let Some(participant) = &entry.subject.participant {
+        w.quoted("participant", |text| participant.append_to(text));
+    }
+    if !entry.policies.is_empty() {
+        w.name("policies");
+        for (index, policy) in entry.policies.iter().enumerate() {
+            w.text.push(if index == 0 { '[' } else { ',' });
+            w.string(policy);
+        }
+        w.text.push(']');
+    }
+    w.name("prev");
+    w.text.push('"');
+    let prev_at = w.text.len();
+    w.text.push('"');
+    if let Some(registration) = &entry.subject.registration {
+        w.quoted("registration", |text| registration.append_to(text));
+    }
+    w.escaped("request", &entry.request);
+    if !entry.revision.is_empty() {
+        w.plain("revision", &entry.revision);
+    }
+    w.name("seq");
+    let seq_at = w.text.len();
+    w.quoted("time", |text| entry.time.append_to(text));
+    if let Some(trace) = &entry.trace {
+        w.name("trace");
+        w.quoted_hex(trace);
+    }
+    w.display_bare("v", &1);
+    if let Some(version) = entry.subject.version {
+        w.display_bare("version", &version);
+    }
+    w.plain("writer", writer);
+    w.text.push('}');
+    let size = w.text.len() + FILLED;
+    if size > MAX_ENTRY {
+        return Err(Error::EntryTooLarge(size));
+    }
+    Ok(Gaps { prev_at, seq_at })
+}
 
-    /// Appends the finished bytes to `out`.
-    pub(crate) fn finish(
-        &self,
+impl Gaps {
+    /// Appends the finished bytes of the entry written as `text` to `out`.
+    pub(crate) fn fill(
+        self,
+        text: &[u8],
         out: &mut Vec<u8>,
         prev: &[u8; 32],
         seq: u64,
         digest: Option<&[u8; 32]>,
     ) {
-        let (head, rest) = self.text.split_at(self.prev_at);
-        let (middle, tail) = rest.split_at(self.seq_at - self.prev_at);
-        out.extend_from_slice(head.as_bytes());
+        let (head, rest) = text.split_at_checked(self.prev_at).unwrap_or((text, &[]));
+        let (middle, tail) = rest.split_at_checked(self.seq_at - self.prev_at).unwrap_or_default();
+        out.extend_from_slice(head);
         push_hex(out, prev);
-        out.extend_from_slice(middle.as_bytes());
+        out.extend_from_slice(middle);
         out.extend_from_slice(seq.to_string().as_bytes());
         if let Some(digest) = digest {
             out.extend_from_slice(b",\"stateDigest\":\"");
             push_hex(out, digest);
             out.push(b'"');
         }
-        out.extend_from_slice(tail.as_bytes());
+        out.extend_from_slice(tail);
     }
 
-    /// The most bytes [`Encoded::finish`] will append.
-    pub(crate) fn size_bound(&self) -> usize {
-        self.text.len() + 64 + 20 + 82
+    /// The most bytes [`Gaps::fill`] will append for a text of this length.
+    pub(crate) const fn size_bound(text: usize) -> usize {
+        text + FILLED
     }
 }
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
-    for byte in bytes {
-        for nibble in [byte >> 4, byte & 15] {
-            out.push(HEX.get(usize::from(nibble)).copied().unwrap_or(b'0'));
-        }
-    }
+    let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied().unwrap_or(b'0');
+    out.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
 }
 
 /// Bytes in lower-case hex.
@@ -172,11 +177,11 @@ pub fn parse_hex32(text: &str) -> Option<[u8; 32]> {
     Some(out)
 }
 
-struct Fields {
-    text: String,
+struct Fields<'a> {
+    text: &'a mut String,
 }
 
-impl Fields {
+impl Fields<'_> {
     fn name(&mut self, name: &str) {
         self.text.push_str(if self.text.is_empty() { "{\"" } else { ",\"" });
         self.text.push_str(name);
@@ -191,7 +196,15 @@ impl Fields {
         self.text.push('"');
     }
 
-    /// A value whose text form needs no escaping: ids, times, addresses.
+    /// A value that `write` appends, which needs no escaping: ids and times.
+    fn quoted(&mut self, name: &str, write: impl FnOnce(&mut String)) {
+        self.name(name);
+        self.text.push('"');
+        write(self.text);
+        self.text.push('"');
+    }
+
+    /// A value whose text form needs no escaping: addresses.
     fn display(&mut self, name: &str, value: &dyn std::fmt::Display) {
         self.name(name);
         let _ = write!(self.text, "\"{value}\"");
@@ -204,7 +217,19 @@ impl Fields {
 
     fn escaped(&mut self, name: &str, value: &str) {
         self.name(name);
-        self.text.push_str(&serde_json::to_string(value).unwrap_or_default());
+        self.string(value);
+    }
+
+    /// A string of JSON. Most of them hold nothing to escape.
+    fn string(&mut self, value: &str) {
+        let clean = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+        if value.bytes().all(clean) {
+            self.text.push('"');
+            self.text.push_str(value);
+            self.text.push('"');
+        } else {
+            self.text.push_str(&serde_json::to_string(value).unwrap_or_default());
+        }
     }
 
     fn quoted_hex(&mut self, bytes: &[u8]) {
@@ -258,10 +283,10 @@ mod tests {
 
     #[test]
     fn entries_are_json_objects_with_sorted_keys() {
-        let encoded = Encoded::new(&sample(), "w1").unwrap();
-        let mut bytes = Vec::new();
-        encoded.finish(&mut bytes, &[0xab; 32], 7, Some(&[0xcd; 32]));
-        assert!(bytes.len() <= encoded.size_bound());
+        let (mut text, mut bytes) = ("what was there".to_owned(), Vec::new());
+        let gaps = encode(&mut text, &sample(), "w1").unwrap();
+        gaps.fill(text.as_bytes(), &mut bytes, &[0xab; 32], 7, Some(&[0xcd; 32]));
+        assert!(bytes.len() <= Gaps::size_bound(text.len()));
         let value: serde_json::Map<String, serde_json::Value> =
             serde_json::from_slice(&bytes).unwrap();
         assert_eq!(value["seq"], 7);
@@ -285,8 +310,9 @@ mod tests {
         let mut entry = sample();
         let value = "\u{1}".repeat(4000);
         entry.context = Some(EncryptionContext::new([("n".to_owned(), value)].into()).unwrap());
-        let encoded = Encoded::new(&entry, "w1").unwrap();
-        assert!(encoded.text.contains("\"contextDigest\":\""));
-        assert!(encoded.size_bound() < MAX_ENTRY);
+        let mut text = String::new();
+        encode(&mut text, &entry, "w1").unwrap();
+        assert!(text.contains("\"contextDigest\":\""));
+        assert!(Gaps::size_bound(text.len()) < MAX_ENTRY);
     }
 }

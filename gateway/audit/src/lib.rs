@@ -6,10 +6,12 @@ mod batch;
 pub mod checkpoint;
 pub mod encode;
 mod error;
+mod inbox;
 pub mod log;
 pub mod merkle;
 pub mod verify;
 
 pub use appender::{Appender, Receipt};
 pub use error::Error;
+pub use inbox::Lane;
 pub use log::Log;

@@ -59,6 +59,11 @@ impl Log {
         on_rollback: OnRollback,
     ) -> Result<Self, Error> {
         let origin: Arc<str> = checkpoint::origin(hub).into();
+        // The engine keeps heads and batches apart; batches that no head knows are of another time.
+        let size = writer.head().audit.size;
+        if let Some((seq, _)) = read(&store, name, size, 1).await?.first() {
+            return Err(Error::StoreForked(*seq));
+        }
         let mut accepted = None;
         if let Some(file) = &file {
             let verdict = check_against(&store, &writer, name, &keys, &origin, file).await;

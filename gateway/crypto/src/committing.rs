@@ -22,8 +22,7 @@ pub(crate) const OVERHEAD: usize = SALT_LEN + COMMITMENT_LEN + TAG_LEN;
 
 const NONCE: [u8; 12] = [0; 12];
 
-/// Seals into one buffer allocated once. INVARIANT: `salt` is fresh from [`crate::random`], other
-/// than in tests of the frozen formats.
+/// As [`seal_into`], into a buffer allocated once.
 pub(crate) fn seal(
     aead: &dyn Aead,
     prk: &[u8],
@@ -32,10 +31,28 @@ pub(crate) fn seal(
     binding: &[u8],
     plaintext: &[u8],
 ) -> Vec<u8> {
-    let mut sealed = Vec::with_capacity(head.len() + OVERHEAD + plaintext.len());
+    let mut sealed = Vec::new();
+    seal_into(&mut sealed, aead, prk, head, salt, binding, plaintext);
+    sealed
+}
+
+/// Seals into a buffer, whose content is dropped and whose memory is used again. It must hold no
+/// secret: it is not erased when it grows. INVARIANT: `salt` is fresh from [`crate::random`], other
+/// than in tests of the frozen formats.
+pub(crate) fn seal_into(
+    sealed: &mut Vec<u8>,
+    aead: &dyn Aead,
+    prk: &[u8],
+    head: &[u8],
+    salt: &[u8; SALT_LEN],
+    binding: &[u8],
+    plaintext: &[u8],
+) {
+    sealed.clear();
+    sealed.reserve_exact(head.len() + OVERHEAD + plaintext.len());
     sealed.extend_from_slice(head);
     sealed.extend_from_slice(salt);
-    let okm = mac::expand64(prk, &[&sealed, binding]);
+    let okm = mac::expand64(prk, &[sealed, binding]);
     sealed.extend_from_slice(&*okm.second);
     sealed.extend_from_slice(plaintext);
     let header_len = head.len() + SALT_LEN + COMMITMENT_LEN;
@@ -46,7 +63,6 @@ pub(crate) fn seal(
     )]
     let tag = aead.seal(&okm.first, &NONCE, header, body).expect("a message below 64 GiB");
     sealed.extend_from_slice(&tag);
-    sealed
 }
 
 /// Sealed bytes whose commitment has been found right; what is left is the tag.

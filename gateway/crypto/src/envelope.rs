@@ -4,6 +4,8 @@
 //! data; one plaintext under one salt has exactly one spelling; every failed open is
 //! [`Error::Open`], with the commitment compared first and in constant time.
 
+use std::cell::RefCell;
+
 use base64_simd::STANDARD;
 use hub_model::{Algorithm, KeyId, RegistrationId, SecretBytes};
 
@@ -108,8 +110,14 @@ pub(crate) fn seal_with_salt(
     let head = head(Header { suite: algorithm.row().suite, key, version });
     let binding = binding(registration, context);
     let aead = aead::suite(algorithm);
-    let body = committing::seal(aead, material.prk(), &head, salt, &binding, plaintext);
-    Ok(text(version, &body))
+    thread_local! {
+        // Holds nothing but the last ciphertext between calls.
+        static BODY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    Ok(BODY.with_borrow_mut(|body| {
+        committing::seal_into(body, aead, material.prk(), &head, salt, &binding, plaintext);
+        text(version, body)
+    }))
 }
 
 /// Decrypts. `key` and `registration` are those the caller was authorized for; an envelope that
@@ -183,9 +191,9 @@ fn parse_version(digits: &str) -> Option<u32> {
     digits.parse().ok().filter(|_| canonical)
 }
 
-/// One allocation, written once.
+/// One allocation, written once, with room for the JSON around it.
 fn text(version: u32, body: &[u8]) -> String {
-    let mut text = String::with_capacity(16 + body.len().div_ceil(3) * 4);
+    let mut text = String::with_capacity(64 + body.len().div_ceil(3) * 4);
     text.push_str(PREFIX);
     text.push_str(&version.to_string());
     text.push(':');

@@ -87,6 +87,14 @@ actions! {
     SystemWhoami = "system.whoami" on Hub: "Read who one is";
 }
 
+impl Action {
+    /// Whether it uses a key and changes nothing.
+    #[must_use]
+    pub const fn uses_key(self) -> bool {
+        matches!(self, Self::KeysEncrypt | Self::KeysDecrypt | Self::KeysRewrap)
+    }
+}
+
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

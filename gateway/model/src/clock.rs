@@ -1,6 +1,7 @@
 //! Time as a value: [`Timestamp`] for instants, [`Clock`] as the only source of them, so that
 //! tests own the time.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -47,6 +48,36 @@ impl Timestamp {
         Duration::from_micros(u64::try_from(micros).unwrap_or(0))
     }
 }
+
+impl Timestamp {
+    /// Appends the text form. What one second has in common is formatted once for each thread.
+    pub fn append_to(self, out: &mut String) {
+        thread_local! {
+            static SECOND: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) };
+        }
+        let (second, mut micros) = (self.0.div_euclid(1_000_000), self.0.rem_euclid(1_000_000));
+        SECOND.with_borrow_mut(|(known, text)| {
+            if *known != second {
+                *text = self.to_string();
+                // Years beyond 9999 have one text for all of them.
+                *known = if text.len() == SECONDS.len() + 8 { second } else { i64::MIN };
+            }
+            match text.get(..SECONDS.len()).filter(|_| *known == second) {
+                Some(head) => out.push_str(head),
+                None => return out.push_str(text),
+            }
+            let mut digits = *b".000000Z";
+            for slot in digits.iter_mut().skip(1).take(6).rev() {
+                *slot = b'0' + u8::try_from(micros % 10).unwrap_or(0);
+                micros /= 10;
+            }
+            out.push_str(std::str::from_utf8(&digits).unwrap_or_default());
+        });
+    }
+}
+
+/// The part of a timestamp before its fraction.
+const SECONDS: &str = "2026-01-31T00:00:00";
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -143,6 +174,19 @@ impl Clock for ManualClock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_appended_time_reads_as_a_displayed_one() {
+        let far = i64::MAX;
+        for micros in [0, 1, -1, 1_795_000_000_000_000, 1_795_000_000_999_999, far, -far, far] {
+            for step in [0, 7, 1_000_000, 0] {
+                let time = Timestamp::from_micros(micros.saturating_add(step));
+                let mut text = String::new();
+                time.append_to(&mut text);
+                assert_eq!(text, time.to_string());
+            }
+        }
+    }
 
     #[test]
     fn text_form_is_rfc_3339_with_microseconds() {

@@ -35,6 +35,41 @@ fn decode(text: &[u8]) -> Option<[u8; 16]> {
     Some(value.to_be_bytes())
 }
 
+/// The text form of an id.
+#[derive(Clone, Copy)]
+pub struct IdText {
+    bytes: [u8; 32],
+    len: usize,
+}
+
+impl IdText {
+    fn new(prefix: &str, id: [u8; 16]) -> Self {
+        let mut bytes = [0; 32];
+        let text = prefix.bytes().chain(encode(id));
+        let mut len = 0;
+        for (slot, byte) in bytes.iter_mut().zip(text) {
+            *slot = byte;
+            len += 1;
+        }
+        Self { bytes, len }
+    }
+}
+
+impl std::ops::Deref for IdText {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        let bytes = self.bytes.get(..self.len).unwrap_or_default();
+        std::str::from_utf8(bytes).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for IdText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
+    }
+}
+
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident, $prefix:literal, $kind:literal;)*) => {$(
         $(#[$doc])*
@@ -55,6 +90,17 @@ macro_rules! ids {
             #[must_use]
             pub const fn from_bytes(bytes: [u8; 16]) -> Self {
                 Self(bytes)
+            }
+
+            /// Appends the text form, without the detour of formatting.
+            pub fn append_to(&self, out: &mut String) {
+                out.push_str(&self.text());
+            }
+
+            /// The text form, without an allocation.
+            #[must_use]
+            pub fn text(&self) -> IdText {
+                IdText::new(concat!($prefix, "_"), self.0)
             }
 
             /// The 16 bytes, as bound into formats.
@@ -137,6 +183,14 @@ ids! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_appended_id_reads_as_a_displayed_one() {
+        let id = KeyId::generate();
+        let mut text = "x".to_owned();
+        id.append_to(&mut text);
+        assert_eq!(text, format!("x{id}"));
+    }
     use proptest::prelude::*;
 
     proptest! {

@@ -33,6 +33,17 @@ pub fn encode_base64(bytes: &[u8]) -> String {
     STANDARD.encode_to_string(bytes)
 }
 
+/// Appends standard base64 with padding.
+pub fn append_base64(bytes: &[u8], out: &mut Vec<u8>) {
+    STANDARD.encode_append(bytes, out);
+}
+
+/// Bytes of standard base64 with padding.
+#[must_use]
+pub const fn base64_len(bytes: usize) -> usize {
+    bytes.div_ceil(3).saturating_mul(4)
+}
+
 /// Writes URL-safe base64 without padding.
 #[must_use]
 pub fn encode_base64_url(bytes: &[u8]) -> String {

@@ -103,6 +103,14 @@ pub trait Operation: Send + Sync {
         None
     }
 
+    /// The answer as JSON, where writing it by hand spares a search for what to escape.
+    ///
+    /// # Errors
+    /// The answer, where it is to be written as any other.
+    fn json(reply: Self::Reply) -> Result<Vec<u8>, Self::Reply> {
+        Err(reply)
+    }
+
     /// Reads, checks and computes; writes nothing. The permit is spent on the plan.
     fn plan(
         &self,

@@ -29,6 +29,7 @@ struct Plan {
     keys: u32,
     starts: u32,
     batch_items: u32,
+    only: Option<(String, usize)>,
     dir: PathBuf,
     quiet: bool,
 }
@@ -47,6 +48,7 @@ impl Plan {
                 keys: args.keys.min(100),
                 starts: 1,
                 batch_items: 20,
+                only: None,
                 dir,
                 quiet,
             };
@@ -56,9 +58,10 @@ impl Plan {
             rounds: args.rounds,
             turn: seconds(args.seconds),
             warm_up: seconds(args.seconds).min(Duration::from_secs(1)),
-            keys: args.keys,
-            starts: 7,
+            keys: if args.only.is_some() { args.keys.min(100) } else { args.keys },
+            starts: if args.only.is_some() { 1 } else { 7 },
             batch_items: 100,
+            only: args.only.clone(),
             dir,
             quiet,
         }

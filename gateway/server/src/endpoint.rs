@@ -88,11 +88,11 @@ async fn perform<O: Operation>(
         Ok(done) => {
             gateway.metrics.policy_decision(Some(true));
             gateway.count_crypto::<O>(done.algorithm, None);
-            let changed = row.method != Method::GET && !meta.dry_run;
+            let changed = row.method != Method::GET && !meta.dry_run && !O::ACTION.uses_key();
             if row.action == hub_model::Action::RegistrationsDelete && changed {
                 gateway.swept.notify_one();
             }
-            gateway.respond(row, done, changed)
+            gateway.respond(row, done, changed, O::json)
         }
         Err(failure) => {
             if matches!(failure.error, Error::Denied { .. }) {

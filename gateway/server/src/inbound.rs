@@ -24,7 +24,7 @@ pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 pub struct Inbound {
     head: request::Parts,
     /// The path, when it is not the URI's own because `%3A` was written for `:`.
-    path: Option<Box<str>>,
+    path: Option<Arc<str>>,
     channel: Channel,
     request_id: Arc<str>,
     trace: Option<TraceContext>,
@@ -65,6 +65,12 @@ impl Inbound {
     #[must_use]
     pub fn path(&self) -> &str {
         self.path.as_deref().unwrap_or_else(|| self.head.uri.path())
+    }
+
+    /// The path, to be kept while the request is worked on. Shares its bytes with the request.
+    #[must_use]
+    pub fn target(&self) -> Target {
+        Target { uri: self.head.uri.clone(), path: self.path.clone() }
     }
 
     /// The query string, as sent.
@@ -119,6 +125,21 @@ impl Inbound {
         let request_id = hub_model::RequestId::generate().to_string().into();
         let (received, body) = (Instant::now(), RequestBody::ready(body));
         Self { head, path, channel, request_id, trace, received, body }
+    }
+}
+
+/// Where a request goes.
+#[derive(Clone, Debug)]
+pub struct Target {
+    uri: http::Uri,
+    path: Option<Arc<str>>,
+}
+
+impl Target {
+    /// As [`Inbound::path`].
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.path.as_deref().unwrap_or_else(|| self.uri.path())
     }
 }
 
@@ -339,7 +360,7 @@ fn check_encoding(headers: &HeaderMap) -> Result<(), EdgeError> {
 
 /// Refuses paths that two readers could understand differently. Gives the path to use when it is
 /// not the one sent: `%3A` in the last segment becomes `:`, for clients that escape it.
-fn check_path(path: &str) -> Result<Option<Box<str>>, EdgeError> {
+fn check_path(path: &str) -> Result<Option<Arc<str>>, EdgeError> {
     let bytes = path.as_bytes();
     if bytes.first() != Some(&b'/') {
         return Err(EdgeError::Malformed("the request target has no path"));

@@ -29,7 +29,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpSocket, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -37,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::ServerConfig;
 use crate::inbound::{Arrival, EdgeError, Inbound, X_REQUEST_ID, is_request_id};
 use crate::metrics::Metrics;
-use crate::tasks::Crew;
+use crate::tasks::{Crew, Shards};
 use crate::throttle::Source;
 use crate::tls::Tls;
 
@@ -100,6 +100,9 @@ pub enum ListenError {
         /// The path.
         path: PathBuf,
     },
+    /// The threads that connections live on.
+    #[error("cannot start the threads of connections: {0}")]
+    Threads(io::Error),
     /// Something that is no socket lies there.
     #[error("`{}` (server.unix_socket) is there and is not a socket", path.display())]
     NotASocket {
@@ -113,6 +116,7 @@ pub struct Server<H> {
     tcp: Vec<TcpListener>,
     addresses: Vec<SocketAddr>,
     unix: Option<(UnixListener, UnixPath)>,
+    shards: Arc<Shards>,
     shared: Arc<Shared<H>>,
 }
 
@@ -168,6 +172,7 @@ impl<H: Handler> Server<H> {
             tcp.push(listener);
         }
         let unix = config.unix_socket.as_deref().map(bind_unix).transpose()?;
+        let shards = Arc::new(Shards::start().map_err(ListenError::Threads)?);
         let crew = Crew::new();
         let connections = usize::try_from(config.max_connections.get()).unwrap_or(usize::MAX);
         let shared = Shared {
@@ -191,7 +196,7 @@ impl<H: Handler> Server<H> {
             stop: CancellationToken::new(),
             kill: CancellationToken::new(),
         };
-        Ok(Self { tcp, addresses, unix, shared: Arc::new(shared) })
+        Ok(Self { tcp, addresses, unix, shards, shared: Arc::new(shared) })
     }
 
     /// The bound TCP addresses, with their real ports.
@@ -209,34 +214,38 @@ impl<H: Handler> Server<H> {
     /// Serves until `stop`, then drains: nothing new is accepted, requests in flight may finish
     /// until the deadline, and what is left then is dropped. Gives the number of those.
     pub async fn run(self, stop: CancellationToken) -> usize {
-        let Self { tcp, unix, shared, .. } = self;
+        let Self { tcp, unix, shards, shared, .. } = self;
         let accepting = Crew::new();
         for listener in tcp {
-            let shared = Arc::clone(&shared);
-            accepting.spawn(async move { shared.accept_tcp(listener).await });
+            let (shared, shards) = (Arc::clone(&shared), Arc::clone(&shards));
+            accepting.spawn(async move { shared.accept_tcp(listener, &shards).await });
         }
         let mut socket_file = None;
         if let Some((listener, path)) = unix {
             socket_file = Some(path);
-            let shared = Arc::clone(&shared);
-            accepting.spawn(async move { shared.accept_unix(listener).await });
+            let (shared, shards) = (Arc::clone(&shared), Arc::clone(&shards));
+            accepting.spawn(async move { shared.accept_unix(listener, &shards).await });
         }
         stop.cancelled().await;
         shared.stop.cancel();
         accepting.finished().await;
         drop(socket_file);
-        if tokio::time::timeout(shared.drain, shared.crew.finished()).await.is_ok() {
-            return 0;
+        let drained = tokio::time::timeout(shared.drain, shared.crew.finished()).await;
+        let left = if drained.is_ok() { 0 } else { shared.crew.len() };
+        if left > 0 {
+            tracing::warn!(target: "hub::listen", connections = left, "dropped after the drain");
+            shared.kill.cancel();
         }
-        let left = shared.crew.len();
-        tracing::warn!(target: "hub::listen", connections = left, "dropped after the drain time");
-        shared.kill.cancel();
+        // Whoever accepted has ended, so this is the last handle.
+        if let Some(shards) = Arc::into_inner(shards) {
+            shards.end().await;
+        }
         left
     }
 }
 
 impl<H: Handler> Shared<H> {
-    async fn accept_tcp(self: Arc<Self>, listener: TcpListener) {
+    async fn accept_tcp(self: Arc<Self>, listener: TcpListener, shards: &Shards) {
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -254,8 +263,11 @@ impl<H: Handler> Shared<H> {
             // A refused connection is closed here, before it costs anything.
             let Some(slot) = self.admit(channel.address) else { continue };
             let _ = stream.set_nodelay(true);
+            // Leaves the runtime it was accepted in, to join that of its thread.
+            let Ok(stream) = stream.into_std() else { continue };
             let shared = Arc::clone(&self);
-            self.crew.spawn(async move {
+            shards.spawn(&self.crew, async move {
+                let Ok(stream) = TcpStream::from_std(stream) else { return };
                 match &shared.tls {
                     None => shared.clone().plain(stream, channel).await,
                     Some(tls) => {
@@ -268,7 +280,7 @@ impl<H: Handler> Shared<H> {
         }
     }
 
-    async fn accept_unix(self: Arc<Self>, listener: UnixListener) {
+    async fn accept_unix(self: Arc<Self>, listener: UnixListener, shards: &Shards) {
         let channel = Channel { address: PeerAddress::Unix, tls: false };
         loop {
             let accepted = tokio::select! {
@@ -279,8 +291,10 @@ impl<H: Handler> Shared<H> {
             match accepted {
                 Ok((stream, _)) => {
                     let Some(slot) = self.admit(channel.address) else { continue };
+                    let Ok(stream) = stream.into_std() else { continue };
                     let shared = Arc::clone(&self);
-                    self.crew.spawn(async move {
+                    shards.spawn(&self.crew, async move {
+                        let Ok(stream) = UnixStream::from_std(stream) else { return };
                         shared.plain(stream, channel).await;
                         drop(slot);
                     });
@@ -509,10 +523,9 @@ impl<H: Handler> Connection<H> {
         {
             return (Arc::from(text), value.clone());
         }
-        let text = self.fresh_id().to_string();
-        let id = Arc::from(text.as_str());
-        let value = HeaderValue::from_maybe_shared(Bytes::from(text));
-        (id, value.unwrap_or_else(|_| HeaderValue::from_static("unknown")))
+        let text = self.fresh_id().text();
+        let value = HeaderValue::from_str(&text);
+        (Arc::from(&*text), value.unwrap_or_else(|_| HeaderValue::from_static("unknown")))
     }
 
     /// A UUIDv7 (RFC 9562 §5.7) whose random part is drawn once per connection and then counted

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, ETAG, HeaderName};
-use http::{HeaderValue, Method, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use http_body_util::Full;
 use hub_auth::{Authenticator, Caller, Presented};
 use hub_model::entry::Outcome;
@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 use crate::body;
 use crate::failures::Failures;
 use crate::inbound::{EdgeError, Inbound};
+use crate::line::Line;
 use crate::listen::{Handler, Reply};
 use crate::metrics::{Metrics, Outcome as Counted, RouteMetrics};
 use crate::problem::{AUDIT_SEQ, Refusal};
@@ -56,7 +57,7 @@ pub struct Gateway {
     settings: Settings,
     pub(crate) status: Box<dyn Fn() -> StatusFacts + Send + Sync>,
     pub(crate) swept: Arc<tokio::sync::Notify>,
-    rows: Vec<(Route, RouteMetrics)>,
+    rows: Vec<Row>,
     router: matchit::Router<Vec<(Method, usize)>>,
 }
 
@@ -106,7 +107,9 @@ impl Gateway {
                 None => by_path.push((row.path, vec![(row.method.clone(), index)])),
             }
             let metrics = parts.metrics.route(&row.method, row.path);
-            rows.push((row, metrics));
+            let names = row.path.split('{').skip(1).filter_map(|rest| rest.split_once('}'));
+            let names = names.map(|(name, _)| name).collect();
+            rows.push(Row { route: row, metrics, names });
         }
         let mut router = matchit::Router::new();
         for (path, methods) in by_path {
@@ -143,12 +146,13 @@ impl Gateway {
             self.metrics.rate_limited(&limited);
             return refuse(&Refusal::from(&EdgeError::from(limited)));
         }
-        let path: Box<str> = inbound.path().into();
-        let routed = match self.route(inbound.method(), &path) {
+        let target = inbound.target();
+        let path = target.path();
+        let routed = match self.route(inbound.method(), path) {
             Ok(routed) => routed,
             Err(refusal) => return refuse(&refusal),
         };
-        let (row, metrics) = routed.row;
+        let Row { route: row, metrics, .. } = routed.row;
         let span = tracing::Span::current();
         span.record("http.route", row.path);
         name_span(&span, || format!("{} {}", row.method, row.path));
@@ -163,7 +167,7 @@ impl Gateway {
                     if_match: None,
                     idempotency: None,
                 };
-                let answered = self.answer(inbound, &path, routed, &caller, meta).await;
+                let answered = self.answer(inbound, path, routed, &caller, meta).await;
                 let mut reply = match answered {
                     Ok(reply) => reply,
                     Err(refusal) => refuse(&refusal),
@@ -185,8 +189,7 @@ impl Gateway {
             return Err(Refusal::new("unknown_route", "there is no such route; see docs/http.md"));
         };
         // A colon in a parameter is a verb nobody knows: names and ids hold none.
-        let parameters: Vec<(&str, &'p str)> = found.params.iter().collect();
-        if parameters.iter().any(|(_, value)| value.contains(':')) {
+        if found.params.iter().any(|(_, value)| value.contains(':')) {
             return Err(self.unknown_operation(path));
         }
         let Some((_, index)) = found.value.iter().find(|(known, _)| known == method) else {
@@ -198,20 +201,15 @@ impl Gateway {
         };
         let internal = || Refusal::new("internal", "something went wrong inside the hub");
         let row = self.rows.get(*index).ok_or_else(internal)?;
-        // The names of the parameters are those of the row's path, which live for ever.
-        let names = row.0.path.split('{').skip(1).filter_map(|rest| rest.split_once('}'));
-        let params = names
-            .filter_map(|(name, _)| {
-                parameters.iter().find(|(known, _)| *known == name).map(|(_, value)| (name, *value))
-            })
-            .collect();
-        Ok(Routed { row: (&row.0, &row.1), params })
+        let value = |name: &&'static str| found.params.get(name).map(|value| (*name, value));
+        let params = row.names.iter().filter_map(value).collect();
+        Ok(Routed { row, params })
     }
 
     fn unknown_operation(&self, path: &str) -> Refusal {
         let base = path.rsplit_once(':').map_or(path, |(base, _)| base);
         let mut verbs = Vec::new();
-        for (row, _) in &self.rows {
+        for Row { route: row, .. } in &self.rows {
             let Some((pattern, verb)) = row.path.rsplit_once(':') else { continue };
             let same_depth = pattern.split('/').count() == base.split('/').count();
             let fits = pattern.split('/').zip(base.split('/')).all(|(pattern, part)| {
@@ -245,9 +243,13 @@ impl Gateway {
 
     /// Inbound → Caller.
     async fn identified(&self, inbound: &Inbound) -> Result<Caller, Refusal> {
-        let headers: Vec<&[u8]> =
-            inbound.headers().get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes).collect();
-        let presented = Presented { authorization: &headers, channel: inbound.channel() };
+        let mut given = inbound.headers().get_all(AUTHORIZATION).iter().map(HeaderValue::as_bytes);
+        // Two are as bad as any more.
+        let (first, second) = (given.next(), given.next());
+        let count = usize::from(first.is_some()) + usize::from(second.is_some());
+        let both = [first.unwrap_or_default(), second.unwrap_or_default()];
+        let authorization = both.get(..count).unwrap_or_default();
+        let presented = Presented { authorization, channel: inbound.channel() };
         let span = tracing::debug_span!(target: STAGE, "authenticate");
         match self.authenticator.authenticate(presented).instrument(span).await {
             Ok(caller) => Ok(caller),
@@ -276,7 +278,7 @@ impl Gateway {
         caller: &Caller,
         mut meta: Meta,
     ) -> Result<Reply, Refusal> {
-        let (row, _) = routed.row;
+        let row = &routed.row.route;
         let decoded = async {
             let limit = match row.body {
                 Body::None | Body::Json | Body::JsonOrNothing => self.settings.max_body,
@@ -367,29 +369,41 @@ impl Gateway {
     pub(crate) fn respond<R: Serialize>(
         &self,
         row: &Route,
-        done: hub_operations::Done<R>,
+        mut done: hub_operations::Done<R>,
         changed: bool,
+        json: impl FnOnce(R) -> Result<Vec<u8>, R>,
     ) -> Result<Reply, Refusal> {
-        let body = match (&done.reply, row.success) {
-            (_, StatusCode::NO_CONTENT) if done.reply.is_some() => Bytes::new(),
-            (Some(reply), _) => encode(reply, row.secret)?,
-            (None, _) => Bytes::from_static(b"{\"dryRun\":true}"),
+        let answered = done.reply.take();
+        let success = if answered.is_some() { row.success } else { StatusCode::OK };
+        let body = match answered {
+            Some(_) if row.success == StatusCode::NO_CONTENT => Bytes::new(),
+            Some(answer) => match json(answer) {
+                Ok(bytes) if row.secret => Bytes::from_owner(Erased(Zeroizing::new(bytes))),
+                Ok(bytes) => bytes.into(),
+                Err(answer) => encode(&answer, row.secret)?,
+            },
+            None => Bytes::from_static(b"{\"dryRun\":true}"),
         };
-        let mut reply = Response::new(Full::new(body.clone()));
-        *reply.status_mut() = if done.reply.is_some() { row.success } else { StatusCode::OK };
+        let empty = body.is_empty();
+        let mut reply = Response::new(Full::new(body));
+        // Room for all that will be there, so that the map never grows.
+        *reply.headers_mut() = HeaderMap::with_capacity(16);
+        *reply.status_mut() = success;
         let headers = reply.headers_mut();
-        if !body.is_empty() {
+        if !empty {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         if let Some(generation) = done.generation
-            && let Ok(tag) = HeaderValue::try_from(format!("\"{generation}\""))
+            && let Some(tag) = Line::new().text(b"\"").number(generation).text(b"\"").finish()
         {
             headers.insert(ETAG, tag);
         }
         if done.replayed {
             headers.insert(REPLAYED, HeaderValue::from_static("true"));
         }
-        headers.insert(AUDIT_SEQ, HeaderValue::from(done.receipt().seq()));
+        if let Some(seq) = Line::new().number(done.receipt().seq()).finish() {
+            headers.insert(AUDIT_SEQ, seq);
+        }
         if changed && let Some(signed) = self.hub.log().latest() {
             // An anchor outside the hub, for clients that keep it.
             let root = hub_audit::encode::hex(&signed.checkpoint.root);
@@ -401,9 +415,17 @@ impl Gateway {
     }
 }
 
+/// A row of the table, ready to be routed to.
+struct Row {
+    route: Route,
+    metrics: RouteMetrics,
+    /// The names of its parameters.
+    names: Vec<&'static str>,
+}
+
 /// A row and the values of its parameters.
 struct Routed<'g, 'p> {
-    row: (&'g Route, &'g RouteMetrics),
+    row: &'g Row,
     params: Vec<(&'static str, &'p str)>,
 }
 

@@ -18,6 +18,10 @@ use tokio_util::task::TaskTracker;
 /// The process exit code of a second signal: interrupted.
 const INTERRUPTED: i32 = 9;
 
+mod shards;
+
+pub use shards::Shards;
+
 /// The supervised tasks of the process. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Tasks(Arc<Inner>);

@@ -22,6 +22,7 @@ use hub_model::principal::PeerAddress;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::LimitsConfig;
+use crate::line::Line;
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -95,8 +96,10 @@ impl Ticket {
     pub fn write_headers(&self, headers: &mut HeaderMap) {
         headers.insert(RATE_LIMIT_POLICY, self.policy.clone());
         let reset = self.burst.saturating_sub(self.remaining).div_ceil(self.per_second);
-        let value = format!("\"participant\";r={};t={reset}", self.remaining);
-        if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(value)) {
+        let mut value = Line::new();
+        value.text(b"\"participant\";r=").number(self.remaining.into());
+        value.text(b";t=").number(reset.into());
+        if let Some(value) = value.finish() {
             headers.insert(RATE_LIMIT, value);
         }
     }

@@ -134,7 +134,7 @@ fn an_interrupted_beginning_is_cleared_away() {
 
 #[test]
 fn files_missing_from_a_store_are_not_replaced() {
-    for name in ["version", "keyspaces/1", "keyspaces/2", "keyspaces", "0.jnl"] {
+    for name in ["version", "keyspaces/1", "keyspaces/2", "keyspaces/3", "keyspaces", "0.jnl"] {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().join("store");
         drop(FjallBackend::create(&place).unwrap());
@@ -146,6 +146,67 @@ fn files_missing_from_a_store_are_not_replaced() {
         }
         assert!(FjallBackend::open(&place).is_err(), "{name}");
         assert!(FjallBackend::open_or_create(&place).is_err(), "{name}");
+    }
+}
+
+/// The engine underneath, for tests of what others leave there.
+fn raw(place: &std::path::Path) -> (fjall::Database, [fjall::Keyspace; 3]) {
+    let db = fjall::Database::builder(place).open().unwrap();
+    let keyspace = |name| db.keyspace(name, Default::default).unwrap();
+    let keyspaces = [keyspace("records"), keyspace("log"), keyspace("heads")];
+    (db, keyspaces)
+}
+
+fn store_with_a_log(place: &std::path::Path) {
+    let backend = FjallBackend::create(place).unwrap();
+    for n in 1..=9 {
+        let mut txn = Txn::new();
+        txn.put(path("w/node/head"), vec![n]).unwrap();
+        txn.put(path(&format!("w/node/b/{n:016x}")), vec![n; 3]).unwrap();
+        txn.put(path("k/one"), vec![n]).unwrap();
+        assert!(matches!(block_on(backend.commit(txn)).unwrap(), Commit::Committed(_)));
+    }
+    block_on(backend.close()).unwrap();
+}
+
+#[test]
+fn heads_move_out_of_the_logs_of_older_stores() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("store");
+    store_with_a_log(&place);
+    let before = block_on(everything(&FjallBackend::open(&place).unwrap(), "", 100));
+    // As stores were made before there was a keyspace for heads.
+    let (db, [_, log, heads]) = raw(&place);
+    for key in [&b"w/node/head"[..], b"\0revision"] {
+        log.insert(key, heads.get(key).unwrap().unwrap()).unwrap();
+    }
+    db.delete_keyspace(heads).unwrap();
+    drop((log, db));
+    for _ in 0..2 {
+        let backend = FjallBackend::open(&place).unwrap();
+        assert_eq!(block_on(everything(&backend, "", 100)), before);
+        assert_eq!(block_on(everything(&backend, "w/", 3)).len(), 10);
+        block_on(backend.close()).unwrap();
+    }
+}
+
+#[test]
+fn a_log_of_another_time_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let edits: [fn(&[fjall::Keyspace; 3]); 4] = [
+        |[_, log, _]| log.remove("w/node/b/0000000000000009").unwrap(),
+        |[_, log, _]| log.insert("w/node/b/0000000000000009", [0; 11]).unwrap(),
+        |[_, _, heads]| heads.remove("\0newest").unwrap(),
+        |[records, _, _]| records.insert("\0revision", 8u64.to_be_bytes()).unwrap(),
+    ];
+    for (number, edit) in edits.into_iter().enumerate() {
+        let place = dir.path().join(number.to_string());
+        store_with_a_log(&place);
+        let (db, keyspaces) = raw(&place);
+        edit(&keyspaces);
+        drop((keyspaces, db));
+        let opened = FjallBackend::open(&place);
+        assert!(matches!(opened, Err(Error::Damaged { .. })), "edit {number}: {opened:?}");
     }
 }
 

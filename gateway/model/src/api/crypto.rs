@@ -6,7 +6,7 @@ use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::problem::Problem;
-use crate::{EncryptionContext, Name, SecretBytes};
+use crate::{EncryptionContext, Name, SecretBytes, secret};
 
 /// Encrypts up to 64 KiB under the key's primary version.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
@@ -27,6 +27,45 @@ pub struct Encrypted {
     pub ciphertext: String,
     /// The version that encrypted.
     pub version: u32,
+}
+
+impl Encrypted {
+    /// As `serde_json` writes it. Ciphertexts hold nothing to escape, and are not searched for it;
+    /// the text is framed where it lies, so an allocation is spared too.
+    #[must_use]
+    pub fn into_json(self) -> Vec<u8> {
+        let mut json = self.ciphertext.into_bytes();
+        json.extend_from_slice(b"\",\"version\":");
+        json.extend_from_slice(self.version.to_string().as_bytes());
+        json.push(b'}');
+        json.splice(0..0, HEAD.iter().copied());
+        json
+    }
+}
+
+const HEAD: &[u8] = b"{\"ciphertext\":\"";
+
+/// `{"<name>":"<what write gives>","<number's name>":<number>…}` in a buffer that never grows.
+fn by_hand(
+    name: &str,
+    length: usize,
+    numbers: &[(&str, u32)],
+    write: impl FnOnce(&mut Vec<u8>),
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(name.len() + length + 16 + numbers.len() * 32);
+    out.extend_from_slice(b"{\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":\"");
+    write(&mut out);
+    out.push(b'"');
+    for (name, number) in numbers {
+        out.extend_from_slice(b",\"");
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\":");
+        out.extend_from_slice(number.to_string().as_bytes());
+    }
+    out.push(b'}');
+    out
 }
 
 /// Decrypts.
@@ -50,6 +89,18 @@ pub struct Decrypted {
     pub version: u32,
 }
 
+impl Decrypted {
+    /// As `serde_json` writes it, in a buffer that never grew and so left no copy behind: to be
+    /// erased by whoever takes it.
+    #[must_use]
+    pub fn into_json(self) -> Vec<u8> {
+        let length = secret::base64_len(self.plaintext.len());
+        by_hand("plaintext", length, &[("version", self.version)], |out| {
+            secret::append_base64(self.plaintext.expose_secret(), out);
+        })
+    }
+}
+
 /// Encrypts again under the primary version, without showing the plaintext.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -71,6 +122,17 @@ pub struct Rewrapped {
     pub from_version: u32,
     /// The version that encrypted now.
     pub version: u32,
+}
+
+impl Rewrapped {
+    /// As `serde_json` writes it; see [`Encrypted::into_json`].
+    #[must_use]
+    pub fn into_json(self) -> Vec<u8> {
+        let numbers = [("fromVersion", self.from_version), ("version", self.version)];
+        by_hand("ciphertext", self.ciphertext.len(), &numbers, |out| {
+            out.extend_from_slice(self.ciphertext.as_bytes());
+        })
+    }
 }
 
 /// Most items in one batch.
@@ -179,4 +241,24 @@ pub enum BatchResult {
     Encrypted(Encrypted),
     /// Of `decrypt`.
     Decrypted(Decrypted),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_by_hand_is_what_serde_writes() {
+        for length in [0, 1, 2, 3, 1000] {
+            let ciphertext = format!("ch1:7:{}", "A".repeat(length));
+            let encrypted = Encrypted { ciphertext: ciphertext.clone(), version: 7 };
+            assert_eq!(encrypted.clone().into_json(), serde_json::to_vec(&encrypted).unwrap());
+            let plaintext = SecretBytes::new(vec![0xfb; length]);
+            let decrypted = Decrypted { plaintext, version: u32::MAX };
+            let json = serde_json::to_vec(&decrypted).unwrap();
+            assert_eq!(decrypted.into_json(), json);
+            let rewrapped = Rewrapped { ciphertext, from_version: 1, version: 12 };
+            assert_eq!(rewrapped.clone().into_json(), serde_json::to_vec(&rewrapped).unwrap());
+        }
+    }
 }

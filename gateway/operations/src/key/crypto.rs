@@ -44,6 +44,10 @@ impl Operation for Encrypt {
         facts(&self.body.context, self.body.plaintext.len())
     }
 
+    fn json(reply: Encrypted) -> Result<Vec<u8>, Encrypted> {
+        Ok(reply.into_json())
+    }
+
     async fn plan(
         &self,
         permit: Permit,
@@ -164,6 +168,10 @@ macro_rules! opening {
                 facts(&self.context, self.given.length)
             }
 
+            fn json(reply: $reply) -> Result<Vec<u8>, $reply> {
+                Ok(reply.into_json())
+            }
+
             async fn plan(
                 &self,
                 permit: Permit,
@@ -201,6 +209,10 @@ macro_rules! opening {
 
             fn facts(&self) -> RequestFacts<'_> {
                 facts(&self.context, self.given.length)
+            }
+
+            fn json(reply: $reply) -> Result<Vec<u8>, $reply> {
+                Ok(reply.into_json())
             }
 
             async fn plan(

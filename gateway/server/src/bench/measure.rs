@@ -45,11 +45,17 @@ async fn measure(plan: &Plan, home: &Home, fsync: Vec<u32>) -> Result<Report, Fa
 
     let bare = Bare::start()?;
     let mut comparisons = Vec::new();
-    for size in SIZES {
-        let encrypt = setup::encrypt(&callers.app, size)?;
-        comparisons.push(compare(plan, "encrypt", size, encrypt, &bare, &gateway).await?);
-        let decrypt = setup::decrypt(gateway.address, &callers.app, size).await?;
-        comparisons.push(compare(plan, "decrypt", size, decrypt, &bare, &gateway).await?);
+    let sizes = plan.only.as_ref().map_or(SIZES.to_vec(), |(_, size)| vec![*size]);
+    let wanted = |name| plan.only.as_ref().is_none_or(|(only, _)| only == name);
+    for size in sizes {
+        if wanted("encrypt") {
+            let encrypt = setup::encrypt(&callers.app, size)?;
+            comparisons.push(compare(plan, "encrypt", size, encrypt, &bare, &gateway).await?);
+        }
+        if wanted("decrypt") {
+            let decrypt = setup::decrypt(gateway.address, &callers.app, size).await?;
+            comparisons.push(compare(plan, "decrypt", size, decrypt, &bare, &gateway).await?);
+        }
     }
     plan.say("batches");
     let batch_items_per_second = batches(plan, &gateway, &callers).await?;

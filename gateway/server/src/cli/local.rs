@@ -98,12 +98,25 @@ pub(crate) struct BenchArgs {
     /// Where the temporary store lies: a folder on the disk to measure [default: the system's]
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
+    /// Compare only this, such as `encrypt:1024`, after a short preparation: for whoever works on
+    /// one path
+    #[arg(long, value_name = "OPERATION:BYTES", value_parser = only, conflicts_with = "quick")]
+    pub(crate) only: Option<(String, usize)>,
     /// Everything once and briefly: whether it works, not how fast
     #[arg(long)]
     pub(crate) quick: bool,
     /// Be the bare server
     #[arg(long, hide = true)]
     pub(crate) bare_server: bool,
+}
+
+/// One comparison of the benchmark.
+fn only(text: &str) -> Result<(String, usize), String> {
+    let form = || "give it as `encrypt:1024` or `decrypt:32`".to_owned();
+    let (operation, bytes) = text.split_once(':').ok_or_else(form)?;
+    let bytes = bytes.parse().map_err(|_| form())?;
+    let known = matches!(operation, "encrypt" | "decrypt") && bytes <= 64 * 1024;
+    known.then(|| (operation.to_owned(), bytes)).ok_or_else(form)
 }
 
 /// Configuration of `serve`.

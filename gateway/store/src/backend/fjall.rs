@@ -1,9 +1,12 @@
 //! The embedded engine: fjall 3, one directory, one process.
 //!
 //! Values lie as 8 bytes of revision, big endian, and the sealed bytes. Keyspace `records` holds the
-//! state, keyspace `log` everything under `w/`; both carry the revision of the last commit in a key
-//! no path can have, so that a keyspace put back alone is noticed at open. What else fjall would
-//! lose silently (`notes/security.md` §1) the state digest and the checkpoint find.
+//! state, `heads` the heads of the writers, `log` everything else under `w/`, which is written in
+//! order of path and never again: its tables do not overlap, so the engine never merges them.
+//! `records` and `heads` carry the revision of the last commit in a key no path can have, and
+//! `heads` also what was last written to `log`, so that a keyspace put back alone is noticed at open.
+//! What else fjall would lose silently (`notes/security.md` §1) the state digest and the checkpoint
+//! find.
 //!
 //! INVARIANT: a batch is in the journal and `fdatasync` has returned before it is answered; after
 //! any failed write nothing else is written by this process.
@@ -28,10 +31,12 @@ use crate::{Error, Path};
 
 const RECORDS: &str = "records";
 const LOG: &str = "log";
+const HEADS: &str = "heads";
 
 // Keys outside the alphabet of paths, so that no record can take their place.
 const REVISION_KEY: &[u8] = b"\0revision";
 const IDENTITY_KEY: &[u8] = b"\0identity";
+const NEWEST_KEY: &[u8] = b"\0newest";
 
 const BLOCK_CACHE: u64 = 8 * 1024 * 1024;
 const MEMTABLE: u64 = 4 * 1024 * 1024;
@@ -44,6 +49,7 @@ pub struct FjallBackend {
     db: Database,
     records: Keyspace,
     log: Keyspace,
+    heads: Keyspace,
     writing: Mutex<Writing>,
     pins: Pins<Snapshot>,
     feed: Feed,
@@ -76,11 +82,12 @@ impl FjallBackend {
                     .expect_point_read_hits(false)
             };
             let records = db.keyspace(RECORDS, options).map_err(|e| damaged(dir, &e))?;
-            let log = db.keyspace(LOG, options).map_err(|e| damaged(dir, &e))?;
+            db.keyspace(LOG, options).map_err(|e| damaged(dir, &e))?;
+            let heads = db.keyspace(HEADS, options).map_err(|e| damaged(dir, &e))?;
             let mut batch = db.batch().durability(Some(PersistMode::SyncAll));
             batch.insert(&records, IDENTITY_KEY, HubId::generate().as_bytes().as_slice());
             batch.insert(&records, REVISION_KEY, 0u64.to_be_bytes());
-            batch.insert(&log, REVISION_KEY, 0u64.to_be_bytes());
+            batch.insert(&heads, REVISION_KEY, 0u64.to_be_bytes());
             batch.commit().map_err(|e| damaged(dir, &e))
         })?;
         building.mark_clean()?;
@@ -108,28 +115,36 @@ impl FjallBackend {
         // The lock is held from here on.
         let stopped_cleanly = files::take_clean_mark(dir)?;
         let names = db.list_keyspace_names();
+        let present = |name: &str| names.iter().any(|found| &**found == name);
         for name in [RECORDS, LOG] {
             // fjall would silently make an empty one in its place.
-            if !names.iter().any(|found| &**found == name) {
+            if !present(name) {
                 return Err(damage(dir, format!("keyspace `{name}` is gone")));
             }
         }
-        let (records, log, identity, revision) = guarded(dir, || {
+        let (records, log, heads, identity, revision) = guarded(dir, || {
             let fail = |e: fjall::Error| damaged(dir, &e);
             let records = db.keyspace(RECORDS, Default::default).map_err(fail)?;
             let log = db.keyspace(LOG, Default::default).map_err(fail)?;
+            if log.get(REVISION_KEY).map_err(fail)?.is_some() {
+                separate_heads(dir, &db, &log)?;
+            } else if !present(HEADS) {
+                return Err(damage(dir, format!("keyspace `{HEADS}` is gone")));
+            }
+            let heads = db.keyspace(HEADS, Default::default).map_err(fail)?;
             let identity = records.get(IDENTITY_KEY).map_err(fail)?;
             let in_records = records.get(REVISION_KEY).map_err(fail)?;
-            let in_log = log.get(REVISION_KEY).map_err(fail)?;
-            if in_records != in_log {
-                return Err(damage(dir, "its two halves are from different times".to_owned()));
+            let in_heads = heads.get(REVISION_KEY).map_err(fail)?;
+            let newest = heads.get(NEWEST_KEY).map_err(fail)?;
+            if in_records != in_heads || !is_whole(&log, newest.as_deref()).map_err(fail)? {
+                return Err(damage(dir, "its parts are from different times".to_owned()));
             }
             let identity = identity.and_then(|bytes| <[u8; 16]>::try_from(&*bytes).ok());
             let revision = in_records.and_then(|bytes| <[u8; 8]>::try_from(&*bytes).ok());
             let (Some(identity), Some(revision)) = (identity, revision) else {
                 return Err(damage(dir, "its identity or revision is gone".to_owned()));
             };
-            Ok((records, log, identity, Revision(u64::from_be_bytes(revision))))
+            Ok((records, log, heads, identity, Revision(u64::from_be_bytes(revision))))
         })?;
         files::restrict_tree(dir)?;
         Ok(Self {
@@ -137,6 +152,7 @@ impl FjallBackend {
             db,
             records,
             log,
+            heads,
             writing: Mutex::new(Writing { revision, refused: None }),
             pins: Pins::new(),
             feed: Feed::new(),
@@ -162,7 +178,7 @@ impl FjallBackend {
     /// [`Error::Engine`].
     #[cfg(feature = "testing")]
     pub fn flush_tables(&self) -> Result<(), Error> {
-        for keyspace in [&self.records, &self.log] {
+        for keyspace in self.keyspaces() {
             keyspace.rotate_memtable_and_wait().map_err(|e| Error::Engine(e.to_string()))?;
         }
         Ok(())
@@ -188,7 +204,15 @@ impl FjallBackend {
     }
 
     fn keyspace(&self, path: &Path) -> &Keyspace {
-        if path.is_writers() { &self.log } else { &self.records }
+        match path.is_writers() {
+            false => &self.records,
+            true if is_head(path.as_bytes()) => &self.heads,
+            true => &self.log,
+        }
+    }
+
+    const fn keyspaces(&self) -> [&Keyspace; 3] {
+        [&self.records, &self.log, &self.heads]
     }
 
     fn lock(&self) -> Result<MutexGuard<'_, Writing>, Error> {
@@ -215,7 +239,9 @@ impl FjallBackend {
         let revision = Revision(writing.revision.0.saturating_add(1));
         let stamp = revision.0.to_be_bytes();
         let mut batch = self.db.batch().durability(Some(PersistMode::SyncData));
+        let mut newest = None;
         for write in &writes {
+            let logged = write.path().is_writers() && !is_head(write.path().as_bytes());
             let keyspace = self.keyspace(write.path());
             match write {
                 Write::Put(path, value) => {
@@ -223,12 +249,23 @@ impl FjallBackend {
                     bytes.extend_from_slice(&stamp);
                     bytes.extend_from_slice(value);
                     batch.insert(keyspace, path.as_bytes(), bytes);
+                    if logged {
+                        newest = Some([stamp.as_slice(), path.as_bytes()].concat());
+                    }
                 }
-                Write::Delete(path) => batch.remove(keyspace, path.as_bytes()),
+                Write::Delete(path) => {
+                    batch.remove(keyspace, path.as_bytes());
+                    if logged {
+                        newest = Some(Vec::new());
+                    }
+                }
             }
         }
         batch.insert(&self.records, REVISION_KEY, stamp);
-        batch.insert(&self.log, REVISION_KEY, stamp);
+        batch.insert(&self.heads, REVISION_KEY, stamp);
+        if let Some(newest) = newest {
+            batch.insert(&self.heads, NEWEST_KEY, newest);
+        }
         let outcome = catch_unwind(AssertUnwindSafe(|| batch.commit().map_err(|e| e.to_string())))
             .unwrap_or_else(|_| Err("the engine panicked".to_owned()));
         if let Err(reason) = outcome {
@@ -265,7 +302,7 @@ impl FjallBackend {
         }
         let mut page = Page { entries: Vec::new(), at: found, more: false };
         let mut bytes = 0usize;
-        for (keyspace, low, high) in self.spans() {
+        for (keyspaces, low, high) in self.spans() {
             // Everything in the span that has the prefix and lies after `after`.
             let start = match after {
                 Some(after) if after.as_str() >= prefix => Bound::Excluded(after.as_bytes()),
@@ -282,9 +319,12 @@ impl FjallBackend {
             if empty {
                 continue;
             }
-            let mut range = snapshot.range::<&[u8], _>(keyspace, (start, Bound::Excluded(high)));
-            while let Some(item) = read_item(&mut range)? {
-                let (key, value) = item;
+            let mut merged = Merged::new();
+            for keyspace in keyspaces {
+                let range = snapshot.range::<&[u8], _>(keyspace, (start, Bound::Excluded(high)));
+                merged.add(range)?;
+            }
+            while let Some((key, value)) = merged.next()? {
                 if !key.starts_with(prefix.as_bytes()) {
                     break;
                 }
@@ -305,12 +345,12 @@ impl FjallBackend {
 
     /// The keyspaces with the part of the order each of them holds. Upper ends are exclusive and
     /// above every character of a path.
-    fn spans(&self) -> [(&Keyspace, &'static [u8], &'static [u8]); 3] {
+    fn spans(&self) -> [(Vec<&Keyspace>, &'static [u8], &'static [u8]); 3] {
         const AFTER_LOG: &[u8] = b"w0"; // '0' follows '/'
         [
-            (&self.records, b"-", WRITER_PREFIX.as_bytes()),
-            (&self.log, WRITER_PREFIX.as_bytes(), AFTER_LOG),
-            (&self.records, AFTER_LOG, b"\x7f"),
+            (vec![&self.records], b"-", WRITER_PREFIX.as_bytes()),
+            (vec![&self.log, &self.heads], WRITER_PREFIX.as_bytes(), AFTER_LOG),
+            (vec![&self.records], AFTER_LOG, b"\x7f"),
         ]
     }
 
@@ -366,8 +406,69 @@ fn read<T>(work: impl FnOnce() -> fjall::Result<T>) -> Result<T, Error> {
     }
 }
 
-fn read_item(range: &mut fjall::Iter) -> Result<Option<(fjall::Slice, fjall::Slice)>, Error> {
-    read(|| range.next().map(Guard::into_inner).transpose())
+type Item = (fjall::Slice, fjall::Slice);
+
+/// Several ranges in one order. No key is in two of them.
+struct Merged(Vec<(Item, fjall::Iter)>);
+
+impl Merged {
+    const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    fn add(&mut self, mut range: fjall::Iter) -> Result<(), Error> {
+        if let Some(item) = read(|| range.next().map(Guard::into_inner).transpose())? {
+            self.0.push((item, range));
+        }
+        Ok(())
+    }
+
+    fn next(&mut self) -> Result<Option<Item>, Error> {
+        let least = self.0.iter().enumerate().min_by(|(_, a), (_, b)| a.0.0.cmp(&b.0.0));
+        let Some(index) = least.map(|(index, _)| index) else { return Ok(None) };
+        let (item, range) = self.0.swap_remove(index);
+        self.add(range)?;
+        Ok(Some(item))
+    }
+}
+
+/// Whether a path under `w/` is that of a writer's head.
+fn is_head(path: &[u8]) -> bool {
+    let mut parts = path.split(|byte| *byte == b'/').skip(2);
+    parts.next() == Some(b"head") && parts.next().is_none()
+}
+
+/// Whether what was last written to the log, by path and revision, is there.
+fn is_whole(log: &Keyspace, newest: Option<&[u8]>) -> fjall::Result<bool> {
+    let Some(newest) = newest else { return log.is_empty() };
+    // Nothing is known once something was deleted.
+    let Some((stamp, path)) = newest.split_first_chunk::<8>() else { return Ok(true) };
+    let found = log.get(path)?;
+    Ok(found.is_some_and(|value| value.first_chunk::<8>() == Some(stamp)))
+}
+
+/// Moves the heads out of the log, where stores made before there was a keyspace for them have
+/// them. One batch: it has happened or it has not.
+fn separate_heads(dir: &FilePath, db: &Database, log: &Keyspace) -> Result<(), Error> {
+    let fail = |e: fjall::Error| damaged(dir, &e);
+    let options = || fjall::KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE);
+    let heads = db.keyspace(HEADS, options).map_err(fail)?;
+    files::sync_directories(dir)?;
+    let mut batch = db.batch().durability(Some(PersistMode::SyncAll));
+    let mut newest = None;
+    for item in log.iter() {
+        let (key, value) = item.into_inner().map_err(fail)?;
+        if &*key == REVISION_KEY || is_head(&key) {
+            batch.insert(&heads, key.clone(), value);
+            batch.remove(log, key);
+        } else if let Some(stamp) = value.first_chunk::<8>() {
+            newest = newest.max(Some([stamp.as_slice(), &key].concat()));
+        }
+    }
+    if let Some(newest) = newest {
+        batch.insert(&heads, NEWEST_KEY, newest);
+    }
+    batch.commit().map_err(fail)
 }
 
 fn damaged(dir: &FilePath, error: &fjall::Error) -> Error {

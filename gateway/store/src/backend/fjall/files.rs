@@ -102,6 +102,13 @@ impl Drop for Building {
     }
 }
 
+/// Syncs the directory of the store and that of its keyspaces, which the engine does not after it
+/// has made a keyspace.
+pub(super) fn sync_directories(dir: &Path) -> Result<(), Error> {
+    sync_directory(&dir.join("keyspaces"))?;
+    sync_directory(dir)
+}
+
 /// Leaves a note that everything was closed properly.
 pub(super) fn mark_clean(dir: &Path) -> Result<(), Error> {
     write_atomic(&dir.join(CLEAN_FILE), b"closed\n", 0o600)

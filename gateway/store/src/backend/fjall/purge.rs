@@ -33,12 +33,12 @@ impl FjallBackend {
         let mut batch = self.db.batch().durability(Some(PersistMode::SyncData));
         batch.remove(&self.records, FILLER_KEY);
         read(|| batch.commit())?;
-        // The first flush turns the journal; it goes once what it holds of both halves, commits
+        // The first flush turns the journal; it goes once what it holds of all keyspaces, commits
         // made meanwhile included, lies in tables.
         while self.journal_holds_more_than_one() || self.filled_up()? {
             self.flush(deadline)?;
         }
-        for keyspace in [&self.records, &self.log] {
+        for keyspace in self.keyspaces() {
             read(|| keyspace.major_compact())?;
         }
         // The files of the tables compacted go with the next flush.
@@ -56,11 +56,11 @@ impl FjallBackend {
 
     /// Writes what is in memory to tables.
     fn flush(&self, deadline: Instant) -> Result<(), Error> {
-        for keyspace in [&self.records, &self.log] {
+        for keyspace in self.keyspaces() {
             self.touch(keyspace)?;
             read(|| keyspace.rotate_memtable())?;
         }
-        while [&self.records, &self.log].iter().any(|k| k.sealed_memtable_count() > 0) {
+        while self.keyspaces().iter().any(|k| k.sealed_memtable_count() > 0) {
             if Instant::now() > deadline {
                 return Err(Error::Engine("tables are not being written".to_owned()));
             }
