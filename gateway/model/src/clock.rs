@@ -56,16 +56,17 @@ impl Timestamp {
             static SECOND: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) };
         }
         let (second, mut micros) = (self.0.div_euclid(1_000_000), self.0.rem_euclid(1_000_000));
+        if !FOUR_DIGIT_YEARS.contains(&second) {
+            out.push_str(&self.to_string());
+            return;
+        }
         SECOND.with_borrow_mut(|(known, text)| {
             if *known != second {
                 *text = self.to_string();
-                // Years beyond 9999 have one text for all of them.
-                *known = if text.len() == SECONDS.len() + 8 { second } else { i64::MIN };
+                text.truncate(SECONDS.len());
+                *known = second;
             }
-            match text.get(..SECONDS.len()).filter(|_| *known == second) {
-                Some(head) => out.push_str(head),
-                None => return out.push_str(text),
-            }
+            out.push_str(text);
             let mut digits = *b".000000Z";
             for slot in digits.iter_mut().skip(1).take(6).rev() {
                 *slot = b'0' + u8::try_from(micros % 10).unwrap_or(0);
@@ -76,6 +77,8 @@ impl Timestamp {
     }
 }
 
+/// Seconds whose text has the common form: 1970 to 9999.
+const FOUR_DIGIT_YEARS: std::ops::Range<i64> = 0..253_402_207_200;
 /// The part of a timestamp before its fraction.
 const SECONDS: &str = "2026-01-31T00:00:00";
 
