@@ -105,7 +105,8 @@ pub(crate) fn seal_with_salt(
         return Err(Error::NoVersion(version));
     }
     let algorithm = material.algorithm();
-    let head = head(Header { suite: algorithm.row().suite, key, version });
+    let suite = algorithm.suite().ok_or(Error::WrongUse)?;
+    let head = head(Header { suite, key, version });
     let binding = binding(registration, context);
     let aead = aead::suite(algorithm);
     let body = committing::seal(aead, material.prk(), &head, salt, &binding, plaintext);
@@ -126,7 +127,8 @@ pub fn open(
     context: &[u8],
 ) -> Result<SecretBytes> {
     let algorithm = material.algorithm();
-    if envelope.header != (Header { suite: algorithm.row().suite, key, version }) {
+    let suite = algorithm.suite().ok_or(Error::Open)?;
+    if envelope.header != (Header { suite, key, version }) {
         return Err(Error::Open);
     }
     let binding = binding(registration, context);

@@ -5,6 +5,7 @@
 //! failed open is the single [`Error::Open`]. Byte layouts are frozen in `docs/formats/`.
 
 pub mod aead;
+pub mod asymmetric;
 mod committing;
 #[doc(hidden)]
 pub mod conformance;

@@ -24,7 +24,7 @@ impl Material {
     /// # Errors
     /// As [`random::secret`].
     pub fn generate(algorithm: Algorithm) -> Result<Self> {
-        Self::from_secret(algorithm, random::secret(algorithm.row().secret_len)?)
+        Self::from_secret(algorithm, random::secret(algorithm.row().secret_len.ok_or(Error::WrongUse)?)?)
     }
 
     /// Material of these bytes, as unwrapped or imported.
@@ -32,7 +32,8 @@ impl Material {
     /// # Errors
     /// [`Error::SecretLength`] when the algorithm's keys have another length.
     pub fn from_secret(algorithm: Algorithm, secret: Secret) -> Result<Self> {
-        let (found, expected) = (secret.len(), algorithm.row().secret_len);
+        let found = secret.len();
+        let expected = algorithm.row().secret_len.ok_or(Error::WrongUse)?;
         if found != expected {
             return Err(Error::SecretLength { what: "key material", found, expected });
         }

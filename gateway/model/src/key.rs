@@ -12,6 +12,18 @@ use crate::{Algorithm, KeyId, KeyState, Name, RegistrationId, Tags, Timestamp, V
 pub enum Purpose {
     /// Encrypt and decrypt data.
     Encrypt,
+    /// Sign and verify.
+    Sign,
+    /// Compute and verify message authentication codes.
+    Mac,
+    /// Wrap and unwrap other keys.
+    Wrap,
+    /// Derive other keys.
+    Derive,
+    /// Agree on a secret with a peer's public key.
+    Agree,
+    /// Encapsulate and decapsulate a secret (KEM).
+    Encapsulate,
 }
 
 impl Purpose {
@@ -20,6 +32,12 @@ impl Purpose {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Encrypt => "encrypt",
+            Self::Sign => "sign",
+            Self::Mac => "mac",
+            Self::Wrap => "wrap",
+            Self::Derive => "derive",
+            Self::Agree => "agree",
+            Self::Encapsulate => "encapsulate",
         }
     }
 }

@@ -10,7 +10,7 @@ use super::chacha20_poly1305::ChaCha20Poly1305;
 #[must_use]
 pub fn suite(algorithm: Algorithm) -> &'static dyn Aead {
     match algorithm {
-        Algorithm::Aes256Gcm => &Aes256Gcm,
         Algorithm::ChaCha20Poly1305 => &ChaCha20Poly1305,
+        _ => &Aes256Gcm,
     }
 }
