@@ -6,14 +6,33 @@
 //! What must stay true: a private key does what its algorithm is for and nothing else; every
 //! failed decryption or decapsulation is [`Error::Open`], every failed verification
 //! [`Error::Signature`].
+//!
+//! Two implementations stand behind the classic families, RustCrypto and aws-lc
+//! ([`crate::provider`]). They read the same stored secrets, and what one signs or encrypts the
+//! other verifies or decrypts. What they keep in memory: RustCrypto's prepared keys are boxed and
+//! erased on drop (every crate has its `zeroize` feature on; see `rsa` for what that crate
+//! misses), aws-lc's lie on its own heap, which it cleanses when it frees. Neither lies in the
+//! arena.
+
+mod ec;
+mod ecdh;
+mod ecdsa;
+mod ed25519;
+pub mod encode;
+mod prehash;
+mod rng;
+mod rsa;
+pub mod signature;
+mod x25519;
 
 use std::sync::Arc;
 
 use hub_arena::Secret;
 use hub_model::SecretBytes;
-use hub_model::algorithm::Kind;
+use hub_model::algorithm::{Curve, Kind};
 
-use crate::{Error, Result};
+use crate::provider::{self, Provider};
+use crate::{Error, Result, random};
 
 /// What is signed.
 #[derive(Clone, Copy, Debug)]
@@ -119,7 +138,20 @@ pub trait PublicKey: Send + Sync {
 /// # Errors
 /// [`Error::Arena`], [`Error::Random`]; [`Error::WrongUse`] for kinds without a public half.
 pub fn generate(kind: Kind) -> Result<Secret> {
+    generate_by(provider::current(), kind)
+}
+
+/// As [`generate`], by this provider.
+///
+/// # Errors
+/// As [`generate`].
+pub fn generate_by(provider: Provider, kind: Kind) -> Result<Secret> {
+    if let Some(scheme) = rsa::Scheme::of(kind) {
+        return rsa::generate(chosen(provider, kind), scheme);
+    }
     match kind {
+        Kind::Ecdsa(curve) | Kind::Ecdh(curve) => ec::generate(curve),
+        Kind::Ed25519 | Kind::X25519 => random::secret(32),
         _ => Err(Error::WrongUse),
     }
 }
@@ -129,19 +161,77 @@ pub fn generate(kind: Kind) -> Result<Secret> {
 /// # Errors
 /// [`Error::SecretLength`], [`Error::PrivateKey`] when it is no such key.
 pub fn private_key(kind: Kind, secret: &Secret) -> Result<Box<dyn PrivateKey>> {
-    let _ = secret;
+    private_key_by(provider::current(), kind, secret)
+}
+
+/// As [`private_key`], by this provider.
+///
+/// # Errors
+/// As [`private_key`].
+pub fn private_key_by(
+    provider: Provider,
+    kind: Kind,
+    secret: &Secret,
+) -> Result<Box<dyn PrivateKey>> {
+    let provider = chosen(provider, kind);
+    if let Some(scheme) = rsa::Scheme::of(kind) {
+        return rsa::private(provider, scheme, secret);
+    }
     match kind {
+        Kind::Ecdsa(curve) => ecdsa::private(provider, curve, secret),
+        Kind::Ecdh(curve) => ecdh::private(provider, curve, secret),
+        Kind::Ed25519 => ed25519::private(provider, secret),
+        Kind::X25519 => x25519::private(provider, secret),
         _ => Err(Error::WrongUse),
     }
 }
 
-/// A public key from its `SubjectPublicKeyInfo` or raw form.
+/// A public key from its `SubjectPublicKeyInfo` or raw form (curves: compressed too).
 ///
 /// # Errors
 /// [`Error::PublicKey`].
 pub fn public_key(kind: Kind, encoded: &[u8]) -> Result<Arc<dyn PublicKey>> {
-    let _ = encoded;
+    public_key_by(provider::current(), kind, encoded)
+}
+
+/// As [`public_key`], by this provider.
+///
+/// # Errors
+/// As [`public_key`].
+pub fn public_key_by(provider: Provider, kind: Kind, encoded: &[u8]) -> Result<Arc<dyn PublicKey>> {
+    let provider = chosen(provider, kind);
+    // No raw form of a kind is a `SubjectPublicKeyInfo` of it: points begin with 2, 3 or 4,
+    // `RSAPublicKey` with an integer, and 32 bytes are too few.
+    let raw = encode::public_bits(kind, encoded).unwrap_or(encoded);
+    if let Some(scheme) = rsa::Scheme::of(kind) {
+        return rsa::public(provider, scheme, raw);
+    }
     match kind {
+        Kind::Ecdsa(curve) => ecdsa::public(provider, curve, raw),
+        Kind::Ecdh(curve) => ecdh::public(curve, raw),
+        Kind::Ed25519 => ed25519::public(provider, raw),
+        Kind::X25519 => x25519::public(raw),
         _ => Err(Error::PublicKey),
+    }
+}
+
+/// The implementation that computes for keys of the kind: never [`Provider::Auto`].
+///
+/// `Auto` takes aws-lc where RustCrypto takes more than twice the time of OpenSSL 3.0 for an
+/// operation (`examples/asymmetric.rs`), else RustCrypto.
+fn chosen(provider: Provider, kind: Kind) -> Provider {
+    match (provider, kind) {
+        // The only one there is.
+        (_, Kind::Ecdsa(Curve::Secp256k1)) => Provider::RustCrypto,
+        (
+            Provider::Auto,
+            Kind::RsaOaep { .. }
+            | Kind::RsaPss { .. }
+            | Kind::RsaPkcs1 { .. }
+            | Kind::Ecdsa(Curve::P256)
+            | Kind::Ecdh(Curve::P256),
+        ) => Provider::AwsLc,
+        (Provider::Auto, _) => Provider::RustCrypto,
+        (provider, _) => provider,
     }
 }
