@@ -14,6 +14,7 @@
 //! [`Provider::Auto`] does not choose it here.
 
 mod aws_lc;
+mod oaep;
 mod rustcrypto;
 
 use std::sync::Arc;

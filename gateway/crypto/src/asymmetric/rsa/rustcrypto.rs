@@ -5,10 +5,13 @@ use hub_model::SecretBytes;
 use hub_model::algorithm::Hash;
 use pkcs1::DecodeRsaPublicKey as _;
 use pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _};
-use rsa::{Oaep, Pkcs1v15Sign, Pss};
+use rsa::hazmat::rsa_decrypt_and_check;
+use rsa::{BoxedUint, Oaep, Pkcs1v15Sign, Pss};
 use sha2::{Sha256, Sha384, Sha512};
+use zeroize::Zeroizing;
 
 use super::super::rng::{Keys, Salts};
+use super::oaep;
 use super::{Padding, Private, Public, Scheme};
 use crate::{Error, Result};
 
@@ -65,10 +68,13 @@ impl Private for rsa::PrivateKey {
     }
 
     fn decrypt(&self, scheme: Scheme, ciphertext: &[u8], label: &[u8]) -> Result<SecretBytes> {
-        let plaintext = with_hash!(scheme.hash, D => {
-            self.decrypt_blinded(&mut Salts, Oaep::<D>::new_with_label(label), ciphertext)
-        });
-        plaintext.map(SecretBytes::new).map_err(|_| Error::Open)
+        let bits = u32::from(scheme.bits);
+        let ciphertext = BoxedUint::from_be_slice(ciphertext, bits).map_err(|_| Error::Open)?;
+        let encoded = rsa_decrypt_and_check(self, Some(&mut Salts), &ciphertext);
+        let encoded = Zeroizing::new(encoded.map_err(|_| Error::Open)?);
+        // INVARIANT: as long as the modulus, whose width the number has.
+        let mut encoded = Zeroizing::new(encoded.to_be_bytes());
+        with_hash!(scheme.hash, D => oaep::decode::<D>(&mut encoded, label)).ok_or(Error::Open)
     }
 
     fn pkcs8(&self) -> Result<Secret> {
