@@ -1,12 +1,7 @@
 //! Every classic algorithm against the `openssl` program, in both directions: keys, signatures,
 //! ciphertexts and shared secrets. Skipped, with a line that says so, where the program is absent.
 
-#![expect(
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "helpers of tests fail loudly"
-)]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of tests fail loudly")]
 
 use std::fs;
 use std::io::ErrorKind;

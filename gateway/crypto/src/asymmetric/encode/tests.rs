@@ -78,6 +78,23 @@ fn private_keys_survive_pkcs8_and_pem() {
     }
 }
 
+/// The point inside of PKCS #8 is the scalar's own or the key is refused.
+#[test]
+fn a_scalar_beside_the_point_of_another_is_refused() {
+    for kind in kinds() {
+        let (Kind::Ecdsa(curve) | Kind::Ecdh(curve)) = kind else { continue };
+        let key = private_key(kind, &secret(kind)).unwrap();
+        let another = private_key(kind, &secret(kind)).unwrap().public().raw();
+        let mut der = key.pkcs8().unwrap().expose_secret().to_vec();
+        let start = der.len() - another.len();
+        assert_eq!(der[start..], key.public().raw());
+        der[start..].copy_from_slice(&another);
+        assert!(matches!(private_from_pkcs8(kind, &der), Err(Error::PrivateKey)), "{curve:?}");
+        *der.last_mut().unwrap() ^= 1;
+        assert!(matches!(private_from_pkcs8(kind, &der), Err(Error::PrivateKey)), "{curve:?}");
+    }
+}
+
 #[test]
 fn keys_of_one_kind_are_none_of_another() {
     let family = |kind| match kind {

@@ -1,5 +1,8 @@
 use std::sync::OnceLock;
 
+use ::rsa::BoxedUint;
+use pkcs1::EncodeRsaPrivateKey as _;
+
 use super::*;
 
 const PROVIDERS: [Provider; 2] = [Provider::RustCrypto, Provider::AwsLc];
@@ -206,5 +209,27 @@ fn private_keys_whose_parts_do_not_belong_together_are_refused() {
         assert!(matches!(import(&changed), Err(Error::PrivateKey)), "number {at}");
         changed[at] = vec![];
         assert!(matches!(import(&changed), Err(Error::PrivateKey)), "number {at}");
+    }
+}
+
+/// Some programs put the smaller prime first; aws-lc and OpenSSL never do.
+#[test]
+fn the_order_of_the_primes_does_not_matter() {
+    let secret = pkcs8_2048();
+    let kind = Kind::RsaPss { bits: 2048, hash: Hash::Sha256 };
+    let inner = encode::pkcs8_inner(kind, secret.expose_secret()).unwrap().key;
+    let key = RsaPrivateKeyRef::from_der(inner).unwrap();
+    let number = |number: UintRef<'_>| BoxedUint::from_be_slice(number.as_bytes(), 2048).unwrap();
+    let primes = vec![number(key.prime2), number(key.prime1)];
+    let (n, e, d) =
+        (number(key.modulus), number(key.public_exponent), number(key.private_exponent));
+    let swapped = ::rsa::PrivateKey::from_components(n, e, d, primes).unwrap();
+    let swapped = import(scheme(kind), swapped.to_pkcs1_der().unwrap().as_bytes()).unwrap();
+    assert_ne!(swapped.expose_secret(), secret.expose_secret());
+    for provider in PROVIDERS {
+        let key = private(provider, scheme(kind), &swapped).unwrap();
+        let signature = key.sign(Message::Whole(b"message")).unwrap();
+        let own = private(provider, scheme(kind), &secret).unwrap().public();
+        own.verify(Message::Whole(b"message"), &signature).unwrap();
     }
 }
