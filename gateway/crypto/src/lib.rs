@@ -17,6 +17,7 @@ pub mod hash;
 pub mod keyring;
 pub mod mac;
 pub mod material;
+pub mod provider;
 pub mod random;
 pub mod record;
 pub mod seal;
