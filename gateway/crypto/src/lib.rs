@@ -7,6 +7,7 @@
 pub mod aead;
 pub mod asymmetric;
 mod committing;
+mod direct;
 #[doc(hidden)]
 pub mod conformance;
 pub mod envelope;
@@ -14,7 +15,9 @@ mod error;
 #[cfg(test)]
 mod frozen;
 pub mod hash;
+pub mod kdf;
 pub mod keyring;
+pub mod keywrap;
 pub mod mac;
 pub mod material;
 pub mod provider;
@@ -22,6 +25,7 @@ pub mod random;
 pub mod record;
 pub mod seal;
 pub mod sign;
+pub mod stream;
 pub mod system_keys;
 pub mod wrap;
 
