@@ -14,12 +14,13 @@ pub fn hmac(hash: Hash, key: &[u8], message: &[u8]) -> Result<Vec<u8>> {
     message::hmac(hash, key, &[message]).map(|tag| tag.bytes().to_vec())
 }
 
-/// HKDF of up to 1024 bytes, from a key of any length.
+/// HKDF from a key of any length.
 ///
 /// # Errors
-/// [`crate::Error::Arena`].
+/// [`crate::Error::Parameter`] beyond 255 digests of output.
 pub fn hkdf(hash: Hash, salt: &[u8], material: &[u8], info: &[u8], len: usize) -> Result<Vec<u8>> {
-    kdf::hkdf::derive(hash, material, salt, info, len).map(|out| out.expose_secret().to_vec())
+    let mut out = vec![0; len];
+    kdf::hkdf::write(hash, material, salt, info, &mut out).map(|()| out)
 }
 
 /// The HKDF-SHA-256 of 64 bytes that the hub's own formats use.

@@ -7,9 +7,9 @@
 pub mod aead;
 pub mod asymmetric;
 mod committing;
-mod direct;
 #[doc(hidden)]
 pub mod conformance;
+mod direct;
 pub mod envelope;
 mod error;
 #[cfg(test)]

@@ -194,7 +194,8 @@ impl Kek {
             return Err(Error::Open);
         }
         let digest = hash::sha256(&binding.canonical());
-        Opening::new(self.prk.expose_secret(), HEAD_LEN, &digest, wrapped)?.into_secret(aead::aes_256_gcm())
+        Opening::new(self.prk.expose_secret(), HEAD_LEN, &digest, wrapped)?
+            .into_secret(aead::aes_256_gcm())
     }
 
     /// Unwraps the material of a key version of the algorithm.

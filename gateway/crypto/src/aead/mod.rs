@@ -60,12 +60,8 @@ pub trait Aead: Send + Sync {
 pub trait LoadedAead: Send + Sync {
     /// As [`Aead::seal`].
     #[must_use]
-    fn seal(
-        &self,
-        nonce: &[u8; NONCE_LEN],
-        aad: &[u8],
-        buffer: &mut [u8],
-    ) -> Option<[u8; TAG_LEN]>;
+    fn seal(&self, nonce: &[u8; NONCE_LEN], aad: &[u8], buffer: &mut [u8])
+    -> Option<[u8; TAG_LEN]>;
 
     /// As [`Aead::open`].
     #[must_use]

@@ -11,11 +11,9 @@ use hub_model::algorithm::Hash;
 use sha2::{Sha256, Sha384, Sha512};
 use zeroize::Zeroizing;
 
-use crate::Result;
 use crate::mac::message;
+use crate::{Error, Result};
 
-/// Extracts and expands. INVARIANT: `len` is at most [`super::MAX_OUTPUT`], far below the 255
-/// blocks that HKDF can give.
 pub(crate) fn derive(
     hash: Hash,
     key: &[u8],
@@ -23,12 +21,26 @@ pub(crate) fn derive(
     info: &[u8],
     len: usize,
 ) -> Result<Secret> {
+    super::fill(len, |out| write(hash, key, salt, info, out))
+}
+
+/// Extracts and expands, up to the 255 blocks that HKDF can give.
+pub(crate) fn write(
+    hash: Hash,
+    key: &[u8],
+    salt: &[u8],
+    info: &[u8],
+    out: &mut [u8],
+) -> Result<()> {
+    if out.len() > 255 * hash.len() {
+        return Err(Error::Parameter("HKDF gives 255 digests at most"));
+    }
     let prk = message::hmac(hash, salt, &[key])?;
-    super::fill(len, |out| match hash {
+    match hash {
         Hash::Sha256 => expand::<Hmac<Sha256>>(prk.bytes(), info, out),
         Hash::Sha384 => expand::<Hmac<Sha384>>(prk.bytes(), info, out),
         Hash::Sha512 => expand::<Hmac<Sha512>>(prk.bytes(), info, out),
-    })
+    }
 }
 
 fn expand<M: Mac + KeyInit + Clone>(prk: &[u8], info: &[u8], out: &mut [u8]) -> Result<()> {

@@ -139,9 +139,8 @@ mod tests {
     #[test]
     fn every_input_changes_the_output() {
         let material = Material::generate(Algorithm::HkdfSha384).unwrap();
-        let out = |salt, info, len| {
-            derive(&material, &Derivation::Hkdf { salt, info }, len).unwrap()
-        };
+        let out =
+            |salt, info, len| derive(&material, &Derivation::Hkdf { salt, info }, len).unwrap();
         let first = out(b"s", b"i", 100);
         assert_eq!(first.expose_secret(), out(b"s", b"i", 100).expose_secret());
         assert_eq!(first.expose_secret()[..60], *out(b"s", b"i", 60).expose_secret());
@@ -149,10 +148,7 @@ mod tests {
         assert_ne!(first.expose_secret(), out(b"s", b"j", 100).expose_secret());
         let other = Material::generate(Algorithm::HkdfSha384).unwrap();
         let from = Derivation::Hkdf { salt: b"s", info: b"i" };
-        assert_ne!(
-            first.expose_secret(),
-            derive(&other, &from, 100).unwrap().expose_secret()
-        );
+        assert_ne!(first.expose_secret(), derive(&other, &from, 100).unwrap().expose_secret());
     }
 
     #[test]

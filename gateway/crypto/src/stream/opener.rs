@@ -4,9 +4,7 @@ use std::fmt;
 
 use hub_model::{KeyId, RegistrationId};
 
-use super::{
-    CHUNK_LEN, Chunks, SEALED_CHUNK_LEN, SecretBuffer, StreamHeader, cut, derive, suite,
-};
+use super::{CHUNK_LEN, Chunks, SEALED_CHUNK_LEN, SecretBuffer, StreamHeader, cut, derive, suite};
 use crate::aead::TAG_LEN;
 use crate::committing::COMMITMENT_LEN;
 use crate::{Error, Material, Result, mac};
@@ -14,7 +12,7 @@ use crate::{Error, Material, Result, mac};
 /// Decrypts one stream. Only what [`StreamOpener::finish`] has confirmed is the whole of it: who
 /// uses plaintext before that must be able to take it back.
 pub struct StreamOpener {
-    chunks: Chunks,
+    pub(super) chunks: Chunks,
     /// Ciphertext that came but is not known to be, or not to be, the last chunk.
     buffer: Vec<u8>,
     /// Whether a chunk was refused. INVARIANT: nothing opens after that.
@@ -60,7 +58,9 @@ impl StreamOpener {
             let ready = bytes.len().saturating_add(opener.buffer.len()) / SEALED_CHUNK_LEN;
             out.reserve(ready.saturating_mul(CHUNK_LEN));
             let chunks = &mut opener.chunks;
-            cut(&mut opener.buffer, SEALED_CHUNK_LEN, bytes, |chunk| open(chunks, chunk, false, out))
+            cut(&mut opener.buffer, SEALED_CHUNK_LEN, bytes, |chunk| {
+                open(chunks, chunk, false, out)
+            })
         })
     }
 

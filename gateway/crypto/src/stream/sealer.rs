@@ -14,10 +14,10 @@ use crate::{Error, Material, Result, random};
 /// Encrypts one stream. Holds its key and at most one chunk of plaintext, both erased when dropped.
 /// A stream that was not finished does not open.
 pub struct StreamSealer {
-    chunks: Chunks,
+    pub(super) chunks: Chunks,
     /// INVARIANT: made with the capacity of a chunk and never grown; what is in it is overwritten
     /// or erased on drop.
-    buffer: Zeroizing<Vec<u8>>,
+    pub(super) buffer: Zeroizing<Vec<u8>>,
 }
 
 impl StreamSealer {
