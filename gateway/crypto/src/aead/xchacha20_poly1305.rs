@@ -30,7 +30,6 @@ impl XChaCha20Poly1305 {
 
     /// As [`Direct::open`], over a given ChaCha20-Poly1305.
     #[must_use]
-    #[expect(clippy::too_many_arguments, reason = "an AEAD's inputs, its cipher and its output")]
     pub fn open_with(
         &self,
         inner: &dyn Aead,

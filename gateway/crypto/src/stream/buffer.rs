@@ -102,16 +102,22 @@ mod tests {
     #[test]
     fn grows_clears_and_forgets_what_failed() {
         let mut buffer = SecretBuffer::new();
+        let append = |buffer: &mut SecretBuffer, len, byte, outcome: Result<(), ()>| {
+            buffer.append(len, |slot| {
+                slot.fill(byte);
+                outcome
+            })
+        };
         for _ in 0..5 {
-            buffer.append(3, |slot| -> Result<(), ()> { Ok(slot.fill(7)) }).unwrap();
+            append(&mut buffer, 3, 7, Ok(())).unwrap();
         }
         assert_eq!(buffer.expose_secret(), [7; 15]);
-        buffer.append(4, |slot| Err(slot.fill(9))).unwrap_err();
+        append(&mut buffer, 4, 9, Err(())).unwrap_err();
         assert_eq!(buffer.expose_secret(), [7; 15]);
         assert_eq!(format!("{buffer:?}"), "[secret]");
         buffer.clear();
         assert!(buffer.is_empty());
-        buffer.append(1, |_| -> Result<(), ()> { Ok(()) }).unwrap();
-        assert_eq!(buffer.into_bytes().expose_secret(), [0]);
+        append(&mut buffer, 1, 8, Ok(())).unwrap();
+        assert_eq!(buffer.into_bytes().expose_secret(), [8]);
     }
 }
