@@ -9,12 +9,15 @@ pub mod asymmetric;
 mod committing;
 #[doc(hidden)]
 pub mod conformance;
+mod direct;
 pub mod envelope;
 mod error;
 #[cfg(test)]
 mod frozen;
 pub mod hash;
+pub mod kdf;
 pub mod keyring;
+pub mod keywrap;
 pub mod mac;
 pub mod material;
 pub mod provider;
@@ -22,6 +25,7 @@ pub mod random;
 pub mod record;
 pub mod seal;
 pub mod sign;
+pub mod stream;
 pub mod system_keys;
 pub mod wrap;
 

@@ -141,6 +141,10 @@ macro_rules! algorithms {
         impl Algorithm {
             /// The algorithm's row of the table.
             #[must_use]
+            #[expect(
+                clippy::indexing_slicing,
+                reason = "INVARIANT: one list makes variants and rows, so each has its place"
+            )]
             pub const fn row(self) -> &'static AlgorithmRow {
                 &ALGORITHMS[self as usize]
             }
@@ -208,6 +212,15 @@ algorithms! {
     Aes256Kwp = "AES_256_KWP", Kind::AesKwp, Wrap, Some(32), "AES-256 key wrap with padding (RFC 5649)";
 }
 
+/// How many messages one version of a key may encrypt (security model §4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageLimit {
+    /// From this many on the key should get a new version.
+    pub rotate_at: u64,
+    /// This many and no more: the next one is refused. `u64::MAX`: never.
+    pub refuse_at: u64,
+}
+
 impl Algorithm {
     /// Its name on the wire.
     #[must_use]
@@ -226,6 +239,21 @@ impl Algorithm {
     pub const fn suite(self) -> Option<u8> {
         match self.row().kind {
             Kind::Aead(suite) => Some(suite),
+            _ => None,
+        }
+    }
+
+    /// How many messages a version may encrypt. `None` where nobody need count: each message has a
+    /// key of its own (suites 1 and 2), or the algorithm does not encrypt under the key itself.
+    ///
+    /// Random nonces of 96 bits meet with probability 2^-37 after 2^30 messages, and 2^-33 after
+    /// 2^32 (SP 800-38D §8.3); those of 192 bits never in practice. AES-SIV has no nonce.
+    #[must_use]
+    pub const fn message_limit(self) -> Option<MessageLimit> {
+        match self.suite() {
+            Some(3) => Some(MessageLimit { rotate_at: 1 << 62, refuse_at: 1 << 63 }),
+            Some(4 | 6) => Some(MessageLimit { rotate_at: 1 << 30, refuse_at: 1 << 32 }),
+            Some(5) => Some(MessageLimit { rotate_at: 1 << 32, refuse_at: u64::MAX }),
             _ => None,
         }
     }
@@ -293,6 +321,17 @@ impl utoipa::ToSchema for Algorithm {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn messages_are_limited_where_the_key_itself_encrypts() {
+        for row in ALGORITHMS {
+            let limit = row.algorithm.message_limit();
+            assert_eq!(limit.is_some(), matches!(row.algorithm.suite(), Some(3..)));
+            assert!(limit.is_none_or(|limit| limit.rotate_at < limit.refuse_at));
+        }
+        let limit = Algorithm::Aes256GcmRaw.message_limit().unwrap();
+        assert_eq!((limit.rotate_at, limit.refuse_at), (1_073_741_824, 4_294_967_296));
+    }
 
     #[test]
     fn every_row_is_found_by_its_algorithm_name_and_suite() {
