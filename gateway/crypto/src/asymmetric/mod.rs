@@ -7,13 +7,18 @@
 //! failed decryption or decapsulation is [`Error::Open`], every failed verification
 //! [`Error::Signature`].
 
+pub(crate) mod hybrid;
+pub(crate) mod ml_dsa;
+pub(crate) mod ml_kem;
+mod seeded;
+
 use std::sync::Arc;
 
 use hub_arena::Secret;
 use hub_model::SecretBytes;
 use hub_model::algorithm::Kind;
 
-use crate::{Error, Result};
+use crate::{Error, Result, random};
 
 /// What is signed.
 #[derive(Clone, Copy, Debug)]
@@ -114,12 +119,15 @@ pub trait PublicKey: Send + Sync {
 }
 
 /// A fresh secret of this kind: what is stored, wrapped. RSA: PKCS #8 DER. Curves: the scalar, big
-/// endian. Ed25519, X25519, ML-DSA: the 32-byte seed. ML-KEM: d ‖ z. Hybrid: X25519 ‖ d ‖ z.
+/// endian. Ed25519, X25519, ML-DSA: the 32-byte seed. ML-KEM: d ‖ z. Hybrid: the 32-byte seed.
 ///
 /// # Errors
 /// [`Error::Arena`], [`Error::Random`]; [`Error::WrongUse`] for kinds without a public half.
 pub fn generate(kind: Kind) -> Result<Secret> {
     match kind {
+        Kind::MlDsa(_) => random::secret(ml_dsa::SEED),
+        Kind::MlKem(_) => random::secret(ml_kem::SEED),
+        Kind::Hybrid => random::secret(hybrid::SEED),
         _ => Err(Error::WrongUse),
     }
 }
@@ -129,8 +137,10 @@ pub fn generate(kind: Kind) -> Result<Secret> {
 /// # Errors
 /// [`Error::SecretLength`], [`Error::PrivateKey`] when it is no such key.
 pub fn private_key(kind: Kind, secret: &Secret) -> Result<Box<dyn PrivateKey>> {
-    let _ = secret;
     match kind {
+        Kind::MlDsa(set) => ml_dsa::private_key(set, secret),
+        Kind::MlKem(set) => ml_kem::private_key(set, secret),
+        Kind::Hybrid => hybrid::private_key(secret),
         _ => Err(Error::WrongUse),
     }
 }
@@ -140,8 +150,10 @@ pub fn private_key(kind: Kind, secret: &Secret) -> Result<Box<dyn PrivateKey>> {
 /// # Errors
 /// [`Error::PublicKey`].
 pub fn public_key(kind: Kind, encoded: &[u8]) -> Result<Arc<dyn PublicKey>> {
-    let _ = encoded;
     match kind {
+        Kind::MlDsa(set) => ml_dsa::public_key(set, encoded),
+        Kind::MlKem(set) => ml_kem::public_key(set, encoded),
+        Kind::Hybrid => hybrid::public_key(encoded),
         _ => Err(Error::PublicKey),
     }
 }
