@@ -9,6 +9,9 @@ use std::str::FromStr;
 use hub_arena::Secret;
 use hub_model::Algorithm;
 use hub_model::algorithm::{Hash, Kind};
+use pkcs8::PrivateKeyInfoRef;
+use pkcs8::der::asn1::{AnyRef, UintRef};
+use pkcs8::der::{Decode as _, Reader as _};
 use serde_json::Value;
 
 use crate::asymmetric::{self, hybrid, ml_dsa, ml_kem};
@@ -161,12 +164,38 @@ fn private_from_jwk(kind: Kind, jwk: &Value) -> Result<Secret> {
 }
 
 fn private_jwk(kind: Kind, secret: &Secret) -> Result<Secret> {
-    match kind {
-        Kind::MlDsa(set) => ml_dsa::private_jwk(set, secret),
-        Kind::MlKem(set) => ml_kem::private_jwk(set, secret),
-        Kind::Hybrid => hybrid::private_jwk(secret),
-        _ => Err(Error::WrongUse),
-    }
+    let private = match kind {
+        Kind::MlDsa(set) => return ml_dsa::private_jwk(set, secret),
+        Kind::MlKem(set) => return ml_kem::private_jwk(set, secret),
+        Kind::Hybrid => return hybrid::private_jwk(secret),
+        Kind::RsaOaep { .. } | Kind::RsaPss { .. } | Kind::RsaPkcs1 { .. } => rsa_members(secret)?,
+        // The stored secret is the scalar or seed, as long as `d` has to be (RFC 7518 §6.2.2,
+        // RFC 8037 §2).
+        _ => vec![("d", Member::Bytes(secret.expose_secret()))],
+    };
+    let public = asymmetric::private_key(kind, secret)?.public().jwk();
+    let mut members: Vec<_> =
+        public.iter().map(|(name, value)| (*name, Member::Word(value))).collect();
+    members.extend(private);
+    jwk::write(&members)
+}
+
+/// The private members of an RSA JWK (RFC 7518 §6.3.2) from PKCS #8, whose inside is
+/// `RSAPrivateKey` (RFC 8017 §A.1.2): version, n, e, then these.
+fn rsa_members(pkcs8: &Secret) -> Result<Vec<(&'static str, Member<'_>)>> {
+    let info = PrivateKeyInfoRef::from_der(pkcs8.expose_secret());
+    let info = info.map_err(|_| Error::PrivateKey)?;
+    let key = AnyRef::from_der(info.private_key.as_bytes()).map_err(|_| Error::PrivateKey)?;
+    let members = key.sequence(|reader| {
+        for _ in 0..3 {
+            reader.decode::<UintRef<'_>>()?;
+        }
+        ["d", "p", "q", "dp", "dq", "qi"]
+            .into_iter()
+            .map(|name| Ok((name, Member::Bytes(reader.decode::<UintRef<'_>>()?.as_bytes()))))
+            .collect::<Result<_, pkcs8::der::Error>>()
+    });
+    members.map_err(|_| Error::PrivateKey)
 }
 
 #[cfg(test)]
@@ -256,6 +285,28 @@ mod tests {
         assert_eq!(aes.unwrap().expose_secret()[..3], [0, 1, 2]);
         let error = read(Algorithm::MlDsa44, format!(r#"{{"kty":"oct","k":"{k}"}}"#)).unwrap_err();
         assert!(matches!(error, Error::PrivateKey));
+    }
+
+    #[test]
+    fn rsa_members_are_those_of_the_key() {
+        use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
+        let key = aws_lc_rs::rsa::PrivateDecryptingKey::generate(aws_lc_rs::rsa::KeySize::Rsa2048);
+        let der: Pkcs8V1Der<'_> = key.unwrap().as_der().unwrap();
+        let secret = Secret::copy_from(der.as_ref()).unwrap();
+        let members = rsa_members(&secret).unwrap();
+        let low = |at: usize| -> u64 {
+            let Member::Bytes(bytes) = members[at].1 else { panic!("bytes") };
+            u64::from_be_bytes(*bytes.last_chunk().unwrap())
+        };
+        assert_eq!(
+            members.iter().map(|member| member.0).collect::<Vec<_>>(),
+            ["d", "p", "q", "dp", "dq", "qi"]
+        );
+        // 65537 · dp = 1 mod p - 1, which is even; n is in the first half of the DER.
+        let n = low(1).wrapping_mul(low(2)).to_be_bytes();
+        assert!(der.as_ref()[..320].windows(8).any(|window| window == n));
+        assert_eq!((low(3) & 1, low(4) & 1), (1, 1));
+        assert!(rsa_members(&Secret::copy_from(&der.as_ref()[1..]).unwrap()).is_err());
     }
 
     #[test]

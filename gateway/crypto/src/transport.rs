@@ -68,6 +68,12 @@ pub fn wrap(
     secret: &[u8],
     algorithm: Algorithm,
 ) -> Result<Vec<u8>> {
+    if secret.is_empty() {
+        return Err(Error::Parameter("there are no key bytes to wrap"));
+    }
+    if secret.len() > MAX_KEY {
+        return Err(Error::TooLongFor(MAX_KEY));
+    }
     let (mut body, kek) = match form {
         TransportForm::RsaOaepAesKwp => {
             rsa_len(public).ok_or(Error::WrongUse)?;
@@ -102,6 +108,10 @@ pub fn unwrap(
         TransportForm::X25519MlKem768AesKwp => hybrid::CIPHERTEXT,
     };
     let (head, wrapped) = body.split_at_checked(len).ok_or(Error::Open)?;
+    // Longer than any key wrapped: refused before anything is computed.
+    if wrapped.len() > MAX_KEY + 8 {
+        return Err(Error::Open);
+    }
     let kek = match form {
         TransportForm::RsaOaepAesKwp => match private.decrypt(head, b"") {
             Ok(kek) if kek.len() == KEK => Secret::copy_from(kek.expose_secret())?,
