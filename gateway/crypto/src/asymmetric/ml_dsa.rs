@@ -307,6 +307,18 @@ mod tests {
         }
     }
 
+    /// The thumbprint that draft-ietf-cose-dilithium-11 (RFC 9964) §3 shows for the seed of zeros.
+    #[test]
+    fn published_thumbprint() {
+        let key = private_key(44, &Secret::fill(SEED, |_| ()).unwrap()).unwrap();
+        let members = key.public().jwk();
+        let members: Vec<_> =
+            members.iter().map(|(name, value)| format!("\"{name}\":\"{value}\"")).collect();
+        let digest = crate::hash::sha256(format!("{{{}}}", members.join(",")).as_bytes());
+        let thumbprint = hub_model::secret::encode_base64_url(&digest);
+        assert_eq!(thumbprint, "T4xl70S7MT6Zeq6r9V9fPJGVn76wfnXJ21-gyo0Gu6o");
+    }
+
     /// The three choices of RFC 9881 §6, put together by hand.
     #[test]
     fn an_expanded_key_is_taken_only_beside_its_seed() {
