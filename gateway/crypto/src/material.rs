@@ -24,10 +24,7 @@ impl Material {
     /// # Errors
     /// As [`random::secret`].
     pub fn generate(algorithm: Algorithm) -> Result<Self> {
-        Self::from_secret(
-            algorithm,
-            random::secret(algorithm.row().secret_len.ok_or(Error::WrongUse)?)?,
-        )
+        Self::from_secret(algorithm, random::secret(algorithm.row().secret_len.ok_or(Error::WrongUse)?)?)
     }
 
     /// Material of these bytes, as unwrapped or imported.
