@@ -1,8 +1,10 @@
-//! The algorithms inside, laid bare for vectors of others (`tests/wycheproof.rs`). Not for use:
+//! The algorithms inside, laid bare for vectors of others (`tests/wycheproof*.rs`). Not for use:
 //! nothing here erases its inputs or keeps them in the arena.
 
+use hub_arena::Secret;
 use hub_model::algorithm::Hash;
 
+use crate::asymmetric::{ml_dsa, ml_kem};
 use crate::mac::message;
 use crate::{Result, kdf};
 
@@ -56,4 +58,32 @@ pub fn pbkdf2(
 #[must_use]
 pub fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
     crate::mac::hmac(key, &[message])
+}
+
+/// ML-DSA, deterministic, with a context: the signature of a seed (FIPS 204 §5.2).
+#[must_use]
+pub fn ml_dsa_sign(set: u8, seed: &[u8], context: &[u8], message: &[u8]) -> Option<Vec<u8>> {
+    ml_dsa::sign_deterministic(set, seed, context, message)
+}
+
+/// ML-DSA with a context (FIPS 204 §5.3).
+///
+/// # Errors
+/// [`crate::Error::PublicKey`], [`crate::Error::Signature`].
+pub fn ml_dsa_verify(
+    set: u8,
+    public: &[u8],
+    context: &[u8],
+    message: &[u8],
+    signature: &[u8],
+) -> Result<()> {
+    ml_dsa::verify_within(set, public, context, message, signature)
+}
+
+/// ML-KEM encapsulation with given randomness (FIPS 203 §6.2): ciphertext and secret.
+///
+/// # Errors
+/// [`crate::Error::PublicKey`], [`crate::Error::Arena`].
+pub fn ml_kem_encapsulate(set: u16, public: &[u8], m: &[u8; 32]) -> Result<(Vec<u8>, Secret)> {
+    ml_kem::encapsulate_with(set, public, m)
 }

@@ -15,6 +15,8 @@ mod error;
 #[cfg(test)]
 mod frozen;
 pub mod hash;
+pub mod import;
+mod jwk;
 pub mod kdf;
 pub mod keyring;
 pub mod keywrap;
@@ -27,12 +29,14 @@ pub mod seal;
 pub mod sign;
 pub mod stream;
 pub mod system_keys;
+pub mod transport;
 pub mod wrap;
 
 pub use hub_arena::{Secret, status as arena_status};
 
 pub use crate::envelope::{Envelope, Header, MAX_PLAINTEXT};
 pub use crate::error::Error;
+pub use crate::import::KeyFormat;
 pub use crate::keyring::Keyring;
 pub use crate::mac::{HmacKey, ct_eq};
 pub use crate::material::Material;
@@ -40,6 +44,7 @@ pub use crate::record::RecordKey;
 pub use crate::seal::{KeyFileSeal, Seal, SealFile, SealSlot};
 pub use crate::sign::{SigningKey, VerifyingKey};
 pub use crate::system_keys::{RootKey, SystemKeys};
+pub use crate::transport::TransportForm;
 pub use crate::wrap::{Binding, Kek, Origin, WrapPurpose};
 
 /// The shorthand of this crate.

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 /// Where implementations come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Provider {
-    /// The RustCrypto crates, except where they are more than twice as slow as aws-lc-rs.
+    /// The RustCrypto crates, except where an operation takes them more than twice the time of
+    /// OpenSSL 3.0, and except for streams: there aws-lc-rs (`docs/adr/0013-providers.md`).
     #[default]
     Auto,
     /// The RustCrypto crates wherever they have the primitive.

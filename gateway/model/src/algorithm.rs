@@ -89,7 +89,7 @@ pub enum Kind {
     Ecdh(Curve),
     /// ML-KEM with this parameter set; the secret is the seed d ‖ z.
     MlKem(u16),
-    /// X25519 and ML-KEM-768 side by side; the secret is both secrets.
+    /// X25519 and ML-KEM-768 together as X-Wing; the secret is the seed of both.
     Hybrid,
     /// HMAC.
     Hmac(Hash),
@@ -199,7 +199,7 @@ algorithms! {
     MlKem512 = "ML_KEM_512", Kind::MlKem(512), Encapsulate, Some(64), "ML-KEM-512 (FIPS 203), post-quantum";
     MlKem768 = "ML_KEM_768", Kind::MlKem(768), Encapsulate, Some(64), "ML-KEM-768 (FIPS 203), post-quantum";
     MlKem1024 = "ML_KEM_1024", Kind::MlKem(1024), Encapsulate, Some(64), "ML-KEM-1024 (FIPS 203), post-quantum";
-    X25519MlKem768 = "X25519_ML_KEM_768", Kind::Hybrid, Encapsulate, Some(96), "X25519 and ML-KEM-768 together, hybrid post-quantum";
+    X25519MlKem768 = "X25519_ML_KEM_768", Kind::Hybrid, Encapsulate, Some(32), "X25519 and ML-KEM-768 together (X-Wing), hybrid post-quantum";
     HmacSha256 = "HMAC_SHA256", Kind::Hmac(Hash::Sha256), Mac, Some(32), "HMAC with SHA-256 (FIPS 198-1)";
     HmacSha384 = "HMAC_SHA384", Kind::Hmac(Hash::Sha384), Mac, Some(48), "HMAC with SHA-384 (FIPS 198-1)";
     HmacSha512 = "HMAC_SHA512", Kind::Hmac(Hash::Sha512), Mac, Some(64), "HMAC with SHA-512 (FIPS 198-1)";

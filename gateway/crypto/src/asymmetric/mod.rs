@@ -19,9 +19,13 @@ mod ecdh;
 mod ecdsa;
 mod ed25519;
 pub mod encode;
+pub(crate) mod hybrid;
+pub(crate) mod ml_dsa;
+pub(crate) mod ml_kem;
 mod prehash;
 mod rng;
 mod rsa;
+mod seeded;
 pub mod signature;
 mod x25519;
 
@@ -133,7 +137,7 @@ pub trait PublicKey: Send + Sync {
 }
 
 /// A fresh secret of this kind: what is stored, wrapped. RSA: PKCS #8 DER. Curves: the scalar, big
-/// endian. Ed25519, X25519, ML-DSA: the 32-byte seed. ML-KEM: d ‖ z. Hybrid: X25519 ‖ d ‖ z.
+/// endian. Ed25519, X25519, ML-DSA: the 32-byte seed. ML-KEM: d ‖ z. Hybrid: the 32-byte seed.
 ///
 /// # Errors
 /// [`Error::Arena`], [`Error::Random`]; [`Error::WrongUse`] for kinds without a public half.
@@ -152,6 +156,9 @@ pub fn generate_by(provider: Provider, kind: Kind) -> Result<Secret> {
     match kind {
         Kind::Ecdsa(curve) | Kind::Ecdh(curve) => ec::generate(curve),
         Kind::Ed25519 | Kind::X25519 => random::secret(32),
+        Kind::MlDsa(_) => random::secret(ml_dsa::SEED),
+        Kind::MlKem(_) => random::secret(ml_kem::SEED),
+        Kind::Hybrid => random::secret(hybrid::SEED),
         _ => Err(Error::WrongUse),
     }
 }
@@ -182,6 +189,9 @@ pub fn private_key_by(
         Kind::Ecdh(curve) => ecdh::private(provider, curve, secret),
         Kind::Ed25519 => ed25519::private(provider, secret),
         Kind::X25519 => x25519::private(provider, secret),
+        Kind::MlDsa(set) => ml_dsa::private_key(set, secret),
+        Kind::MlKem(set) => ml_kem::private_key(set, secret),
+        Kind::Hybrid => hybrid::private_key(secret),
         _ => Err(Error::WrongUse),
     }
 }
@@ -211,6 +221,9 @@ pub fn public_key_by(provider: Provider, kind: Kind, encoded: &[u8]) -> Result<A
         Kind::Ecdh(curve) => ecdh::public(curve, raw),
         Kind::Ed25519 => ed25519::public(provider, raw),
         Kind::X25519 => x25519::public(raw),
+        Kind::MlDsa(set) => ml_dsa::public_key(set, encoded),
+        Kind::MlKem(set) => ml_kem::public_key(set, encoded),
+        Kind::Hybrid => hybrid::public_key(encoded),
         _ => Err(Error::PublicKey),
     }
 }
@@ -218,7 +231,8 @@ pub fn public_key_by(provider: Provider, kind: Kind, encoded: &[u8]) -> Result<A
 /// The implementation that computes for keys of the kind: never [`Provider::Auto`].
 ///
 /// `Auto` takes aws-lc where RustCrypto takes more than twice the time of OpenSSL 3.0 for an
-/// operation (`examples/asymmetric.rs`), else RustCrypto.
+/// operation (`examples/asymmetric.rs`, `docs/adr/0013-providers.md`), else RustCrypto. The
+/// post-quantum families have one implementation and do not ask.
 fn chosen(provider: Provider, kind: Kind) -> Provider {
     match (provider, kind) {
         // The only one there is.
