@@ -109,6 +109,24 @@ fn every_length_around_the_chunk_comes_back_however_it_is_cut() {
 }
 
 #[test]
+fn every_provider_makes_and_opens_the_same_stream() {
+    for algorithm in [Algorithm::Aes256Gcm, Algorithm::ChaCha20Poly1305] {
+        let (world, plaintext) = (World::new(algorithm), plaintext(2 * CHUNK_LEN + 7));
+        // Other tests may choose meanwhile: they cannot change what is compared here.
+        let sealed = [Provider::RustCrypto, Provider::AwsLc, Provider::Auto].map(|chosen| {
+            provider::set(chosen);
+            world.seal(&plaintext, &[usize::MAX])
+        });
+        assert!(sealed.iter().all(|stream| *stream == sealed[0]));
+        for chosen in [Provider::RustCrypto, Provider::AwsLc, Provider::Auto] {
+            provider::set(chosen);
+            let (out, outcome) = world.open(&sealed[0], &[usize::MAX]);
+            assert!(outcome.is_ok() && out == plaintext);
+        }
+    }
+}
+
+#[test]
 fn the_header_says_what_it_is_and_every_bit_of_it_counts() {
     for (algorithm, suite) in ALGORITHMS.into_iter().zip([16, 17]) {
         let world = World::new(algorithm);
