@@ -141,6 +141,10 @@ macro_rules! algorithms {
         impl Algorithm {
             /// The algorithm's row of the table.
             #[must_use]
+            #[expect(
+                clippy::indexing_slicing,
+                reason = "INVARIANT: one list makes variants and rows, so each has its place"
+            )]
             pub const fn row(self) -> &'static AlgorithmRow {
                 &ALGORITHMS[self as usize]
             }

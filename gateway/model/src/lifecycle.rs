@@ -347,6 +347,24 @@ mod tests {
     }
 
     #[test]
+    fn the_documents_have_the_same_table() {
+        let page = include_str!("../../../docs/lifecycle.md");
+        let words = |line: &str| line.split('|').map(|cell| cell.trim().to_owned()).collect();
+        let shown: Vec<Vec<String>> = page
+            .lines()
+            .skip_while(|line| !line.starts_with("| From |"))
+            .skip(2)
+            .take_while(|line| line.starts_with('|'))
+            .map(words)
+            .collect();
+        let listed: Vec<Vec<String>> = TRANSITIONS
+            .iter()
+            .map(|(from, step, to)| words(&format!("| {from} | {step} | {to} |")))
+            .collect();
+        assert_eq!(shown, listed);
+    }
+
+    #[test]
     fn the_rules_that_others_rely_on() {
         for (from, step, to) in TRANSITIONS {
             assert_ne!(*from, KeyState::Destroyed, "destroyed is final");

@@ -34,6 +34,21 @@ pub struct CreateKey {
     pub activation_time: Option<Timestamp>,
 }
 
+impl CreateKey {
+    /// A key of this name with every default.
+    #[must_use]
+    pub fn new(name: Name) -> Self {
+        Self {
+            name,
+            algorithm: None,
+            tags: Tags::default(),
+            exportable: false,
+            rotation: None,
+            activation_time: None,
+        }
+    }
+}
+
 /// Changes a key (RFC 7396 merge patch).
 #[derive(Debug, Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
