@@ -15,6 +15,22 @@ def test_frozen_ciphertexts_open_in_python():
     assert len([line for line in done.stdout.splitlines() if line.startswith("ok")]) >= 6
 
 
+def test_the_other_frozen_samples_are_made_in_python():
+    done = subprocess.run(
+        [sys.executable, INTEROP / "symmetric.py"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert len([line for line in done.stdout.splitlines() if line.startswith("ok")]) >= 26
+
+
+def test_post_quantum_keys_and_transport_agree_with_other_implementations():
+    done = subprocess.run(
+        [sys.executable, INTEROP / "pq.py"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert len([line for line in done.stdout.splitlines() if line.startswith("ok")]) >= 50
+
+
 def test_a_served_ciphertext_has_the_documented_layout(hub):
     """docs/formats/ciphertext.md, byte by byte; its key never leaves the hub, so not its inside."""
     import base64

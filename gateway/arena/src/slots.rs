@@ -5,12 +5,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::{Error, Kind, Status, pages};
 
-/// The unit in which pages are dealt to classes, and the largest slot.
-pub(crate) const PAGE: usize = 4096;
+/// The unit in which pages are dealt to classes, and the largest slot: two pages of the system, for
+/// the longest secrets that are wrapped for export.
+pub(crate) const PAGE: usize = 8192;
 /// Pages mapped at once. Small, so that a tight RLIMIT_MEMLOCK still yields locked pages.
-const CHUNK: usize = if cfg!(miri) { PAGE } else { 16 * PAGE };
-/// Slot sizes 32, 64, … 4096.
-const CLASSES: usize = 8;
+const CHUNK: usize = if cfg!(miri) { PAGE } else { 8 * PAGE };
+/// Slot sizes 32, 64, … 8192.
+const CLASSES: usize = 9;
 const SMALLEST: usize = 32;
 
 static ARENA: Mutex<Arena> = Mutex::new(Arena::new());

@@ -59,7 +59,8 @@ pub(crate) fn seal_into(
     let (header, body) = sealed.split_at_mut(header_len);
     #[expect(
         clippy::expect_used,
-        reason = "INVARIANT: the AEADs refuse only lengths from 64 GiB, which no caller can hold"
+        reason = "INVARIANT: the AEADs refuse only lengths from 64 GiB, which no caller can hold; \
+                  aws-lc-rs also when there is no memory, which ends the process elsewhere too"
     )]
     let tag = aead.seal(&okm.first, &NONCE, header, body).expect("a message below 64 GiB");
     sealed.extend_from_slice(&tag);

@@ -30,9 +30,24 @@ pub enum Error {
     /// The keyring has no material for its primary version.
     #[error("version {0} is not in the keyring")]
     NoVersion(u32),
-    /// Bytes that are not a public key.
-    #[error("not an Ed25519 public key")]
+    /// Bytes that are not a public key of the algorithm.
+    #[error("not a public key of this algorithm")]
     PublicKey,
+    /// Bytes that are not a private key of the algorithm. Says nothing of them.
+    #[error("not a private key of this algorithm")]
+    PrivateKey,
+    /// The algorithm of the key does not do this.
+    #[error("keys of this algorithm cannot be used so")]
+    WrongUse,
+    /// A digest of the wrong length, or where the algorithm signs messages only.
+    #[error("not a digest that this algorithm signs")]
+    Digest,
+    /// More than the algorithm takes at once.
+    #[error("at most {0} bytes can be processed at once by this algorithm")]
+    TooLongFor(usize),
+    /// Parameters out of their bounds.
+    #[error("{0}")]
+    Parameter(&'static str),
     /// A signature that does not verify.
     #[error("the signature does not verify")]
     Signature,

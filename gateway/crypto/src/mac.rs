@@ -1,4 +1,7 @@
-//! HMAC-SHA-256 (RFC 2104, FIPS 198-1) and HKDF-SHA-256 (RFC 5869) built on it.
+//! HMAC-SHA-256 (RFC 2104, FIPS 198-1) and HKDF-SHA-256 (RFC 5869) built on it, as the hub itself
+//! uses them; [`message`] has HMAC under the keys of callers.
+
+pub(crate) mod message;
 
 use std::fmt;
 
@@ -8,6 +11,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
+pub use self::message::{compute, verify};
 use crate::{Error, Result, hash, random};
 
 /// Whether the bytes are equal, in time that depends on their lengths only.

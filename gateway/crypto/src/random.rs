@@ -13,6 +13,11 @@ pub fn fill(buffer: &mut [u8]) {
     rand::rng().fill_bytes(buffer);
 }
 
+/// The generator behind [`fill`], for crates that draw by themselves.
+pub(crate) fn rng() -> impl rand::CryptoRng {
+    rand::rng()
+}
+
 /// A fresh secret of `len` bytes, from the system's own generator.
 ///
 /// # Errors

@@ -6,9 +6,8 @@ use std::fmt;
 use hub_arena::Secret;
 use zeroize::Zeroizing;
 
-use crate::aead::aes_gcm::Aes256Gcm;
 use crate::committing::{self, Opening, SALT_LEN};
-use crate::{Error, Result, hash, mac, random};
+use crate::{Error, Result, aead, hash, mac, random};
 
 const LABEL: &[u8] = b"cipher-hub/v1/record";
 const FORMAT: u8 = 1;
@@ -70,7 +69,7 @@ impl RecordKey {
         salt: &[u8; SALT_LEN],
     ) -> Vec<u8> {
         let (head, prk) = (self.head(), self.prk.expose_secret());
-        committing::seal(&Aes256Gcm, prk, &head, salt, &hash::sha256(path), plaintext)
+        committing::seal(aead::aes_256_gcm(), prk, &head, salt, &hash::sha256(path), plaintext)
     }
 
     /// Opens the record sealed for the path.
@@ -82,7 +81,7 @@ impl RecordKey {
             return Err(Error::Open);
         }
         Opening::new(self.prk.expose_secret(), HEAD_LEN, &hash::sha256(path), sealed)?
-            .into_vec(&Aes256Gcm)
+            .into_vec(aead::aes_256_gcm())
     }
 
     fn head(&self) -> [u8; HEAD_LEN] {

@@ -9,9 +9,8 @@ use std::fmt;
 use hub_arena::Secret;
 use hub_model::{Algorithm, HubId, KeyId, RegistrationId};
 
-use crate::aead::aes_gcm::Aes256Gcm;
 use crate::committing::{self, Opening, SALT_LEN};
-use crate::{Error, Material, Result, hash, mac, random};
+use crate::{Error, Material, Result, aead, hash, mac, random};
 
 const LABEL: &[u8] = b"cipher-hub/v1/wrap";
 const FORMAT: u8 = 1;
@@ -183,7 +182,7 @@ impl Kek {
     ) -> Vec<u8> {
         let digest = hash::sha256(&binding.canonical());
         let (head, prk) = (self.head(binding), self.prk.expose_secret());
-        committing::seal(&Aes256Gcm, prk, &head, salt, &digest, secret)
+        committing::seal(aead::aes_256_gcm(), prk, &head, salt, &digest, secret)
     }
 
     /// Unwraps a secret, straight into the arena.
@@ -195,7 +194,8 @@ impl Kek {
             return Err(Error::Open);
         }
         let digest = hash::sha256(&binding.canonical());
-        Opening::new(self.prk.expose_secret(), HEAD_LEN, &digest, wrapped)?.into_secret(&Aes256Gcm)
+        Opening::new(self.prk.expose_secret(), HEAD_LEN, &digest, wrapped)?
+            .into_secret(aead::aes_256_gcm())
     }
 
     /// Unwraps the material of a key version of the algorithm.

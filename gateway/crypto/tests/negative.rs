@@ -17,6 +17,16 @@ use proptest::prelude::*;
 
 const CONTEXT: &[u8] = b"\0\x01\0\x01a\0\0\0\x01b";
 
+/// The algorithms that make such ciphertexts, with their suite numbers and header lengths.
+const SUITES: [(Algorithm, u8, usize); 6] = [
+    (Algorithm::Aes256Gcm, 1, 80),
+    (Algorithm::ChaCha20Poly1305, 2, 80),
+    (Algorithm::XChaCha20Poly1305, 3, 48),
+    (Algorithm::Aes256GcmSiv, 4, 36),
+    (Algorithm::Aes256Siv, 5, 24),
+    (Algorithm::Aes256GcmRaw, 6, 36),
+];
+
 /// All that goes into one message.
 struct World {
     key: KeyId,
@@ -64,15 +74,16 @@ fn assert_refused(world: &World, text: &str) {
 
 #[test]
 fn round_trips_at_every_edge() {
-    for row in ALGORITHMS {
-        let world = World::new(row.algorithm);
+    for (algorithm, suite, header_len) in SUITES {
+        let world = World::new(algorithm);
         for len in [0, 1, 15, 16, 17, 1024, MAX_PLAINTEXT] {
             let plaintext = vec![0x5a; len];
             let text = world.seal(&plaintext);
             let envelope = Envelope::parse(&text).unwrap();
-            assert_eq!(envelope.header().suite, row.suite);
+            assert_eq!(envelope.header().suite, suite);
             assert_eq!(world.open(&envelope).unwrap(), plaintext);
-            assert_eq!(body_of(&text).len(), 80 + len + 16);
+            assert_eq!(body_of(&text).len(), header_len + len + 16);
+            assert_eq!(usize::from(body_of(&text)[3]), header_len);
         }
         let (key, registration) = (world.key, world.registration);
         let long = vec![0; MAX_PLAINTEXT + 1];
@@ -83,8 +94,8 @@ fn round_trips_at_every_edge() {
 
 #[test]
 fn every_bit_counts() {
-    for row in ALGORITHMS {
-        let world = World::new(row.algorithm);
+    for (algorithm, ..) in SUITES {
+        let world = World::new(algorithm);
         let body = body_of(&world.seal(b"plaintext"));
         for at in 0..body.len() {
             for bit in 0..8 {
@@ -103,15 +114,15 @@ fn every_bit_counts() {
 
 #[test]
 fn everything_around_the_message_counts() {
-    for row in ALGORITHMS {
-        let world = World::new(row.algorithm);
+    for (algorithm, ..) in SUITES {
+        let world = World::new(algorithm);
         let envelope = Envelope::parse(&world.seal(b"plaintext")).unwrap();
         let (key, registration, material) = (world.key, world.registration, &world.material);
         let open = |material, key, version, registration, context| {
             envelope::open(material, &envelope, key, version, registration, context)
         };
         assert!(open(material, key, 7, registration, CONTEXT).is_ok());
-        let other = Material::generate(row.algorithm).unwrap();
+        let other = Material::generate(algorithm).unwrap();
         let context = [CONTEXT, b"\0"].concat();
         for refused in [
             open(&other, key, 7, registration, CONTEXT),
@@ -127,18 +138,90 @@ fn everything_around_the_message_counts() {
 }
 
 /// The same bytes as material of two algorithms: a message of one is none of the other, also with
-/// the suite number rewritten.
+/// suite number and header length rewritten.
 #[test]
 fn a_suite_cannot_be_exchanged() {
-    let secret = || Secret::copy_from(&[9; 32]).unwrap();
-    let mut world = World::new(Algorithm::Aes256Gcm);
-    world.material = Material::from_secret(Algorithm::Aes256Gcm, secret()).unwrap();
-    let mut body = body_of(&world.seal(b"plaintext"));
-    world.material = Material::from_secret(Algorithm::ChaCha20Poly1305, secret()).unwrap();
-    assert_refused(&world, &text_of(&body));
-    body[1] = 2;
-    let relabelled = Envelope::parse(&text_of(&body)).unwrap();
-    assert!(matches!(world.open(&relabelled), Err(Error::Open)));
+    for (algorithm, ..) in SUITES {
+        for (other, suite, header_len) in
+            SUITES.into_iter().filter(|(other, ..)| *other != algorithm)
+        {
+            let len = |algorithm: Algorithm| algorithm.row().secret_len.unwrap();
+            let secret = |algorithm| Secret::copy_from(&[9; 64][..len(algorithm)]).unwrap();
+            let mut world = World::new(algorithm);
+            world.material = Material::from_secret(algorithm, secret(algorithm)).unwrap();
+            let mut body = body_of(&world.seal(&[7; 64]));
+            world.material = Material::from_secret(other, secret(other)).unwrap();
+            assert_refused(&world, &text_of(&body));
+            body[1] = suite;
+            assert_refused(&world, &text_of(&body));
+            body[3] = header_len.try_into().unwrap();
+            let relabelled = Envelope::parse(&text_of(&body)).unwrap();
+            assert!(matches!(world.open(&relabelled), Err(Error::Open)));
+        }
+    }
+}
+
+/// Suites of messages that do not exist, those of streams among them, and header lengths of others.
+#[test]
+fn unknown_suites_and_foreign_header_lengths_are_refused() {
+    for (algorithm, known, header_len) in SUITES {
+        let body = body_of(&World::new(algorithm).seal(&[7; 64]));
+        for suite in 0..=u8::MAX {
+            let mut changed = body.clone();
+            changed[1] = suite;
+            let other = SUITES.iter().find(|(_, number, _)| *number == suite);
+            let fits = other.is_some_and(|(.., len)| *len == header_len);
+            assert_eq!(Envelope::parse(&text_of(&changed)).is_ok(), fits, "{known} as {suite}");
+        }
+        for length in (0..=u8::MAX).filter(|length| usize::from(*length) != header_len) {
+            let mut changed = body.clone();
+            changed[3] = length;
+            assert!(Envelope::parse(&text_of(&changed)).is_err());
+        }
+    }
+}
+
+#[test]
+fn keys_for_other_things_seal_nothing() {
+    for row in ALGORITHMS.iter().filter(|row| row.algorithm.suite().is_none()) {
+        if row.algorithm.is_asymmetric() {
+            continue;
+        }
+        let world = World::new(row.algorithm);
+        let (key, registration) = (world.key, world.registration);
+        let refused = envelope::seal(&world.material, key, 1, registration, b"", b"x");
+        assert!(matches!(refused, Err(Error::WrongUse)), "{}", row.name);
+    }
+}
+
+/// Suite 5 is deterministic within one key, version, registration and context, and only there; all
+/// others never give one ciphertext twice.
+#[test]
+fn equal_plaintexts_show_under_the_deterministic_suite_only() {
+    for (algorithm, ..) in SUITES {
+        let world = World::new(algorithm);
+        let equal = world.seal(b"plaintext") == world.seal(b"plaintext");
+        assert_eq!(equal, algorithm == Algorithm::Aes256Siv);
+    }
+    // Negative test 2: one plaintext under two contexts gives unrelated outputs.
+    let world = World::new(Algorithm::Aes256Siv);
+    let (material, key, registration) = (&world.material, world.key, world.registration);
+    let body = |version, registration, context: &[u8]| {
+        let text = envelope::seal(material, key, version, registration, context, &[0; 32]).unwrap();
+        body_of(&text)[24..].to_vec()
+    };
+    let bodies = [
+        body(7, registration, CONTEXT),
+        body(7, registration, b""),
+        body(8, registration, CONTEXT),
+        body(7, RegistrationId::generate(), CONTEXT),
+    ];
+    for (at, one) in bodies.iter().enumerate() {
+        for other in &bodies[..at] {
+            let equal = one.iter().zip(other).filter(|(a, b)| a == b).count();
+            assert!(equal < 8, "{equal} of 48 bytes are equal");
+        }
+    }
 }
 
 #[test]
@@ -240,25 +323,48 @@ proptest! {
     #[test]
     fn almost_envelopes_never_panic_and_are_canonical(
         version in 0u32..3,
-        mut body in proptest::collection::vec(any::<u8>(), 90..110),
+        mut body in proptest::collection::vec(any::<u8>(), 35..110),
         fixed in any::<bool>(),
-        suite in 0u8..4,
+        suite in 0u8..8,
+        length in proptest::sample::select(&[24u8, 36, 48, 80][..]),
     ) {
         if fixed {
-            body[..4].copy_from_slice(&[1, suite, 0, 80]);
+            body[..4].copy_from_slice(&[1, suite, 0, length]);
             body[20..24].copy_from_slice(&version.to_be_bytes());
         }
+        let known = SUITES.iter().any(|(_, number, header_len)| {
+            *number == suite && *header_len == usize::from(length) && body.len() >= header_len + 16
+        });
+        let good = fixed && known && version > 0;
         let text = format!("ch1:{version}:{}", STANDARD.encode(&body));
         if let Ok(envelope) = Envelope::parse(&text) {
-            prop_assert!(fixed && (1..=2).contains(&suite) && version > 0 && body.len() >= 96);
+            prop_assert!(good);
             prop_assert_eq!(envelope.header().version, version);
             let key = KeyId::from_bytes(body[4..20].try_into().unwrap());
             prop_assert_eq!(envelope.header().key, key);
             prop_assert_eq!(text_of(&body), text);
         } else {
-            let good = fixed && (1..=2).contains(&suite) && version > 0 && body.len() >= 96;
             prop_assert!(!good);
         }
+    }
+
+    #[test]
+    fn every_suite_opens_what_it_sealed_and_nothing_changed(
+        (algorithm, ..) in proptest::sample::select(&SUITES[..]),
+        plaintext in proptest::collection::vec(any::<u8>(), 0..300),
+        at in any::<proptest::sample::Index>(),
+        with in 1..=u8::MAX,
+    ) {
+        let world = World::new(algorithm);
+        let text = world.seal(&plaintext);
+        prop_assert_eq!(world.open(&Envelope::parse(&text).unwrap()).unwrap(), plaintext);
+        let mut body = body_of(&text);
+        let at = at.index(body.len());
+        body[at] ^= with;
+        assert_refused(&world, &text_of(&body));
+        body[at] ^= with;
+        body.truncate(at.max(24));
+        assert_refused(&world, &text_of(&body));
     }
 
     #[test]

@@ -41,6 +41,11 @@ fn every_dependency_that_can_erase_its_states_does() {
 
     let (mut with, mut without) = (0, Vec::new());
     for id in seen {
+        // Named by a weak feature (`serdect?/alloc`), which metadata counts and a build does not:
+        // `cargo tree --invert serdect` finds nothing.
+        if packages[&id]["name"] == "serdect" {
+            continue;
+        }
         if packages[&id]["features"].get("zeroize").is_some() {
             let on = nodes[&id]["features"].as_array().unwrap().iter().any(|on| on == "zeroize");
             if on { with += 1 } else { without.push(packages[&id]["name"].clone()) }

@@ -41,4 +41,27 @@ pub enum Error {
     /// A time that is not RFC 3339.
     #[error("`{0}` is not an RFC 3339 time")]
     Time(String),
+    /// A duration that is not ISO 8601 in whole, positive units of at most 100 years.
+    #[error("`{0}` is not an ISO 8601 duration in whole units, such as `P30D` or `PT12H`")]
+    Duration(String),
+    /// A cron expression, calendar or time zone that cannot be read.
+    #[error("{0}")]
+    Schedule(String),
+    /// A rotation policy that can be read but asks for something impossible or unwise.
+    #[error("`{pointer}`: {detail}")]
+    Rotation {
+        /// Which member of the policy, as a JSON pointer without the leading slash.
+        pointer: &'static str,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// A waiting period before destruction outside its limits.
+    #[error("the waiting period before destruction must be 7 to 365 days")]
+    DestroyWait,
+    /// A step that the state does not allow.
+    #[error(transparent)]
+    Step(#[from] crate::lifecycle::Refused),
+    /// Destruction before its date.
+    #[error("destruction is scheduled for {0}")]
+    TooEarly(crate::Timestamp),
 }

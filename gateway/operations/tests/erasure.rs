@@ -16,10 +16,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use common::{World, meta, named};
 use hub_auth::api_key::ApiKey;
 use hub_auth::{Channel, Presented};
+use hub_model::CredentialId;
 use hub_model::api::key::CreateKey as KeyBody;
 use hub_model::principal::PeerAddress;
 use hub_model::secret::SecretText;
-use hub_model::{CredentialId, Tags};
 use hub_operations::{Meta, key, registration};
 use hub_policy::Bundle;
 use hub_store::backend::{Boxed, Commit, Page, Txn, Watch};
@@ -107,7 +107,7 @@ async fn a_deleted_registration_is_purged_from_files_and_memory_before_it_is_for
     let spy = Spy::new();
     let world = World::over(Arc::clone(&spy) as _, Bundle::baseline().unwrap()).await;
     world.registration("shop").await;
-    let body = KeyBody { name: "orders".parse().unwrap(), algorithm: None, tags: Tags::default() };
+    let body = KeyBody::new("orders".parse().unwrap());
     world.ok(&world.admin, &key::CreateKey { registration: named("shop"), body }).await;
     world
         .ok(&world.admin, &key::GetKey { registration: named("shop"), key: named("orders") })

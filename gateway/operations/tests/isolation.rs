@@ -18,7 +18,7 @@ use hub_model::{EncryptionContext, KeyId, RegistrationId, Role, Tags};
 use hub_operations::{Operation, Ref, key, participant, registration, system};
 
 fn create_key(registration: &str, name: &str) -> key::CreateKey {
-    let body = KeyBody { name: name.parse().unwrap(), algorithm: None, tags: Tags::default() };
+    let body = KeyBody::new(name.parse().unwrap());
     key::CreateKey { registration: named(registration), body }
 }
 

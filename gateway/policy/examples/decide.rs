@@ -9,9 +9,8 @@ use std::time::Instant;
 use hub_auth::Caller;
 use hub_model::principal::PeerAddress;
 use hub_model::{
-    Action, Algorithm, AuthMethod, EncryptionContext, Environment, HubId, Key, KeyId, KeyState,
-    Participant, ParticipantId, ParticipantKind, Registration, RegistrationId, Role, RoleGrant,
-    Tags, Timestamp,
+    Action, Algorithm, AuthMethod, EncryptionContext, Environment, HubId, Key, KeyId, Participant,
+    ParticipantId, ParticipantKind, Registration, RegistrationId, Role, RoleGrant, Tags, Timestamp,
 };
 use hub_policy::{Bundle, Policies, RegistrationFacts, RequestFacts, Target};
 
@@ -72,20 +71,8 @@ fn main() {
         generation: 1,
     };
     let facts = RegistrationFacts { registration: Arc::new(registration), revision: 7 };
-    let key = Key {
-        id: KeyId::generate(),
-        registration: id,
-        name: "orders".parse().unwrap(),
-        algorithm: Algorithm::Aes256Gcm,
-        state: KeyState::Active,
-        primary: 1,
-        exportable: false,
-        tags: Tags::default(),
-        created: TIME,
-        updated: TIME,
-        generation: 1,
-        versions: Vec::new(),
-    };
+    let name = "orders".parse().unwrap();
+    let key = Key::new(id, KeyId::generate(), name, Algorithm::Aes256Gcm, None, TIME);
     let app = Participant {
         id: ParticipantId::generate(),
         registration: id,

@@ -21,14 +21,7 @@ use crate::memo::Outcome;
 const TIME: Timestamp = Timestamp::from_micros(1_767_571_200_000_000);
 const KINDS: [ParticipantKind; 3] =
     [ParticipantKind::User, ParticipantKind::Service, ParticipantKind::Device];
-const STATES: [KeyState; 6] = [
-    KeyState::Pending,
-    KeyState::Active,
-    KeyState::Suspended,
-    KeyState::Deactivated,
-    KeyState::Compromised,
-    KeyState::Destroyed,
-];
+const STATES: [KeyState; 7] = KeyState::ALL;
 
 fn bytes(n: u8) -> [u8; 16] {
     let mut bytes = [0x11; 16];
@@ -66,20 +59,9 @@ fn registration(n: u8, environment: Environment, frozen: bool) -> RegistrationFa
 }
 
 fn key(n: u8, registration: u8, state: KeyState, tags: Tags) -> Key {
-    Key {
-        id: KeyId::from_bytes(bytes(n)),
-        registration: registration_id(registration),
-        name: format!("key-{n}").parse().unwrap(),
-        algorithm: Algorithm::Aes256Gcm,
-        state,
-        primary: 1,
-        exportable: false,
-        tags,
-        created: TIME,
-        updated: TIME,
-        generation: 1,
-        versions: Vec::new(),
-    }
+    let (registration, id) = (registration_id(registration), KeyId::from_bytes(bytes(n)));
+    let name = format!("key-{n}").parse().unwrap();
+    Key { state, tags, ..Key::new(registration, id, name, Algorithm::Aes256Gcm, None, TIME) }
 }
 
 fn participant(
@@ -146,7 +128,8 @@ fn world() -> impl Strategy<Value = World> {
         made.map(|(n, (e, frozen))| registration(u8::try_from(n).unwrap(), e, frozen && n > 0))
             .collect::<Vec<_>>()
     });
-    let keys = proptest::collection::vec((0u8..3, 0usize..6, any::<bool>()), 3).prop_map(|list| {
+    let key_of = (0u8..3, 0..STATES.len(), any::<bool>());
+    let keys = proptest::collection::vec(key_of, 3).prop_map(|list| {
         let made = list.into_iter().enumerate();
         made.map(|(n, (registration, state, tagged))| {
             let pairs: &[(&str, &str)] = if tagged { &[("rotation", "ci")] } else { &[] };

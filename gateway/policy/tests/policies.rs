@@ -7,8 +7,8 @@ use std::sync::Arc;
 use hub_auth::Caller;
 use hub_model::principal::PeerAddress;
 use hub_model::{
-    Action, Algorithm, AuthMethod, Environment, HubId, Key, KeyId, KeyState, Participant,
-    ParticipantId, ParticipantKind, Registration, RegistrationId, Role, RoleGrant, Tags, Timestamp,
+    Action, Algorithm, AuthMethod, Environment, HubId, Key, KeyId, Participant, ParticipantId,
+    ParticipantKind, Registration, RegistrationId, Role, RoleGrant, Tags, Timestamp,
 };
 use hub_policy::{
     Bundle, Denial, Effect, Error, Permit, Policies, Problem, RegistrationFacts, RequestFacts,
@@ -33,20 +33,8 @@ fn registration(id: RegistrationId, name: &str, frozen: bool) -> RegistrationFac
 }
 
 fn key(registration: RegistrationId) -> Key {
-    Key {
-        id: KeyId::generate(),
-        registration,
-        name: "orders".parse().unwrap(),
-        algorithm: Algorithm::Aes256Gcm,
-        state: KeyState::Active,
-        primary: 1,
-        exportable: false,
-        tags: Tags::default(),
-        created: TIME,
-        updated: TIME,
-        generation: 1,
-        versions: Vec::new(),
-    }
+    let name = "orders".parse().unwrap();
+    Key::new(registration, KeyId::generate(), name, Algorithm::Aes256Gcm, None, TIME)
 }
 
 fn caller(home: RegistrationId, roles: &[(RegistrationId, Role)]) -> Caller {

@@ -99,7 +99,7 @@ pub async fn demo(app: &App) -> Result<Demo, AppError> {
         let operation = participant::GrantRole { registration: demo_name()?, role, participant };
         perform(hub, &caller, &operation).await?;
     }
-    let body = KeyBody { name: named(KEY)?, algorithm: None, tags: Tags::default() };
+    let body = KeyBody::new(named(KEY)?);
     perform(hub, &caller, &key::CreateKey { registration: demo_name()?, body }).await?;
     let body = ParticipantBody {
         name: named("auditor")?,

@@ -24,11 +24,7 @@ fn builder(hub: &Fake) -> ClientBuilder {
 
 #[expect(clippy::unwrap_used, reason = "test code, outside a test function")]
 fn create() -> CreateKey {
-    CreateKey {
-        name: "orders".parse().unwrap(),
-        algorithm: None,
-        tags: cipher_hub_client::model::Tags::default(),
-    }
+    CreateKey::new("orders".parse().unwrap())
 }
 
 #[tokio::test]

@@ -74,10 +74,11 @@ fn a_ciphertext_for_two_keys_opens_under_the_committed_one_only() {
         let secret = Secret::copy_from(&[byte; 32]).unwrap();
         Material::from_secret(Algorithm::Aes256Gcm, secret).unwrap()
     });
-    let head = head(Header { suite: 1, key, version: 1 });
+    let head = head(Header { suite: 1, key, version: 1 }, 80);
     let salted = [&head[..], &[3; SALT_LEN]].concat();
     let binding = binding(registration, b"");
-    let okms: [Okm; 2] = [0, 1].map(|i: usize| expand64(materials[i].prk(), &[&salted, &binding]));
+    let okms: [Okm; 2] =
+        [0, 1].map(|i: usize| expand64(materials[i].prk().unwrap(), &[&salted, &binding]));
     for committed in [0, 1] {
         let header = [&salted[..], &okms[committed].second[..]].concat();
         let (block, tag) = two_key_ciphertext([&okms[0].first, &okms[1].first], &header);

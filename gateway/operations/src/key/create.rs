@@ -2,9 +2,7 @@
 
 use hub_crypto::Material;
 use hub_model::api::key::{CreateKey as Body, KeyView};
-use hub_model::{
-    Action, Algorithm, Key, KeyId, KeyState, KeyVersion, RegistrationId, VersionState,
-};
+use hub_model::{Action, Algorithm, Key, KeyId, RegistrationId};
 use hub_policy::Permit;
 use hub_store::{Changes, Revision, layout};
 
@@ -42,20 +40,10 @@ impl Operation for CreateKey {
             return Err(Error::HubRegistration("it holds no keys"));
         }
         let registration = place.id();
-        let key = Key {
-            id: KeyId::generate(),
-            registration,
-            name: self.body.name.clone(),
-            algorithm: self.body.algorithm.unwrap_or(Algorithm::Aes256Gcm),
-            state: KeyState::Active,
-            primary: 1,
-            exportable: false,
-            tags: self.body.tags.clone(),
-            created: now,
-            updated: now,
-            generation: 1,
-            versions: vec![KeyVersion { number: 1, state: VersionState::Active, created: now }],
-        };
+        let algorithm = self.body.algorithm.unwrap_or(Algorithm::Aes256Gcm);
+        let name = self.body.name.clone();
+        let mut key = Key::new(registration, KeyId::generate(), name, algorithm, None, now);
+        key.tags = self.body.tags.clone();
         let privacy = hub.system_keys().privacy();
         let name = layout::key_name(privacy, registration, key.name.as_str());
         if hub.store().read_bytes(&name).await?.is_some() {

@@ -1,7 +1,7 @@
 //! `keys.rotate`: adds a version and makes it primary. Older versions go on decrypting.
 
 use hub_model::api::key::KeyView;
-use hub_model::{Action, KeyId, KeyState, KeyVersion, RegistrationId, VersionState};
+use hub_model::{Action, KeyId, KeyState, KeyVersion, RegistrationId};
 use hub_policy::Permit;
 use hub_store::{Changes, Revision, layout};
 
@@ -47,7 +47,7 @@ impl Operation for RotateKey {
             return Err(Error::TooMany("a key may have at most 10,000 versions"));
         }
         let number = key.versions.last().map_or(1, |last| last.number.saturating_add(1));
-        key.versions.push(KeyVersion { number, state: VersionState::Active, created: now });
+        key.versions.push(KeyVersion::new(number, now));
         key.primary = number;
         key.updated = now;
         key.generation += 1;

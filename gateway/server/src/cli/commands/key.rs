@@ -1,8 +1,8 @@
 //! `cipher-hub key`.
 
 use clap::{Args, Subcommand};
+use hub_model::Algorithm;
 use hub_model::api::key::{CreateKey, KeyView, PatchKey, VersionView};
-use hub_model::{Algorithm, VersionState};
 
 use super::super::failure::Failure;
 use super::super::output::{Row, tags, time};
@@ -89,13 +89,11 @@ pub(crate) async fn run(command: KeyCommand, session: &mut Session<'_>) -> Resul
     let client = session.connect()?;
     match command {
         KeyCommand::Create(args) => {
-            let body = CreateKey {
-                name: args.key.name.parse().map_err(|error: hub_model::Error| {
-                    Failure::usage(error.to_string(), "choose another name")
-                })?,
-                algorithm: args.algorithm,
-                tags: values::tags(args.tag)?,
-            };
+            let name = args.key.name.parse().map_err(|error: hub_model::Error| {
+                Failure::usage(error.to_string(), "choose another name")
+            })?;
+            let tags = values::tags(args.tag)?;
+            let body = CreateKey { algorithm: args.algorithm, tags, ..CreateKey::new(name) };
             let made = client.create_key(&args.key.registration, &body).await?;
             show(session, &made.value)
         }
@@ -111,7 +109,8 @@ pub(crate) async fn run(command: KeyCommand, session: &mut Session<'_>) -> Resul
         }
         KeyCommand::Update(args) => {
             let at = args.key;
-            let patch = PatchKey { tags: values::tag_patch(args.tag, args.remove_tag)? };
+            let tags = values::tag_patch(args.tag, args.remove_tag)?;
+            let patch = PatchKey { tags, ..PatchKey::default() };
             let etag = match args.if_match {
                 Some(etag) => values::etag(&etag),
                 None => client.key(&at.registration, &at.name).await?.etag,
@@ -174,11 +173,8 @@ impl Row for VersionView {
     const HEAD: &'static [&'static str] = &["VERSION", "STATE", "PRIMARY", "CREATED"];
 
     fn cells(&self) -> Vec<String> {
-        let state = match self.state {
-            VersionState::Active => "active",
-            VersionState::Destroyed => "destroyed",
-        };
         let primary = if self.primary { "yes" } else { "" };
-        vec![self.version.to_string(), state.to_owned(), primary.to_owned(), time(self.create_time)]
+        let state = self.state.to_string();
+        vec![self.version.to_string(), state, primary.to_owned(), time(self.create_time)]
     }
 }
