@@ -4,7 +4,6 @@ What the hub signs, they verify; what they sign or encrypt for it, it verifies a
 """
 
 import hashlib
-import hmac
 import json
 import subprocess
 
@@ -826,7 +825,6 @@ def test_no_secret_is_in_log_or_trail(world):
             break
         entries += page["items"]
         after = entries[-1]["seq"] + 1
-    text = json.dumps(entries) + hub.stdout() + hub.stderr()
+    text = "".join(entry["bytes"] for entry in entries) + hub.stdout() + hub.stderr()
     assert secret not in text and b64(secret) not in text
-    assert hmac.compare_digest("x", "x")
-    assert '"action\\":\\"keys.unwrap' in text or "keys.unwrap" in text
+    assert "keys.unwrap" in text and "keys.verify" in text

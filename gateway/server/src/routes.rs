@@ -403,10 +403,14 @@ fn uses_of_keys() -> Vec<Route> {
         })
         .takes::<uses::VerifyMac>()
         .gives::<uses::Verified>(),
-        Route::new(Method::POST, "/v1/registrations/{registration}/keys/{key}:generateDataKey", |p| {
-            let (registration, key) = (p.param("registration")?, p.param("key")?);
-            Ok(keys::GenerateDataKey { registration, key, body: p.json_or_default()? })
-        })
+        Route::new(
+            Method::POST,
+            "/v1/registrations/{registration}/keys/{key}:generateDataKey",
+            |p| {
+                let (registration, key) = (p.param("registration")?, p.param("key")?);
+                Ok(keys::GenerateDataKey { registration, key, body: p.json_or_default()? })
+            },
+        )
         .may_take::<uses::GenerateDataKey>()
         .gives::<uses::DataKey>()
         .secret(),

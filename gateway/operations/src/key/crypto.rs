@@ -123,9 +123,7 @@ async fn find_named(
     let Some(envelope) = envelope else { return Err(lost(Error::DecryptionFailed)) };
     let key = Ref::Id(envelope.header().key);
     match hub.find_key(facts.registration.id, &key).await {
-        Ok(hot) if hot.key.purpose() == Purpose::Encrypt => {
-            Ok(AtKey { registration: facts, hot })
-        }
+        Ok(hot) if hot.key.purpose() == Purpose::Encrypt => Ok(AtKey { registration: facts, hot }),
         // A key that encrypts nothing: no ciphertext of the hub names it.
         Ok(_) | Err(Error::NotFound { .. }) => Err(lost(Error::DecryptionFailed)),
         Err(error) => Err(lost(error)),

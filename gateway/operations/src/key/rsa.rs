@@ -108,10 +108,20 @@ mod tests {
         let longest = RsaCiphertext { version: u32::MAX, raw: vec![0xff; 512] };
         assert_eq!(longest.text().len(), MAX_TEXT);
         assert_eq!(RsaCiphertext::parse(&longest.text()), Some(longest));
-        for bad in ["", "rsa1:", "rsa1:1", "rsa1:0:AA==", "rsa1:01:AA==", "rsa1:+1:AA==",
-            "rsa1:1:AA", "rsa1:1:AB==", "rsa1:1:__8=", "ch1:1:AA==", "rsa1:1:AA==\n",
-            "rsa1:4294967296:AA=="]
-        {
+        for bad in [
+            "",
+            "rsa1:",
+            "rsa1:1",
+            "rsa1:0:AA==",
+            "rsa1:01:AA==",
+            "rsa1:+1:AA==",
+            "rsa1:1:AA",
+            "rsa1:1:AB==",
+            "rsa1:1:__8=",
+            "ch1:1:AA==",
+            "rsa1:1:AA==\n",
+            "rsa1:4294967296:AA==",
+        ] {
             assert_eq!(RsaCiphertext::parse(bad), None, "{bad}");
         }
         let long = RsaCiphertext { version: 1, raw: vec![0; 523] };

@@ -20,12 +20,7 @@ impl Client {
     ///
     /// # Errors
     /// Those of any call: see [`Error`].
-    pub async fn sign(
-        &self,
-        registration: &str,
-        key: &str,
-        body: &Sign,
-    ) -> Result<Signed, Error> {
+    pub async fn sign(&self, registration: &str, key: &str, body: &Sign) -> Result<Signed, Error> {
         let path = key_path(registration, key)?.verb("sign");
         self.fetch(Call::compute(path, true).json(body)?).await
     }
@@ -48,12 +43,7 @@ impl Client {
     ///
     /// # Errors
     /// Those of any call: see [`Error`].
-    pub async fn mac(
-        &self,
-        registration: &str,
-        key: &str,
-        body: &Mac,
-    ) -> Result<MacTag, Error> {
+    pub async fn mac(&self, registration: &str, key: &str, body: &Mac) -> Result<MacTag, Error> {
         let path = key_path(registration, key)?.verb("mac");
         self.fetch(Call::compute(path, true).json(body)?).await
     }
@@ -90,12 +80,7 @@ impl Client {
     ///
     /// # Errors
     /// Those of any call: see [`Error`].
-    pub async fn wrap(
-        &self,
-        registration: &str,
-        key: &str,
-        body: &Wrap,
-    ) -> Result<Wrapped, Error> {
+    pub async fn wrap(&self, registration: &str, key: &str, body: &Wrap) -> Result<Wrapped, Error> {
         let path = key_path(registration, key)?.verb("wrap");
         self.fetch(Call::compute(path, true).json(body)?).await
     }

@@ -2,9 +2,9 @@
 //! nothing but the key, as the standard has it.
 
 use hub_crypto::keywrap;
+use hub_model::Purpose;
 use hub_model::api::crypto::Decrypted;
 use hub_model::api::uses::{Unwrap, Wrap, Wrapped};
-use hub_model::Purpose;
 use hub_model::secret::encode_base64;
 
 use super::{Given, Used, processing, protecting, refusal, secret_bytes};

@@ -191,7 +191,9 @@ pub(crate) struct DeriveArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  cipher-hub random shop --bytes 16\n  cipher-hub random shop --binary > seed")]
+#[command(
+    after_help = "Examples:\n  cipher-hub random shop --bytes 16\n  cipher-hub random shop --binary > seed"
+)]
 pub(crate) struct RandomArgs {
     /// The registration
     registration: String,
