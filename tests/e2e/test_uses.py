@@ -625,7 +625,6 @@ WRONG = [
     ("orders", "generateDataKey", {"bytes": 1025}, "invalid_argument"),
     ("orders", "generateDataKey", {"bytes": 32, "keyPair": "ED25519"}, "invalid_argument"),
     ("orders", "generateDataKey", {"keyPair": "AES_256_GCM"}, "invalid_argument"),
-    ("orders", "generateDataKey", {"keyPair": "X25519_ML_KEM_768"}, "invalid_argument"),
     ("orders", "generateDataKey", {"keyPair": "NOPE"}, "invalid_json"),
     ("rsa-oaep", "generateDataKey", {"bytes": 191}, "invalid_argument"),
     ("hkdf", "derive", {"bytes": 0}, "invalid_argument"),

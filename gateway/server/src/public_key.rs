@@ -49,7 +49,7 @@ impl Endpoint for PublicKeyEndpoint {
     ) -> BoxFuture<'a, Result<Reply, Refusal>> {
         Box::pin(async move {
             let wanted = wanted(parts.headers);
-            let plain = Of::new(operation);
+            let plain = Of::<GetPublicKey, _>::new(operation);
             let reply = plain.call(gateway, row, caller, parts, meta).await?;
             match wanted {
                 Some(form) if reply.status() == StatusCode::OK => in_form(reply, form).await,
