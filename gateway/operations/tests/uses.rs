@@ -97,7 +97,10 @@ async fn another_use_is_refused_with_an_entry_and_a_wrong_signature_has_one_too(
         Error::WrongPurpose { purpose: Purpose::Sign, wanted: Purpose::Mac }
     ));
     let entry = world.entry(failure.seq.unwrap()).await;
-    assert_eq!((&entry["action"], &entry["outcome"]), (&"keys.mac".into(), &"wrong_purpose".into()));
+    assert_eq!(
+        (&entry["action"], &entry["outcome"]),
+        (&"keys.mac".into(), &"wrong_purpose".into())
+    );
 
     let wrong = verify("signing", b"no signature".to_vec());
     let done = world.attempt(&app, &wrong, &meta()).await.unwrap();
