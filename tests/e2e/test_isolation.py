@@ -56,6 +56,19 @@ def body_of(operation, sealed):
         "participants.update": {"tags": {"a": "b"}},
         "credentials.issue": {},
         "policies.explain": {"decisionId": "dec_x-1"},
+        "keys.sign": {"message": b64("x")},
+        "keys.verify": {"message": b64("x"), "signature": b64("x")},
+        "keys.mac": {"message": b64("x")},
+        "keys.verifyMac": {"message": b64("x"), "mac": b64("x")},
+        "keys.generateDataKey": {},
+        "keys.wrap": {"plaintext": b64("x")},
+        "keys.unwrap": {"wrappedKey": b64("x")},
+        "keys.derive": {},
+        "keys.agree": {"peer": {"raw": b64("x")}},
+        "keys.encapsulate": {},
+        "keys.decapsulate": {"ciphertext": b64("x")},
+        "registrations.random": {},
+        "registrations.hash": {"message": b64("x")},
     }
     return known[operation["operationId"]]
 

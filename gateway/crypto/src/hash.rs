@@ -1,6 +1,17 @@
-//! SHA-256 (FIPS 180-4).
+//! SHA-256, and its longer siblings for callers (FIPS 180-4).
 
-use sha2::{Digest as _, Sha256};
+use hub_model::algorithm::Hash;
+use sha2::{Digest as _, Sha256, Sha384, Sha512};
+
+/// The digest of the bytes by this function.
+#[must_use]
+pub fn digest(hash: Hash, bytes: &[u8]) -> Vec<u8> {
+    match hash {
+        Hash::Sha256 => Sha256::digest(bytes).to_vec(),
+        Hash::Sha384 => Sha384::digest(bytes).to_vec(),
+        Hash::Sha512 => Sha512::digest(bytes).to_vec(),
+    }
+}
 
 /// SHA-256 of the bytes.
 #[must_use]
@@ -28,5 +39,8 @@ mod tests {
         let digest = sha256(b"abc");
         assert_eq!(digest[..4], [0xba, 0x78, 0x16, 0xbf]);
         assert_eq!(sha256_parts(&[b"a", b"", b"bc"]), digest);
+        assert_eq!(super::digest(Hash::Sha256, b"abc"), digest);
+        assert_eq!(super::digest(Hash::Sha384, b"abc")[..4], [0xcb, 0x00, 0x75, 0x3f]);
+        assert_eq!(super::digest(Hash::Sha512, b"abc")[..4], [0xdd, 0xaf, 0x35, 0xa1]);
     }
 }

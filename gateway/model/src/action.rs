@@ -55,6 +55,21 @@ actions! {
     KeysEncrypt = "keys.encrypt" on Key: "Encrypt data under a key's primary version";
     KeysDecrypt = "keys.decrypt" on Key: "Decrypt data";
     KeysRewrap = "keys.rewrap" on Key: "Encrypt again under the primary version, without showing the plaintext";
+    KeysSign = "keys.sign" on Key: "Sign a message or its digest";
+    KeysVerify = "keys.verify" on Key: "Verify a signature";
+    KeysMac = "keys.mac" on Key: "Compute a message authentication code";
+    KeysVerifyMac = "keys.verifyMac" on Key: "Verify a message authentication code";
+    KeysGenerateDataKey = "keys.generateDataKey" on Key: "Draw a data key or a key pair, and encrypt it under the key";
+    KeysWrap = "keys.wrap" on Key: "Wrap key bytes with AES key wrap";
+    KeysUnwrap = "keys.unwrap" on Key: "Unwrap key bytes";
+    KeysDerive = "keys.derive" on Key: "Derive a secret";
+    KeysAgree = "keys.agree" on Key: "Agree on a secret with a peer's public key";
+    KeysEncapsulate = "keys.encapsulate" on Key: "Make a secret and the ciphertext that carries it";
+    KeysDecapsulate = "keys.decapsulate" on Key: "Read the secret a ciphertext carries";
+    KeysGetPublicKey = "keys.getPublicKey" on Key: "Read the public half of a key";
+    RegistrationsJwks = "registrations.jwks" on Registration: "Read the public halves of every signing key, as a JSON Web Key Set";
+    RegistrationsRandom = "registrations.random" on Registration: "Draw random bytes";
+    RegistrationsHash = "registrations.hash" on Registration: "Hash a message";
     KeysCreate = "keys.create" on Registration: "Create a key";
     KeysList = "keys.list" on Registration: "List keys";
     KeysGet = "keys.get" on Key: "Read a key's facts";
@@ -88,10 +103,27 @@ actions! {
 }
 
 impl Action {
-    /// Whether it uses a key and changes nothing.
+    /// Whether it is the use of a key: what policies call `UseKey`, with the encryption context and
+    /// the size of the payload in sight.
     #[must_use]
     pub const fn uses_key(self) -> bool {
-        matches!(self, Self::KeysEncrypt | Self::KeysDecrypt | Self::KeysRewrap)
+        matches!(
+            self,
+            Self::KeysEncrypt
+                | Self::KeysDecrypt
+                | Self::KeysRewrap
+                | Self::KeysSign
+                | Self::KeysVerify
+                | Self::KeysMac
+                | Self::KeysVerifyMac
+                | Self::KeysGenerateDataKey
+                | Self::KeysWrap
+                | Self::KeysUnwrap
+                | Self::KeysDerive
+                | Self::KeysAgree
+                | Self::KeysEncapsulate
+                | Self::KeysDecapsulate
+        )
     }
 }
 

@@ -74,6 +74,28 @@ pub enum Error {
     /// The key has no version of that number.
     #[error("the key has no version {0}")]
     NoVersion(u32),
+    /// The key is for something else. It never changes what it is for.
+    #[error("the key is for `{purpose}`, and this needs one for `{wanted}`")]
+    WrongPurpose {
+        /// What the key is for.
+        purpose: hub_model::Purpose,
+        /// What was asked of it.
+        wanted: hub_model::Purpose,
+    },
+    /// The version is not in a state for this use.
+    #[error("version {version} of the key is {state} and not to be used so")]
+    VersionUnusable {
+        /// Its number.
+        version: u32,
+        /// The stricter of its state and the key's.
+        state: hub_model::KeyState,
+    },
+    /// Too many openings of one RSA key have failed.
+    #[error("too many openings of this key have failed; wait for {retry_after} seconds")]
+    OpeningsLimited {
+        /// Seconds until the next may be tried.
+        retry_after: u64,
+    },
     /// A page token that was not given for this list.
     #[error("`pageToken` was not given by this list")]
     PageToken,
@@ -111,6 +133,9 @@ impl Error {
             Self::LastAdministrator => "last_administrator",
             Self::TooMany(_) => "too_many",
             Self::NoVersion(_) => "no_such_version",
+            Self::WrongPurpose { .. } => "wrong_purpose",
+            Self::VersionUnusable { .. } => "version_unusable",
+            Self::OpeningsLimited { .. } => "rate_limited",
             Self::PageToken => "page_token",
             Self::AuditUnavailable(_) => "audit_unavailable",
             Self::Integrity(_) => "integrity_failure",

@@ -11,6 +11,7 @@ use hub_model::{
 use hub_policy::{Policies, RegistrationFacts};
 use hub_store::{Cache, Path, Store, Versioned, layout};
 
+use crate::heavy::{self, Heavy, OpenFailures};
 use crate::{Error, Ref};
 
 /// How much is remembered.
@@ -58,6 +59,8 @@ pub struct Hub {
     registrations: Cache<Box<str>, RegistrationFacts>,
     keks: Cache<RegistrationId, Kek>,
     keys: Cache<Box<[u8]>, HotKey>,
+    heavy: Heavy,
+    failures: Arc<OpenFailures>,
 }
 
 /// A key's facts and its open keyring.
@@ -99,6 +102,8 @@ impl Hub {
             registrations: Cache::new("registrations", sizes.registrations),
             keks: Cache::new("keks", sizes.registrations),
             keys: Cache::new("keys", sizes.keys),
+            heavy: Heavy::new(),
+            failures: Arc::default(),
             parts,
         }
     }
@@ -162,6 +167,16 @@ impl Hub {
 
     pub(crate) fn system_keys(&self) -> &SystemKeys {
         &self.parts.keys
+    }
+
+    /// Where slow work is done.
+    pub(crate) const fn heavy(&self) -> &Heavy {
+        &self.heavy
+    }
+
+    /// Failed openings of RSA keys.
+    pub(crate) const fn failures(&self) -> &Arc<OpenFailures> {
+        &self.failures
     }
 
     pub(crate) fn root(&self) -> &RootKey {
@@ -295,7 +310,29 @@ impl Hub {
             .ok_or_else(|| Error::Integrity("a version's material is missing".into()))?;
         let kek = self.kek(key.registration).await?;
         let binding = self.binding(&path, key, number);
-        Ok(kek.unwrap_material(&binding, key.algorithm, &wrapped.value)?)
+        let algorithm = key.algorithm;
+        if !heavy::is_rsa(algorithm.row().kind) {
+            return Ok(kek.unwrap_material(&binding, algorithm, &wrapped.value)?);
+        }
+        // Reading an RSA key checks it, which takes as long as signing with it.
+        let Binding { purpose, hub, registration, key: id, version, origin, exportable, .. } =
+            binding;
+        let owned: Box<[u8]> = path.as_bytes().into();
+        let read = move || {
+            let binding = Binding {
+                purpose,
+                hub,
+                path: &owned,
+                registration,
+                key: id,
+                version,
+                algorithm: Some(algorithm),
+                origin,
+                exportable,
+            };
+            kek.unwrap_material(&binding, algorithm, &wrapped.value)
+        };
+        Ok(self.heavy.run(key.registration, read).await??)
     }
 
     /// What a version's material is bound to.

@@ -263,7 +263,7 @@ pub(crate) fn context(
 
 /// Whether the schema gives the action the context of cryptographic operations.
 pub(crate) const fn uses_key(action: Action) -> bool {
-    matches!(action, Action::KeysEncrypt | Action::KeysDecrypt | Action::KeysRewrap)
+    action.uses_key()
 }
 
 /// `YYYY-MM-DDThh:mm:ss.SSSZ`: Cedar takes milliseconds, and exactly three digits of them.

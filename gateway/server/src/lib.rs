@@ -18,6 +18,7 @@ pub mod openapi;
 pub mod pipeline;
 pub mod problem;
 pub mod process;
+mod public_key;
 pub mod request;
 pub mod routes;
 pub mod tasks;

@@ -353,9 +353,8 @@ impl Gateway {
         algorithm: Option<hub_model::Algorithm>,
         code: Option<&'static str>,
     ) {
-        use hub_model::Action;
         let Some(algorithm) = algorithm else { return };
-        if !matches!(O::ACTION, Action::KeysEncrypt | Action::KeysDecrypt | Action::KeysRewrap) {
+        if !O::ACTION.uses_key() {
             return;
         }
         let counted = match code {

@@ -30,6 +30,8 @@ pub const KINDS: &[(&str, u16, &str, bool)] = &[
     ("body_timeout", 408, "Body too slow", true),
     ("already_exists", 409, "Exists already", false),
     ("conflict", 409, "Changed by somebody else", true),
+    ("wrong_purpose", 409, "The key is for something else", false),
+    ("version_unusable", 409, "Not in a state for this use", false),
     ("result_withheld", 409, "Answer not kept", false),
     ("registration_not_frozen", 409, "Registration is not frozen", false),
     ("hub_registration", 409, "Not for the hub's own registration", false),
@@ -192,7 +194,13 @@ impl From<&Error> for Refusal {
                 refusal.0.retry_after = Some(1);
                 refusal
             }
-            Error::NotFound { .. }
+            Error::OpeningsLimited { retry_after } => {
+                refusal.0.retry_after = Some(*retry_after);
+                refusal
+            }
+            Error::WrongPurpose { .. }
+            | Error::VersionUnusable { .. }
+            | Error::NotFound { .. }
             | Error::NoRegistration
             | Error::Denied { .. }
             | Error::AlreadyExists { .. }
@@ -227,6 +235,8 @@ impl From<&Failure> for Refusal {
 
 #[cfg(test)]
 mod tests {
+    use hub_model::{KeyState, Purpose};
+
     use super::*;
 
     #[test]
@@ -250,6 +260,9 @@ mod tests {
             Error::NoVersion(1),
             Error::PageToken,
             Error::Integrity("x".into()),
+            Error::WrongPurpose { purpose: Purpose::Sign, wanted: Purpose::Mac },
+            Error::VersionUnusable { version: 1, state: KeyState::Suspended },
+            Error::OpeningsLimited { retry_after: 1 },
         ];
         for error in errors {
             assert!(known(error.code()), "{}", error.code());

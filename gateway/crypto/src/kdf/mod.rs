@@ -10,7 +10,7 @@ pub mod hkdf;
 pub mod pbkdf2;
 
 use hub_arena::Secret;
-use hub_model::algorithm::Kind;
+use hub_model::algorithm::{Hash, Kind};
 
 use crate::{Error, Material, Result};
 
@@ -74,6 +74,24 @@ pub fn derive(material: &Material, from: &Derivation<'_>, len: usize) -> Result<
         }
         _ => Err(Error::WrongUse),
     }
+}
+
+/// Derives from a secret that is no key of the hub, such as one agreed on with a peer: HKDF (RFC
+/// 5869) to `len` bytes, 1 to [`MAX_OUTPUT`].
+///
+/// # Errors
+/// [`Error::Parameter`] for lengths out of bounds; [`Error::Arena`].
+pub fn derive_from(
+    hash: Hash,
+    secret: &Secret,
+    salt: &[u8],
+    info: &[u8],
+    len: usize,
+) -> Result<Secret> {
+    if !(1..=MAX_OUTPUT).contains(&len) {
+        return Err(Error::Parameter("the output may have 1 to 1024 bytes"));
+    }
+    hkdf::derive(hash, secret.expose_secret(), salt, info, len)
 }
 
 fn check_salt(salt: &[u8]) -> Result<()> {

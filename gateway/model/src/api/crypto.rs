@@ -6,6 +6,7 @@ use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::problem::Problem;
+use super::uses;
 use crate::{EncryptionContext, Name, SecretBytes, secret};
 
 /// Encrypts up to 64 KiB under the key's primary version.
@@ -189,9 +190,68 @@ pub struct BatchItem {
     /// For `decrypt` and `rewrap`: the ciphertext.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ciphertext: Option<String>,
-    /// The encryption context.
+    /// For `encrypt`, `decrypt` and `rewrap`: the encryption context.
     #[serde(default, skip_serializing_if = "EncryptionContext::is_empty")]
     pub context: EncryptionContext,
+    /// For `sign`: what `:sign` takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sign: Option<uses::Sign>,
+    /// For `verify`: what `:verify` takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<uses::Verify>,
+    /// For `mac`: what `:mac` takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<uses::Mac>,
+    /// For `verifyMac`: what `:verifyMac` takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify_mac: Option<uses::VerifyMac>,
+    /// For `generateDataKey`: what `:generateDataKey` takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generate_data_key: Option<uses::GenerateDataKey>,
+    /// For `wrap`: what `:wrap` takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrap: Option<uses::Wrap>,
+    /// For `unwrap`: what `:unwrap` takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unwrap: Option<uses::Unwrap>,
+    /// For `derive`: what `:derive` takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub derive: Option<uses::Derive>,
+    /// For `agree`: what `:agree` takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agree: Option<uses::Agree>,
+    /// For `encapsulate`: what `:encapsulate` takes (may be left out).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encapsulate: Option<uses::Encapsulate>,
+    /// For `decapsulate`: what `:decapsulate` takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decapsulate: Option<uses::Decapsulate>,
+}
+
+impl BatchItem {
+    /// An item without anything for its verb.
+    #[must_use]
+    pub fn new(key: Option<Name>, op: BatchOp) -> Self {
+        Self {
+            reference: None,
+            key,
+            op,
+            plaintext: None,
+            ciphertext: None,
+            context: EncryptionContext::default(),
+            sign: None,
+            verify: None,
+            mac: None,
+            verify_mac: None,
+            generate_data_key: None,
+            wrap: None,
+            unwrap: None,
+            derive: None,
+            agree: None,
+            encapsulate: None,
+            decapsulate: None,
+        }
+    }
 }
 
 /// The verbs a batch takes.
@@ -204,6 +264,28 @@ pub enum BatchOp {
     Decrypt,
     /// As `:rewrap`.
     Rewrap,
+    /// As `:sign`.
+    Sign,
+    /// As `:verify`.
+    Verify,
+    /// As `:mac`.
+    Mac,
+    /// As `:verifyMac`.
+    VerifyMac,
+    /// As `:generateDataKey`.
+    GenerateDataKey,
+    /// As `:wrap`.
+    Wrap,
+    /// As `:unwrap`.
+    Unwrap,
+    /// As `:derive`.
+    Derive,
+    /// As `:agree`.
+    Agree,
+    /// As `:encapsulate`.
+    Encapsulate,
+    /// As `:decapsulate`.
+    Decapsulate,
 }
 
 /// The answers of a batch, in order.
@@ -235,12 +317,29 @@ pub struct BatchAnswerItem {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(untagged)]
 pub enum BatchResult {
+    // In an order in which none is taken for another when read.
     /// Of `rewrap`.
     Rewrapped(Rewrapped),
+    /// Of `generateDataKey`.
+    DataKey(uses::DataKey),
+    /// Of `encapsulate`.
+    Encapsulated(uses::Encapsulated),
     /// Of `encrypt`.
     Encrypted(Encrypted),
-    /// Of `decrypt`.
+    /// Of `decrypt` and `unwrap`.
     Decrypted(Decrypted),
+    /// Of `sign`.
+    Signed(uses::Signed),
+    /// Of `verify` and `verifyMac`.
+    Verified(uses::Verified),
+    /// Of `mac`.
+    MacTag(uses::MacTag),
+    /// Of `wrap`.
+    Wrapped(uses::Wrapped),
+    /// Of `derive` and `agree`.
+    Derived(uses::Derived),
+    /// Of `decapsulate`.
+    Decapsulated(uses::Decapsulated),
 }
 
 #[cfg(test)]

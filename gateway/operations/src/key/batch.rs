@@ -10,7 +10,10 @@ use hub_model::api::crypto::{
 use hub_model::entry::Outcome;
 use hub_model::{Action, KeyId, RegistrationId};
 
-use super::{Decrypt, DecryptAny, Encrypt, Rewrap, RewrapAny};
+use super::{
+    Agree, Decapsulate, Decrypt, DecryptAny, Derive, Encapsulate, Encrypt, GenerateDataKey, Mac,
+    Rewrap, RewrapAny, Sign, Unwrap, Verify, VerifyMac, Wrap,
+};
 use crate::error::Failure;
 use crate::hub::Hub;
 use crate::operation::{Meta, Operation};
@@ -18,6 +21,8 @@ use crate::{Error, Ref};
 
 /// Items planned at once: enough to fill a group commit, few enough to bound memory.
 const WINDOW: usize = 256;
+
+const OWN_BODY: &str = "this verb takes `key` and its body in the member of its own name, only";
 
 /// Which registration a batch works in.
 #[derive(Debug)]
@@ -56,8 +61,17 @@ impl BatchKey {
     }
 
     async fn item(&self, hub: &Hub, caller: &Caller, item: BatchItem, meta: &Meta) -> Item {
-        let BatchItem { reference, key, op, plaintext, ciphertext, context } = item;
+        let uses = bodies(&item);
         let registration = self.registration.clone();
+        if !matches!(item.op, BatchOp::Encrypt | BatchOp::Decrypt | BatchOp::Rewrap) {
+            let reference = item.reference.clone();
+            let outcome = self.used(hub, caller, item, uses, meta).await;
+            return Item { reference, outcome };
+        }
+        let BatchItem { reference, key, op, plaintext, ciphertext, context, .. } = item;
+        if uses > 0 {
+            return Item { reference, outcome: Err(misshapen(hub, caller, op, meta).await) };
+        }
         let key: Option<Ref<KeyId>> = key.map(Ref::Name);
         let outcome = match (op, key, plaintext, ciphertext) {
             (BatchOp::Encrypt, Some(key), Some(plaintext), None) => {
@@ -93,6 +107,75 @@ impl BatchKey {
     }
 }
 
+impl BatchKey {
+    /// An item whose verb has a body of its own.
+    async fn used(
+        &self,
+        hub: &Hub,
+        caller: &Caller,
+        item: BatchItem,
+        bodies: usize,
+        meta: &Meta,
+    ) -> Result<Option<BatchResult>, Failure> {
+        let op = item.op;
+        let plain = item.plaintext.is_none() && item.ciphertext.is_none();
+        let fits = plain && item.context.is_empty() && bodies <= 1;
+        let (Some(key), true) = (item.key.map(Ref::Name), fits) else {
+            return Err(misshapen(hub, caller, op, meta).await);
+        };
+        let registration = self.registration.clone();
+        macro_rules! used {
+            ($operation:ident, $body:expr, $wrap:ident) => {
+                match $body {
+                    Some(body) => {
+                        let operation = $operation { registration, key, body };
+                        one(hub, caller, &operation, meta, BatchResult::$wrap).await
+                    }
+                    None => Err(misshapen(hub, caller, op, meta).await),
+                }
+            };
+        }
+        match op {
+            BatchOp::Sign => used!(Sign, item.sign, Signed),
+            BatchOp::Verify => used!(Verify, item.verify, Verified),
+            BatchOp::Mac => used!(Mac, item.mac, MacTag),
+            BatchOp::VerifyMac => used!(VerifyMac, item.verify_mac, Verified),
+            BatchOp::GenerateDataKey => used!(GenerateDataKey, item.generate_data_key, DataKey),
+            BatchOp::Wrap => used!(Wrap, item.wrap, Wrapped),
+            BatchOp::Unwrap => used!(Unwrap, item.unwrap, Decrypted),
+            BatchOp::Derive => used!(Derive, item.derive, Derived),
+            BatchOp::Agree => used!(Agree, item.agree, Derived),
+            BatchOp::Encapsulate if bodies == usize::from(item.encapsulate.is_some()) => {
+                used!(Encapsulate, Some(item.encapsulate.unwrap_or_default()), Encapsulated)
+            }
+            BatchOp::Decapsulate => used!(Decapsulate, item.decapsulate, Decapsulated),
+            BatchOp::Encapsulate | BatchOp::Encrypt | BatchOp::Decrypt | BatchOp::Rewrap => {
+                Err(misshapen(hub, caller, op, meta).await)
+            }
+        }
+    }
+}
+
+/// How many bodies of verbs an item has.
+fn bodies(item: &BatchItem) -> usize {
+    [
+        item.sign.is_some(),
+        item.verify.is_some(),
+        item.mac.is_some(),
+        item.verify_mac.is_some(),
+        item.generate_data_key.is_some(),
+        item.wrap.is_some(),
+        item.unwrap.is_some(),
+        item.derive.is_some(),
+        item.agree.is_some(),
+        item.encapsulate.is_some(),
+        item.decapsulate.is_some(),
+    ]
+    .into_iter()
+    .filter(|given| *given)
+    .count()
+}
+
 async fn one<O: Operation>(
     hub: &Hub,
     caller: &Caller,
@@ -113,6 +196,17 @@ async fn misshapen(hub: &Hub, caller: &Caller, op: BatchOp, meta: &Meta) -> Fail
             (Action::KeysDecrypt, "`decrypt` takes `ciphertext`, and no `plaintext`")
         }
         BatchOp::Rewrap => (Action::KeysRewrap, "`rewrap` takes `ciphertext`, and no `plaintext`"),
+        BatchOp::Sign => (Action::KeysSign, OWN_BODY),
+        BatchOp::Verify => (Action::KeysVerify, OWN_BODY),
+        BatchOp::Mac => (Action::KeysMac, OWN_BODY),
+        BatchOp::VerifyMac => (Action::KeysVerifyMac, OWN_BODY),
+        BatchOp::GenerateDataKey => (Action::KeysGenerateDataKey, OWN_BODY),
+        BatchOp::Wrap => (Action::KeysWrap, OWN_BODY),
+        BatchOp::Unwrap => (Action::KeysUnwrap, OWN_BODY),
+        BatchOp::Derive => (Action::KeysDerive, OWN_BODY),
+        BatchOp::Agree => (Action::KeysAgree, OWN_BODY),
+        BatchOp::Encapsulate => (Action::KeysEncapsulate, OWN_BODY),
+        BatchOp::Decapsulate => (Action::KeysDecapsulate, OWN_BODY),
     };
     let error = Error::Invalid { pointer: "/items", detail: detail.to_owned() };
     let outcome = Outcome(error.code());

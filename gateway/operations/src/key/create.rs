@@ -6,6 +6,7 @@ use hub_model::{Action, Algorithm, Key, KeyId, RegistrationId};
 use hub_policy::Permit;
 use hub_store::{Changes, Revision, layout};
 
+use crate::heavy;
 use crate::hub::{Hub, is_hub};
 use crate::operation::{AtRegistration, Keeps, Lost, Operation, Scene};
 use crate::plan::Plan;
@@ -35,7 +36,7 @@ impl Operation for CreateKey {
         permit: Permit,
         scene: Scene<'_, AtRegistration>,
     ) -> Result<Plan<KeyView>, Error> {
-        let Scene { hub, place, now, .. } = scene;
+        let Scene { hub, place, meta, now, .. } = scene;
         if is_hub(&place.0.registration) {
             return Err(Error::HubRegistration("it holds no keys"));
         }
@@ -44,6 +45,7 @@ impl Operation for CreateKey {
         let name = self.body.name.clone();
         let mut key = Key::new(registration, KeyId::generate(), name, algorithm, None, now);
         key.tags = self.body.tags.clone();
+        key.exportable = self.body.exportable;
         let privacy = hub.system_keys().privacy();
         let name = layout::key_name(privacy, registration, key.name.as_str());
         if hub.store().read_bytes(&name).await?.is_some() {
@@ -55,7 +57,9 @@ impl Operation for CreateKey {
             .check_revision(&layout::registration(registration), Revision(place.0.revision))
             .put(&name, &key.id)?
             .put(&layout::key(registration, key.id), &key)?;
-        put_material(hub, &mut changes, &key, 1).await?;
+        if !meta.dry_run {
+            put_material(hub, &mut changes, &key, 1).await?;
+        }
         let view = KeyView::from(&key);
         Ok(Plan::new(permit, view).changing(changes).generation(1).key(key.id).version(1))
     }
@@ -70,7 +74,12 @@ pub(super) async fn put_material(
 ) -> Result<(), Error> {
     let kek = hub.kek(key.registration).await?;
     let path = layout::version(key.id, number);
-    let material = Material::generate(key.algorithm)?;
+    let algorithm = key.algorithm;
+    let material = if heavy::is_slow_to_generate(algorithm.row().kind) {
+        hub.heavy().run(key.registration, move || Material::generate(algorithm)).await??
+    } else {
+        Material::generate(algorithm)?
+    };
     let wrapped = kek.wrap_material(&hub.binding(&path, key, number), &material);
     changes.check_absent(&path).put_bytes(&path, wrapped.into());
     Ok(())

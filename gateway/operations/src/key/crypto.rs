@@ -5,9 +5,11 @@ use hub_model::api::crypto::{
     Decrypt as DecryptBody, Decrypted, Encrypt as EncryptBody, Encrypted, Rewrap as RewrapBody,
     Rewrapped,
 };
-use hub_model::{Action, EncryptionContext, KeyId, RegistrationId, SecretBytes};
+use hub_model::{Action, EncryptionContext, KeyId, Purpose, RegistrationId, SecretBytes};
 use hub_policy::{Permit, RequestFacts};
 
+use super::rsa::{self, RsaCiphertext};
+use super::uses::check_purpose;
 use crate::hub::Hub;
 use crate::operation::{AtKey, Lost, Operation, Scene};
 use crate::plan::Plan;
@@ -60,15 +62,28 @@ impl Operation for Encrypt {
                 detail: format!("at most {MAX_PLAINTEXT} bytes can be encrypted at once"),
             });
         }
-        let hot = &scene.place.hot;
-        let ciphertext = seal(scene, &self.body.context, plaintext)?;
-        let version = hot.key.primary;
+        let version = scene.place.hot.key.primary;
+        let ciphertext = seal(&scene, &self.body.context, plaintext, "/plaintext").await?;
         Ok(Plan::new(permit, Encrypted { ciphertext, version }).version(version))
     }
 }
 
-fn seal(
-    scene: Scene<'_, AtKey>,
+/// Encrypts under the primary version; `pointer` names the plaintext should it be too long.
+pub(super) async fn seal(
+    scene: &Scene<'_, AtKey>,
+    context: &EncryptionContext,
+    plaintext: &SecretBytes,
+    pointer: &'static str,
+) -> Result<String, Error> {
+    check_purpose(&scene.place.hot, Purpose::Encrypt)?;
+    if scene.place.hot.key.algorithm.is_asymmetric() {
+        return rsa::seal(scene, context, plaintext, pointer).await;
+    }
+    seal_symmetric(scene, context, plaintext)
+}
+
+fn seal_symmetric(
+    scene: &Scene<'_, AtKey>,
     context: &EncryptionContext,
     plaintext: &SecretBytes,
 ) -> Result<String, Error> {
@@ -81,11 +96,15 @@ fn seal(
 /// Opens a ciphertext under the key the caller was authorized for.
 async fn open(
     scene: &Scene<'_, AtKey>,
-    envelope: Option<&Envelope>,
+    given: &Given,
     context: &EncryptionContext,
 ) -> Result<SecretBytes, Error> {
-    let envelope = envelope.ok_or(Error::DecryptionFailed)?;
     let hot = &scene.place.hot;
+    check_purpose(hot, Purpose::Encrypt)?;
+    if hot.key.algorithm.is_asymmetric() {
+        return rsa::open(scene, given.rsa.as_ref(), context).await;
+    }
+    let envelope = given.envelope.as_ref().ok_or(Error::DecryptionFailed)?;
     if envelope.header().key == hot.key.id {
         scene.hub.load_version(hot, envelope.header().version).await?;
     }
@@ -108,8 +127,9 @@ async fn find_named(
     let Some(envelope) = envelope else { return Err(lost(Error::DecryptionFailed)) };
     let key = Ref::Id(envelope.header().key);
     match hub.find_key(facts.registration.id, &key).await {
-        Ok(hot) => Ok(AtKey { registration: facts, hot }),
-        Err(Error::NotFound { .. }) => Err(lost(Error::DecryptionFailed)),
+        Ok(hot) if hot.key.purpose() == Purpose::Encrypt => Ok(AtKey { registration: facts, hot }),
+        // A key that encrypts nothing: no ciphertext of the hub names it.
+        Ok(_) | Err(Error::NotFound { .. }) => Err(lost(Error::DecryptionFailed)),
         Err(error) => Err(lost(error)),
     }
 }
@@ -118,16 +138,20 @@ async fn find_named(
 #[derive(Debug)]
 struct Given {
     envelope: Option<Envelope>,
+    rsa: Option<RsaCiphertext>,
     length: usize,
 }
 
 impl Given {
     fn new(text: &str) -> Self {
-        Self { envelope: Envelope::parse(text).ok(), length: text.len() }
+        let rsa = RsaCiphertext::parse(text);
+        let envelope = if rsa.is_some() { None } else { Envelope::parse(text).ok() };
+        Self { envelope, rsa, length: text.len() }
     }
 
     fn version(&self) -> u32 {
-        self.envelope.as_ref().map_or(0, |envelope| envelope.header().version)
+        let rsa = || self.rsa.as_ref().map_or(0, RsaCiphertext::version);
+        self.envelope.as_ref().map_or_else(rsa, |envelope| envelope.header().version)
     }
 }
 
@@ -248,7 +272,7 @@ async fn decrypt(
     given: &Given,
     context: &EncryptionContext,
 ) -> Result<Plan<Decrypted>, Error> {
-    let plaintext = open(&scene, given.envelope.as_ref(), context).await?;
+    let plaintext = open(&scene, given, context).await?;
     let version = given.version();
     Ok(Plan::new(permit, Decrypted { plaintext, version }).version(version))
 }
@@ -259,9 +283,9 @@ async fn rewrap(
     given: &Given,
     context: &EncryptionContext,
 ) -> Result<Plan<Rewrapped>, Error> {
-    let plaintext = open(&scene, given.envelope.as_ref(), context).await?;
+    let plaintext = open(&scene, given, context).await?;
     let version = scene.place.hot.key.primary;
-    let ciphertext = seal(scene, context, &plaintext)?;
+    let ciphertext = seal(&scene, context, &plaintext, "/ciphertext").await?;
     let from_version = given.version();
     Ok(Plan::new(permit, Rewrapped { ciphertext, from_version, version }).version(version))
 }

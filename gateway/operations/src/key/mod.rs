@@ -6,6 +6,8 @@ mod create;
 mod crypto;
 mod read;
 mod rotate;
+mod rsa;
+mod uses;
 
 pub use batch::{BatchKey, Item};
 pub use change::UpdateKey;
@@ -13,3 +15,7 @@ pub use create::CreateKey;
 pub use crypto::{Decrypt, DecryptAny, Encrypt, Rewrap, RewrapAny};
 pub use read::{GetKey, GetVersion, ListKeys, ListVersions};
 pub use rotate::RotateKey;
+pub use uses::{
+    Agree, Decapsulate, Derive, Encapsulate, GenerateDataKey, GetPublicKey, Jwks, Mac, Sign,
+    Unwrap, Verify, VerifyMac, Wrap,
+};

@@ -61,7 +61,9 @@ impl Operation for RotateKey {
                 Revision(registration.revision),
             )
             .put(&path, &key)?;
-        put_material(hub, &mut changes, &key, number).await?;
+        if !meta.dry_run {
+            put_material(hub, &mut changes, &key, number).await?;
+        }
         let view = KeyView::from(&key);
         Ok(Plan::new(permit, view).changing(changes).generation(key.generation).version(number))
     }

@@ -4,9 +4,11 @@ mod change;
 mod create;
 mod delete;
 mod read;
+mod tools;
 
 pub use change::{Freeze, UpdateRegistration};
 pub use create::CreateRegistration;
 pub(crate) use create::add_role;
 pub use delete::{DeleteRegistration, Deleted};
 pub use read::{GetRegistration, ListRegistrations};
+pub use tools::{Hash, Random};

@@ -75,14 +75,8 @@ pub(super) fn use_keys(caller: &str, count: u32) -> Result<Vec<Vec<u8>>, Failure
 /// A batch that encrypts this many bytes under each key named.
 pub(super) fn batch(caller: &str, keys: &[String], size: usize) -> Result<Vec<u8>, Failure> {
     let item = |name: &String| {
-        Ok(BatchItem {
-            reference: None,
-            key: Some(name.parse().map_err(|error| failed(&format!("{error}")))?),
-            op: BatchOp::Encrypt,
-            plaintext: Some(data(size)),
-            ciphertext: None,
-            context: EncryptionContext::default(),
-        })
+        let key = name.parse().map_err(|error| failed(&format!("{error}")))?;
+        Ok(BatchItem { plaintext: Some(data(size)), ..BatchItem::new(Some(key), BatchOp::Encrypt) })
     };
     let items = keys.iter().map(item).collect::<Result<_, Failure>>()?;
     post(&format!("{KEYS}:batch"), caller, &Batch { items })

@@ -37,6 +37,9 @@ pub(crate) use commands::policy::PolicyCommand;
 pub(crate) use commands::program::{CompletionArgs, HealthcheckArgs, ManArgs};
 pub(crate) use commands::registration::RegistrationCommand;
 pub(crate) use commands::role::RoleCommand;
+pub(crate) use commands::uses::{
+    DatakeyArgs, DeriveArgs, MacArgs, RandomArgs, SignArgs, VerifyArgs,
+};
 pub(crate) use connect::{Context, save_context, settings_folder};
 pub(crate) use failure::{Code, Failure};
 pub(crate) use local::{BenchArgs, ConfigCommand, DevArgs, InitArgs, ServeArgs};
@@ -276,6 +279,18 @@ pub(crate) enum Command {
     Decrypt(DecryptArgs),
     /// Encrypt again under the primary version, without seeing the plaintext
     Rewrap(RewrapArgs),
+    /// Sign stdin, or its digest
+    Sign(SignArgs),
+    /// Verify the signature or code of stdin
+    Verify(VerifyArgs),
+    /// Compute the message authentication code of stdin
+    Mac(MacArgs),
+    /// Draw a data key, encrypted under a key
+    Datakey(DatakeyArgs),
+    /// Derive a secret
+    Derive(DeriveArgs),
+    /// Draw random bytes
+    Random(RandomArgs),
     /// The audit trail
     #[command(subcommand)]
     Audit(AuditCommand),

@@ -5,7 +5,7 @@ use hub_model::Algorithm;
 use hub_model::api::key::{CreateKey, KeyView, PatchKey, VersionView};
 
 use super::super::failure::Failure;
-use super::super::output::{Row, tags, time};
+use super::super::output::{Row, clean, tags, time};
 use super::super::run::Session;
 use super::super::values::{self, Place};
 use super::every;
@@ -35,6 +35,22 @@ Examples:
     /// List a key's versions
     #[command(after_help = "Examples:\n  cipher-hub key versions shop/orders")]
     Versions(One),
+    /// Show a key's public half
+    Public(PublicArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  cipher-hub key public shop/receipts > receipts.pem
+  cipher-hub key public shop/receipts --key-version 1 --output json")]
+pub(crate) struct PublicArgs {
+    /// The key
+    #[arg(value_name = "REG/KEY")]
+    key: Place,
+    /// The version; without it the primary one
+    #[arg(long = "key-version", value_name = "NUMBER")]
+    version: Option<u32>,
 }
 
 /// One key.
@@ -60,9 +76,12 @@ pub(crate) struct CreateArgs {
     /// Registration and name
     #[arg(value_name = "REG/KEY")]
     key: Place,
-    /// AES_256_GCM (the default) or CHACHA20_POLY1305; never changes
+    /// AES_256_GCM (the default), ED25519, RSA_PSS_3072_SHA256, ...: docs/http.md; never changes
     #[arg(long)]
     algorithm: Option<Algorithm>,
+    /// Let its material be exported; never changes
+    #[arg(long)]
+    exportable: bool,
     /// Label
     #[arg(long, value_name = "NAME=VALUE", value_parser = values::pair)]
     tag: Vec<(String, String)>,
@@ -93,7 +112,8 @@ pub(crate) async fn run(command: KeyCommand, session: &mut Session<'_>) -> Resul
                 Failure::usage(error.to_string(), "choose another name")
             })?;
             let tags = values::tags(args.tag)?;
-            let body = CreateKey { algorithm: args.algorithm, tags, ..CreateKey::new(name) };
+            let (algorithm, exportable) = (args.algorithm, args.exportable);
+            let body = CreateKey { algorithm, tags, exportable, ..CreateKey::new(name) };
             let made = client.create_key(&args.key.registration, &body).await?;
             show(session, &made.value)
         }
@@ -123,6 +143,16 @@ pub(crate) async fn run(command: KeyCommand, session: &mut Session<'_>) -> Resul
             let (to, from) = (now.primary_version, now.primary_version.saturating_sub(1));
             session.done(&format!("{at}  primary version {from} -> {to}"));
             if session.console.for_people() { Ok(()) } else { show(session, &now) }
+        }
+        KeyCommand::Public(PublicArgs { key: at, version }) => {
+            let found = client.public_key(&at.registration, &at.name, version).await?;
+            session.console.detail(&format!("{at}  version {}", found.version));
+            if !session.console.for_people() {
+                return session.console.item(&found, &[]);
+            }
+            // Of a hub's text only what PEM is made of reaches a terminal.
+            let lines: Vec<_> = found.pem.lines().map(clean).collect();
+            session.console.line(&lines.join("\n"))
         }
         KeyCommand::Versions(One { key: at }) => {
             let (client, at) = (&client, &at);
