@@ -20,7 +20,6 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::header::{CACHE_CONTROL, CONNECTION, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Request, Response, Version};
-use http_body_util::Full;
 use hub_auth::Channel;
 use hub_model::principal::PeerAddress;
 use hub_model::{Clock as _, RequestId, clock::SystemClock};
@@ -37,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::ServerConfig;
 use crate::inbound::{Arrival, EdgeError, Inbound, X_REQUEST_ID, is_request_id};
 use crate::metrics::Metrics;
+use crate::reply::ReplyBody;
 use crate::tasks::Crew;
 use crate::throttle::Source;
 use crate::tls::Tls;
@@ -54,7 +54,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// The answer type of the edge.
-pub type Reply = Response<Full<Bytes>>;
+pub type Reply = Response<ReplyBody>;
 
 /// Who answers requests.
 pub trait Handler: Send + Sync + 'static {
@@ -494,6 +494,9 @@ impl<H: Handler> Connection<H> {
             }
             reply
         });
+        if let ReplyBody::Stream(stream) = reply.body_mut() {
+            stream.hold(Held::new(&self.life, &shared.metrics));
+        }
         let headers = reply.headers_mut();
         headers.insert(X_REQUEST_ID, echo);
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -559,6 +562,27 @@ struct Busy<'a> {
 }
 
 impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.life.end(Instant::now());
+        self.metrics.active_requests.dec();
+    }
+}
+
+/// The same for an answer that is still being made when its head has been sent.
+struct Held {
+    life: Arc<Life>,
+    metrics: Arc<Metrics>,
+}
+
+impl Held {
+    fn new(life: &Arc<Life>, metrics: &Arc<Metrics>) -> Self {
+        life.hold();
+        metrics.active_requests.inc();
+        Self { life: Arc::clone(life), metrics: Arc::clone(metrics) }
+    }
+}
+
+impl Drop for Held {
     fn drop(&mut self) {
         self.life.end(Instant::now());
         self.metrics.active_requests.dec();

@@ -116,6 +116,15 @@ fn operation(row: &Route, schemas: &mut BTreeMap<String, Value>) -> Value {
             "content": { "application/json": { "schema": reference(&name) } },
         });
     }
+    if row.body == Body::Stream {
+        success = json!({
+            "description": "The bytes, as they are made. A connection that breaks off before the \
+                end of the body means failure: what came until then is not the whole",
+            "content": { "application/octet-stream": { "schema": {
+                "type": "string", "format": "binary",
+            } } },
+        });
+    }
     let mut operation = json!({
         "operationId": row.operation_id,
         "tags": [tag],
@@ -142,6 +151,17 @@ fn operation(row: &Route, schemas: &mut BTreeMap<String, Value>) -> Value {
             }),
         );
     }
+    if let (Body::Stream, Some(object)) = (row.body, operation.as_object_mut()) {
+        object.insert(
+            "requestBody".to_owned(),
+            json!({
+                "required": true,
+                "content": { "application/octet-stream": { "schema": {
+                    "type": "string", "format": "binary",
+                } } },
+            }),
+        );
+    }
     operation
 }
 
@@ -164,10 +184,17 @@ fn parameters(row: &Route) -> Vec<Value> {
     for name in query {
         let kind = match name {
             "dryRun" => json!({ "type": "boolean" }),
-            "pageToken" => json!({ "type": "string" }),
+            "pageToken" | "context" => json!({ "type": "string" }),
             _ => json!({ "type": "integer", "minimum": 0 }),
         };
         parameters.push(json!({ "name": name, "in": "query", "schema": kind }));
+    }
+    if row.body == Body::Stream {
+        parameters.push(json!({
+            "name": "Cipher-Hub-Context", "in": "header",
+            "description": "The encryption context: base64 of a JSON object of strings",
+            "schema": { "type": "string" },
+        }));
     }
     if row.if_match {
         parameters.push(json!({

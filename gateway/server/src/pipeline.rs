@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, ETAG, HeaderName};
 use http::{HeaderValue, Method, Response, StatusCode, Version};
-use http_body_util::Full;
 use hub_auth::{Authenticator, Caller, Presented};
 use hub_model::entry::Outcome;
 use hub_operations::system::StatusFacts;
@@ -24,6 +23,7 @@ use crate::metrics::{Metrics, Outcome as Counted, RouteMetrics};
 use crate::problem::{AUDIT_SEQ, Refusal};
 use crate::request::{self, Parts, Query};
 use crate::routes::{self, Body, Route};
+use crate::tasks::Crew;
 use crate::telemetry::{STAGE, name_span, span_for};
 use crate::throttle::{Throttle, Ticket};
 
@@ -42,6 +42,8 @@ pub struct Settings {
     pub max_body: usize,
     /// Largest body of a batch.
     pub max_batch_body: usize,
+    /// Most bytes of one stream; `None` is any number.
+    pub max_stream: Option<u64>,
     /// Whether every response says that this is no production hub.
     pub dev: bool,
 }
@@ -49,11 +51,13 @@ pub struct Settings {
 /// What answers requests.
 pub struct Gateway {
     pub(crate) hub: Arc<Hub>,
-    authenticator: Authenticator,
+    pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) throttle: Arc<Throttle>,
     failures: Arc<Failures>,
     pub(crate) metrics: Arc<Metrics>,
-    settings: Settings,
+    pub(crate) settings: Settings,
+    /// Streams that are being worked on.
+    pub(crate) streams: Crew,
     pub(crate) status: Box<dyn Fn() -> StatusFacts + Send + Sync>,
     pub(crate) swept: Arc<tokio::sync::Notify>,
     rows: Vec<(Route, RouteMetrics)>,
@@ -114,11 +118,12 @@ impl Gateway {
         }
         Ok(Self {
             hub: parts.hub,
-            authenticator: parts.authenticator,
+            authenticator: Arc::new(parts.authenticator),
             throttle: parts.throttle,
             failures: parts.failures,
             metrics: parts.metrics,
             settings: parts.settings,
+            streams: Crew::new(),
             status: parts.status,
             swept: parts.swept,
             rows,
@@ -128,7 +133,7 @@ impl Gateway {
 
     /// Who authenticates callers.
     #[must_use]
-    pub const fn authenticator(&self) -> &Authenticator {
+    pub fn authenticator(&self) -> &Authenticator {
         &self.authenticator
     }
 
@@ -277,9 +282,16 @@ impl Gateway {
         mut meta: Meta,
     ) -> Result<Reply, Refusal> {
         let (row, _) = routed.row;
+        let mut stream = None;
         let decoded = async {
+            if row.body == Body::Stream {
+                stream = Some(body::lend(inbound));
+                return Ok(Bytes::new());
+            }
             let limit = match row.body {
-                Body::None | Body::Json | Body::JsonOrNothing => self.settings.max_body,
+                Body::None | Body::Json | Body::JsonOrNothing | Body::Stream => {
+                    self.settings.max_body
+                }
                 Body::Batch => self.settings.max_batch_body,
             };
             let span = tracing::debug_span!(target: STAGE, "read");
@@ -321,6 +333,8 @@ impl Gateway {
                 query,
                 headers: inbound.headers(),
                 body: &body,
+                channel: inbound.channel(),
+                stream,
             };
             meta.idempotency = request::idempotency(&parts)?;
             Ok(parts)
@@ -375,7 +389,7 @@ impl Gateway {
             (Some(reply), _) => encode(reply, row.secret)?,
             (None, _) => Bytes::from_static(b"{\"dryRun\":true}"),
         };
-        let mut reply = Response::new(Full::new(body.clone()));
+        let mut reply = Response::new(body.clone().into());
         *reply.status_mut() = if done.reply.is_some() { row.success } else { StatusCode::OK };
         let headers = reply.headers_mut();
         if !body.is_empty() {

@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
-use http_body_util::Full;
 use hub_model::api::problem::{FieldProblem, MEDIA_TYPE, Problem};
 use hub_operations::{Error, Failure};
 
@@ -150,7 +149,7 @@ impl Refusal {
     pub fn reply(&self, request_id: &str, trace_id: Option<String>) -> Reply {
         let document = self.document(Some(request_id), trace_id);
         let body = serde_json::to_vec(&document).unwrap_or_default();
-        let mut reply = Response::new(Full::new(Bytes::from(body)));
+        let mut reply = Response::new(Bytes::from(body).into());
         *reply.status_mut() = self.0.status;
         let headers = reply.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));

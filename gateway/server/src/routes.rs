@@ -14,6 +14,7 @@ use crate::endpoint::{BatchEndpoint, Endpoint, Of, StatusEndpoint};
 use crate::openapi::{SchemaOf, schema};
 use crate::problem::Refusal;
 use crate::request::Parts;
+use crate::streaming::StreamEndpoint;
 
 /// What a body may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub enum Body {
     JsonOrNothing,
     /// JSON up to the limit of batches.
     Batch,
+    /// Bytes of any number, read piece by piece while they are answered.
+    Stream,
 }
 
 /// One endpoint.
@@ -132,6 +135,7 @@ pub fn table() -> Vec<Route> {
     rows.extend(participants());
     rows.extend(key_management());
     rows.extend(cryptography());
+    rows.extend(streams());
     rows.extend(hub());
     rows
 }
@@ -369,6 +373,39 @@ fn cryptography() -> Vec<Route> {
             secret: true,
             endpoint: Box::new(BatchEndpoint),
         },
+    ]
+}
+
+fn streams() -> Vec<Route> {
+    let row = |path, action, operation_id, endpoint| Route {
+        method: Method::POST,
+        path,
+        action,
+        operation_id,
+        success: StatusCode::OK,
+        body: Body::Stream,
+        request: None,
+        response: None,
+        query: &["context"],
+        keeps: Keeps::Nothing,
+        if_match: false,
+        dry_run: true,
+        secret: true,
+        endpoint,
+    };
+    vec![
+        row(
+            "/v1/registrations/{registration}/keys/{key}:encryptStream",
+            Action::KeysEncrypt,
+            "keys.encryptStream",
+            Box::new(StreamEndpoint::<false>),
+        ),
+        row(
+            "/v1/registrations/{registration}/keys/{key}:decryptStream",
+            Action::KeysDecrypt,
+            "keys.decryptStream",
+            Box::new(StreamEndpoint::<true>),
+        ),
     ]
 }
 

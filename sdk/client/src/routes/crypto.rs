@@ -3,8 +3,10 @@
 use hub_model::api::crypto::{
     Batch, BatchAnswer, Decrypt, Decrypted, Encrypt, Encrypted, Rewrap, Rewrapped,
 };
+use tokio::io::AsyncRead;
 
 use crate::call::{Call, Path};
+use crate::stream::{ByteStream, Outgoing, context_header};
 use crate::{Client, EncryptionContext, Error, SecretBytes};
 
 /// `…/keys/{key}:{verb}`, or `…:{verb}` when the ciphertext names the key.
@@ -61,6 +63,41 @@ impl Client {
     ) -> Result<Decrypted, Error> {
         let body = Decrypt { ciphertext: ciphertext.to_owned(), context: context.clone() };
         self.fetch(operation(registration, Some(key), "decrypt")?.json(&body)?).await
+    }
+
+    /// Encrypts as many bytes as there are, under the key's primary version. The ciphertext comes
+    /// while the plaintext goes: read one while the other is sent, for neither is kept. It is a
+    /// binary stream (`docs/formats/stream.md`), not what [`Client::decrypt`] takes.
+    ///
+    /// The deadline of calls is here that of progress.
+    ///
+    /// # Errors
+    /// Those of any call: see [`Error`]. A failure later on is one of reading the [`ByteStream`].
+    pub async fn encrypt_stream(
+        &self,
+        registration: &str,
+        key: &str,
+        plaintext: impl AsyncRead + Send + 'static,
+        context: &EncryptionContext,
+    ) -> Result<ByteStream, Error> {
+        let call = operation(registration, Some(key), "encryptStream")?;
+        self.stream(call, context_header(context)?, Outgoing::reader(plaintext)).await
+    }
+
+    /// Decrypts a stream made by [`Client::encrypt_stream`]. Only when reading has come to the end
+    /// without an error was the plaintext whole: until then, be able to take it back.
+    ///
+    /// # Errors
+    /// Those of any call: see [`Error`]. A failure later on is one of reading the [`ByteStream`].
+    pub async fn decrypt_stream(
+        &self,
+        registration: &str,
+        key: &str,
+        ciphertext: impl AsyncRead + Send + 'static,
+        context: &EncryptionContext,
+    ) -> Result<ByteStream, Error> {
+        let call = operation(registration, Some(key), "decryptStream")?;
+        self.stream(call, context_header(context)?, Outgoing::reader(ciphertext)).await
     }
 
     /// Encrypts again under the primary version of the key the ciphertext names, without showing

@@ -11,6 +11,7 @@ pub(crate) mod policy;
 pub(crate) mod program;
 pub(crate) mod registration;
 pub(crate) mod role;
+mod stream;
 
 use std::future::Future;
 
