@@ -56,6 +56,10 @@ actions! {
     KeysDecrypt = "keys.decrypt" on Key: "Decrypt data";
     KeysRewrap = "keys.rewrap" on Key: "Encrypt again under the primary version, without showing the plaintext";
     KeysCreate = "keys.create" on Registration: "Create a key";
+    KeysImportJob = "keys.importJob" on Registration: "Make a key to wrap one key with, for its import";
+    KeysImport = "keys.import" on Registration: "Import a key that was wrapped for an import job";
+    KeysImportVersion = "keys.importVersion" on Key: "Import a version of an imported key, and make it primary";
+    KeysExport = "keys.export" on Key: "Export a version of an exportable key, wrapped for a recipient";
     KeysList = "keys.list" on Registration: "List keys";
     KeysGet = "keys.get" on Key: "Read a key's facts";
     KeysListVersions = "keys.listVersions" on Key: "Read the versions of a key";

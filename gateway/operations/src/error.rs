@@ -74,6 +74,12 @@ pub enum Error {
     /// The key has no version of that number.
     #[error("the key has no version {0}")]
     NoVersion(u32),
+    /// A wrapped key that does not unwrap, for whatever reason.
+    #[error("the wrapped key does not unwrap with the key of this import job")]
+    ImportFailed,
+    /// The key was not created to be exported.
+    #[error("the key was not created exportable, and never leaves the hub")]
+    NotExportable,
     /// A page token that was not given for this list.
     #[error("`pageToken` was not given by this list")]
     PageToken,
@@ -111,6 +117,8 @@ impl Error {
             Self::LastAdministrator => "last_administrator",
             Self::TooMany(_) => "too_many",
             Self::NoVersion(_) => "no_such_version",
+            Self::ImportFailed => "import_failed",
+            Self::NotExportable => "not_exportable",
             Self::PageToken => "page_token",
             Self::AuditUnavailable(_) => "audit_unavailable",
             Self::Integrity(_) => "integrity_failure",

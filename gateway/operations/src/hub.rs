@@ -11,6 +11,7 @@ use hub_model::{
 use hub_policy::{Policies, RegistrationFacts};
 use hub_store::{Cache, Path, Store, Versioned, layout};
 
+use crate::heavy::Heavy;
 use crate::{Error, Ref};
 
 /// How much is remembered.
@@ -58,6 +59,7 @@ pub struct Hub {
     registrations: Cache<Box<str>, RegistrationFacts>,
     keks: Cache<RegistrationId, Kek>,
     keys: Cache<Box<[u8]>, HotKey>,
+    heavy: Heavy,
 }
 
 /// A key's facts and its open keyring.
@@ -99,6 +101,7 @@ impl Hub {
             registrations: Cache::new("registrations", sizes.registrations),
             keks: Cache::new("keks", sizes.registrations),
             keys: Cache::new("keys", sizes.keys),
+            heavy: Heavy::new(),
             parts,
         }
     }
@@ -162,6 +165,11 @@ impl Hub {
 
     pub(crate) fn system_keys(&self) -> &SystemKeys {
         &self.parts.keys
+    }
+
+    /// Where slow work is done.
+    pub(crate) const fn heavy(&self) -> &Heavy {
+        &self.heavy
     }
 
     pub(crate) fn root(&self) -> &RootKey {
@@ -308,7 +316,10 @@ impl Hub {
             key: Some(key.id),
             version: number,
             algorithm: Some(key.algorithm),
-            origin: Origin::Generated,
+            origin: match key.version(number).map(|version| version.origin) {
+                Some(hub_model::Origin::Imported) => Origin::Imported,
+                _ => Origin::Generated,
+            },
             exportable: key.exportable,
         }
     }

@@ -4,6 +4,7 @@
 
 pub mod bootstrap;
 mod error;
+mod heavy;
 mod hub;
 mod idempotency;
 pub mod key;

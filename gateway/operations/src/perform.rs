@@ -277,7 +277,7 @@ impl Hub {
         let mut entry = base.entry(subject, Decision::Allow, Some(trace), outcome);
         // A stream may last: unlike other entries this one is not of when it was asked for.
         entry.time = self.clock().now();
-        self.append(&entry, Changes::new()).await?;
+        let _receipt = self.append(&entry, Changes::new()).await?;
         Ok(())
     }
 

@@ -19,6 +19,7 @@ pub const KINDS: &[(&str, u16, &str, bool)] = &[
     ("invalid_header", 400, "Malformed header", false),
     ("page_token", 400, "Not a page token of this list", false),
     ("decryption_failed", 400, "The ciphertext does not open", false),
+    ("import_failed", 400, "The wrapped key does not unwrap", false),
     ("unauthenticated", 401, "Not authenticated", false),
     ("denied", 403, "Denied by policy", false),
     ("not_found", 404, "Not found", false),
@@ -29,6 +30,7 @@ pub const KINDS: &[(&str, u16, &str, bool)] = &[
     ("body_timeout", 408, "Body too slow", true),
     ("already_exists", 409, "Exists already", false),
     ("conflict", 409, "Changed by somebody else", true),
+    ("not_exportable", 409, "Not exportable", false),
     ("result_withheld", 409, "Answer not kept", false),
     ("registration_not_frozen", 409, "Registration is not frozen", false),
     ("hub_registration", 409, "Not for the hub's own registration", false),
@@ -206,6 +208,8 @@ impl From<&Error> for Refusal {
             | Error::LastAdministrator
             | Error::TooMany(_)
             | Error::NoVersion(_)
+            | Error::ImportFailed
+            | Error::NotExportable
             | Error::PageToken
             | Error::Integrity(_) => refusal,
         }
@@ -247,6 +251,8 @@ mod tests {
             Error::LastAdministrator,
             Error::TooMany("x"),
             Error::NoVersion(1),
+            Error::ImportFailed,
+            Error::NotExportable,
             Error::PageToken,
             Error::Integrity("x".into()),
         ];

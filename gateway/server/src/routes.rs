@@ -2,7 +2,7 @@
 //! entry, the span, the body limit and the OpenAPI document.
 
 use http::{Method, StatusCode};
-use hub_model::api::{audit, crypto, key, page::Page, participant, registration, system};
+use hub_model::api::{audit, crypto, key, page::Page, participant, registration, system, transfer};
 use hub_model::{Action, Role};
 use hub_operations::key as keys;
 use hub_operations::participant as ptc;
@@ -135,6 +135,7 @@ pub fn table() -> Vec<Route> {
     rows.extend(participants());
     rows.extend(key_management());
     rows.extend(cryptography());
+    rows.extend(transfers());
     rows.extend(streams());
     rows.extend(hub());
     rows
@@ -373,6 +374,40 @@ fn cryptography() -> Vec<Route> {
             secret: true,
             endpoint: Box::new(BatchEndpoint),
         },
+    ]
+}
+
+fn transfers() -> Vec<Route> {
+    const JOB: &str = "/v1/registrations/{registration}/keys:importJob";
+    const IMPORT: &str = "/v1/registrations/{registration}/keys:import";
+    const VERSION: &str = "/v1/registrations/{registration}/keys/{key}:importVersion";
+    const EXPORT: &str = "/v1/registrations/{registration}/keys/{key}:export";
+    vec![
+        Route::new(Method::POST, JOB, |p| {
+            Ok(keys::CreateImportJob { registration: p.param("registration")?, body: p.json()? })
+        })
+        .takes::<transfer::CreateImportJob>()
+        .gives::<transfer::ImportJobView>()
+        .creates(),
+        Route::new(Method::POST, IMPORT, |p| {
+            Ok(keys::ImportKey { registration: p.param("registration")?, body: p.json()? })
+        })
+        .takes::<transfer::ImportKey>()
+        .gives::<key::KeyView>()
+        .creates(),
+        Route::new(Method::POST, VERSION, |p| {
+            let (registration, key) = (p.param("registration")?, p.param("key")?);
+            Ok(keys::ImportVersion { registration, key, body: p.json()? })
+        })
+        .takes::<transfer::ImportVersion>()
+        .gives::<key::KeyView>(),
+        Route::new(Method::POST, EXPORT, |p| {
+            let (registration, key) = (p.param("registration")?, p.param("key")?);
+            Ok(keys::ExportKey { registration, key, body: p.json()? })
+        })
+        .takes::<transfer::ExportKey>()
+        .gives::<transfer::ExportedKey>()
+        .secret(),
     ]
 }
 

@@ -44,6 +44,7 @@ impl Operation for CreateKey {
         let name = self.body.name.clone();
         let mut key = Key::new(registration, KeyId::generate(), name, algorithm, None, now);
         key.tags = self.body.tags.clone();
+        key.exportable = self.body.exportable;
         let privacy = hub.system_keys().privacy();
         let name = layout::key_name(privacy, registration, key.name.as_str());
         if hub.store().read_bytes(&name).await?.is_some() {

@@ -5,6 +5,7 @@ mod hub;
 mod keys;
 mod participants;
 mod registrations;
+mod transfer;
 
 use crate::call::Path;
 

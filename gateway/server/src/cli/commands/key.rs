@@ -9,6 +9,7 @@ use super::super::output::{Row, tags, time};
 use super::super::run::Session;
 use super::super::values::{self, Place};
 use super::every;
+use super::transfer::{self, ExportArgs, ImportArgs};
 
 /// Keys.
 #[derive(Debug, Subcommand)]
@@ -32,6 +33,10 @@ pub(crate) enum KeyCommand {
 Examples:
   cipher-hub key rotate shop/orders && cipher-hub rewrap shop/orders < old > new")]
     Rotate(One),
+    /// Import a key made elsewhere, wrapped on this machine
+    Import(ImportArgs),
+    /// Export an exportable key, wrapped for a recipient
+    Export(ExportArgs),
     /// List a key's versions
     #[command(after_help = "Examples:\n  cipher-hub key versions shop/orders")]
     Versions(One),
@@ -63,6 +68,9 @@ pub(crate) struct CreateArgs {
     /// AES_256_GCM (the default) or CHACHA20_POLY1305; never changes
     #[arg(long)]
     algorithm: Option<Algorithm>,
+    /// Let its material leave the hub one day, wrapped for a recipient; never changes
+    #[arg(long)]
+    exportable: bool,
     /// Label
     #[arg(long, value_name = "NAME=VALUE", value_parser = values::pair)]
     tag: Vec<(String, String)>,
@@ -93,7 +101,8 @@ pub(crate) async fn run(command: KeyCommand, session: &mut Session<'_>) -> Resul
                 Failure::usage(error.to_string(), "choose another name")
             })?;
             let tags = values::tags(args.tag)?;
-            let body = CreateKey { algorithm: args.algorithm, tags, ..CreateKey::new(name) };
+            let (algorithm, exportable) = (args.algorithm, args.exportable);
+            let body = CreateKey { algorithm, tags, exportable, ..CreateKey::new(name) };
             let made = client.create_key(&args.key.registration, &body).await?;
             show(session, &made.value)
         }
@@ -124,6 +133,11 @@ pub(crate) async fn run(command: KeyCommand, session: &mut Session<'_>) -> Resul
             session.done(&format!("{at}  primary version {from} -> {to}"));
             if session.console.for_people() { Ok(()) } else { show(session, &now) }
         }
+        KeyCommand::Import(args) => {
+            let made = transfer::import(args, &client, session).await?;
+            show(session, &made)
+        }
+        KeyCommand::Export(args) => transfer::export(args, &client, session).await,
         KeyCommand::Versions(One { key: at }) => {
             let (client, at) = (&client, &at);
             let all = every(|page| async move {

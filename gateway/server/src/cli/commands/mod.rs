@@ -12,6 +12,7 @@ pub(crate) mod program;
 pub(crate) mod registration;
 pub(crate) mod role;
 mod stream;
+pub(crate) mod transfer;
 
 use std::future::Future;
 
