@@ -475,3 +475,51 @@ def test_a_broken_stream_leaves_no_file(hub, shop, tmp_path):
     assert back.read_bytes() == b"precious"
     denied = hub.cli("decrypt", "shop/orders", "-o", str(back), key=shop.owner, stdin=sealed, check=5)
     assert "denied" in denied.stderr
+
+
+def lines(hub, shop, key, items, **headers):
+    body = b"".join(json.dumps(item).encode() + b"\n" if isinstance(item, dict) else item for item in items)
+    pieces = split(body, random.Random(1))
+    answer = stream(hub, f"{shop.path}:rewrapStream", key, body, pieces=pieces, **headers)
+    if answer.status != 200:
+        return answer, None
+    return answer, [json.loads(line) for line in answer.body.splitlines()]
+
+
+def test_lines_are_rewrapped_one_by_one(hub):
+    shop = hub.shop("lines")
+    rotator = hub.member("lines", "rota", "rotators")
+    items = []
+    for at in range(600):
+        context = {"n": str(at)}
+        items.append({"ref": f"r{at}", "ciphertext": shop.encrypt(f"data {at}", context), "context": context})
+    hub.ok("POST", f"{shop.key_path}:rotate", key=shop.owner)
+    items[7] = {**items[7], "context": {}}
+    items[8] = b"not json\n"
+    items[9] = {**items[9], "ciphertext": "ch1:1:AAAA"}
+    answer, back = lines(hub, shop, rotator, [*items, b"\n"], x_request_id="lines-one")
+    assert answer.whole and answer.headers["content-type"] == "application/x-ndjson"
+    assert len(back) == 600
+    for at, line in enumerate(back):
+        if at in (7, 8, 9):
+            code = "invalid_json" if at == 8 else "decryption_failed"
+            assert line["problem"]["code"] == code and "ciphertext" not in line
+            continue
+        assert line["ref"] == f"r{at}"
+        assert (line["fromVersion"], line["version"]) == (1, 2)
+    assert shop.decrypt(back[599]["ciphertext"], {"n": "599"}) == b"data 599"
+    entries = events(hub, "lines-one")
+    assert len(entries) == 600
+    assert [e["outcome"] for e in entries].count("ok") == 597
+    # Each line is decided by itself.
+    answer, back = lines(hub, shop, shop.owner, items[:3])
+    assert answer.whole and [line["problem"]["code"] for line in back] == ["denied"] * 3
+    empty, _ = lines(hub, shop, rotator, [b"\n\n"])
+    assert (empty.status, empty.code) == (400, "invalid_argument")
+    long, _ = lines(hub, shop, rotator, [b"x" * 200_000])
+    assert (long.status, long.code) == (413, "body_too_large")
+    half, _ = lines(hub, shop, rotator, [items[0], b"x" * 200_000])
+    assert half.status == 200 and not half.whole
+    out = hub.cli("rewrap", "--registration", "lines", "--lines", key=rotator,
+                  stdin=json.dumps(items[0]) + "\n").stdout
+    assert json.loads(out)["version"] == 2

@@ -19,6 +19,7 @@ pub mod problem;
 pub mod process;
 pub mod reply;
 pub mod request;
+mod rewrapping;
 pub mod routes;
 mod streaming;
 pub mod tasks;

@@ -113,7 +113,7 @@ fn operation(row: &Route, schemas: &mut BTreeMap<String, Value>) -> Value {
         let name = add(schemas, response);
         success = json!({
             "description": "Done",
-            "content": { "application/json": { "schema": reference(&name) } },
+            "content": { media(row): { "schema": reference(&name) } },
         });
     }
     if row.body == Body::Stream {
@@ -141,7 +141,7 @@ fn operation(row: &Route, schemas: &mut BTreeMap<String, Value>) -> Value {
         let media = if row.method == http::Method::PATCH {
             "application/merge-patch+json"
         } else {
-            "application/json"
+            media(row)
         };
         object.insert(
             "requestBody".to_owned(),
@@ -163,6 +163,11 @@ fn operation(row: &Route, schemas: &mut BTreeMap<String, Value>) -> Value {
         );
     }
     operation
+}
+
+/// The media type of bodies that have a schema.
+fn media(row: &Route) -> &'static str {
+    if row.body == Body::Lines { crate::rewrapping::LINES } else { "application/json" }
 }
 
 fn parameters(row: &Route) -> Vec<Value> {

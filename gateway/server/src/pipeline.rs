@@ -284,12 +284,12 @@ impl Gateway {
         let (row, _) = routed.row;
         let mut stream = None;
         let decoded = async {
-            if row.body == Body::Stream {
+            if matches!(row.body, Body::Stream | Body::Lines) {
                 stream = Some(body::lend(inbound));
                 return Ok(Bytes::new());
             }
             let limit = match row.body {
-                Body::None | Body::Json | Body::JsonOrNothing | Body::Stream => {
+                Body::None | Body::Json | Body::JsonOrNothing | Body::Stream | Body::Lines => {
                     self.settings.max_body
                 }
                 Body::Batch => self.settings.max_batch_body,

@@ -200,7 +200,7 @@ fn check_media_type(headers: &HeaderMap, method: &Method) -> Result<(), Refusal>
 }
 
 /// Says what is wrong with a body and where, without repeating any of its values.
-fn json_refusal(error: &serde_json::Error) -> Refusal {
+pub(crate) fn json_refusal(error: &serde_json::Error) -> Refusal {
     use serde_json::error::Category;
     let place = format!("line {} column {}", error.line(), error.column());
     let what = match error.classify() {

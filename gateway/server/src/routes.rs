@@ -14,6 +14,7 @@ use crate::endpoint::{BatchEndpoint, Endpoint, Of, StatusEndpoint};
 use crate::openapi::{SchemaOf, schema};
 use crate::problem::Refusal;
 use crate::request::Parts;
+use crate::rewrapping::RewrapStreamEndpoint;
 use crate::streaming::StreamEndpoint;
 
 /// What a body may be.
@@ -29,6 +30,8 @@ pub enum Body {
     Batch,
     /// Bytes of any number, read piece by piece while they are answered.
     Stream,
+    /// Any number of lines of JSON, read and answered line by line.
+    Lines,
 }
 
 /// One endpoint.
@@ -441,6 +444,21 @@ fn streams() -> Vec<Route> {
             "keys.decryptStream",
             Box::new(StreamEndpoint::<true>),
         ),
+        Route {
+            body: Body::Lines,
+            request: Some(schema::<crypto::RewrapLine>),
+            response: Some(schema::<crypto::RewrapLineAnswer>),
+            query: &[],
+            dry_run: false,
+            secret: false,
+            // Each line is authorized by itself.
+            ..row(
+                "/v1/registrations/{registration}:rewrapStream",
+                Action::KeysRewrap,
+                "registrations.rewrapStream",
+                Box::new(RewrapStreamEndpoint),
+            )
+        },
     ]
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf as _, Bytes};
 use futures_util::future::BoxFuture;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
-use http::{HeaderMap, HeaderValue, Response, Version};
+use http::{HeaderValue, Response, Version};
 use hub_auth::{Authenticator, Caller, Channel, Presented};
 use hub_crypto::stream::{CHUNK_LEN, HEADER_LEN, SecretBuffer, StreamOpener, StreamSealer};
 use hub_model::entry::Outcome;
@@ -84,10 +84,8 @@ where
             reader.reads_on();
             let job = Job {
                 hub: Arc::clone(&gateway.hub),
-                authenticator: Arc::clone(&gateway.authenticator),
                 metrics: Arc::clone(&gateway.metrics),
-                authorization: authorization(parts.headers),
-                channel: parts.channel,
+                credential: Credential::of(gateway, &parts),
                 caller: caller.clone(),
                 algorithm: done.algorithm,
                 meta,
@@ -214,8 +212,50 @@ fn context(parts: &Parts<'_>) -> Result<EncryptionContext, Refusal> {
     serde_json::from_slice(&json).map_err(|_| bad())
 }
 
-fn authorization(headers: &HeaderMap) -> Vec<HeaderValue> {
-    headers.get_all(AUTHORIZATION).iter().cloned().collect()
+/// What the caller was authenticated by, to do so again.
+pub(crate) struct Credential {
+    authenticator: Arc<Authenticator>,
+    authorization: Vec<HeaderValue>,
+    channel: Channel,
+}
+
+impl Credential {
+    /// That of a request.
+    pub(crate) fn of(gateway: &Gateway, parts: &Parts<'_>) -> Self {
+        Self {
+            authenticator: Arc::clone(&gateway.authenticator),
+            authorization: parts.headers.get_all(AUTHORIZATION).iter().cloned().collect(),
+            channel: parts.channel,
+        }
+    }
+
+    /// The caller as it is now, or the word for why it is none any more.
+    pub(crate) async fn authenticate(&self) -> Result<Caller, &'static str> {
+        let headers: Vec<&[u8]> = self.authorization.iter().map(HeaderValue::as_bytes).collect();
+        let presented = Presented { authorization: &headers, channel: self.channel };
+        self.authenticator.authenticate(presented).await.map_err(|error| match error {
+            hub_auth::Error::Refused(_) => "unauthenticated",
+            hub_auth::Error::Store(_) => "store_unavailable",
+        })
+    }
+}
+
+/// Hands a piece to the connection, which may take its time as long as there is progress.
+pub(crate) async fn deliver(
+    sender: &mpsc::Sender<Piece>,
+    piece: Piece,
+    patience: Duration,
+) -> Result<(), &'static str> {
+    let piece = match sender.try_send(piece) {
+        Ok(()) => return Ok(()),
+        Err(mpsc::error::TrySendError::Closed(_)) => return Err(GONE),
+        Err(mpsc::error::TrySendError::Full(piece)) => piece,
+    };
+    match tokio::time::timeout(patience, sender.send(piece)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(GONE),
+        Err(_) => Err(SLOW),
+    }
 }
 
 /// Beginning to work on a stream that was permitted.
@@ -336,10 +376,8 @@ const SLOW: &str = "client_slow";
 /// A stream that is being worked on.
 struct Job<const DECRYPTS: bool> {
     hub: Arc<Hub>,
-    authenticator: Arc<Authenticator>,
     metrics: Arc<Metrics>,
-    authorization: Vec<HeaderValue>,
-    channel: Channel,
+    credential: Credential,
     caller: Caller,
     algorithm: Option<Algorithm>,
     meta: Meta,
@@ -427,18 +465,8 @@ impl<const DECRYPTS: bool> Job<DECRYPTS> {
         Ok(())
     }
 
-    /// Waits for the connection, as long as there is progress.
     async fn send(&self, piece: Piece) -> Result<(), &'static str> {
-        let piece = match self.sender.try_send(piece) {
-            Ok(()) => return Ok(()),
-            Err(mpsc::error::TrySendError::Closed(_)) => return Err(GONE),
-            Err(mpsc::error::TrySendError::Full(piece)) => piece,
-        };
-        match tokio::time::timeout(self.reader.patience(), self.sender.send(piece)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(GONE),
-            Err(_) => Err(SLOW),
-        }
+        deliver(&self.sender, piece, self.reader.patience()).await
     }
 
     /// Whether the caller is still who it was, and still may.
@@ -446,13 +474,7 @@ impl<const DECRYPTS: bool> Job<DECRYPTS> {
         if self.asked.elapsed() < ASK_AGAIN {
             return Ok(());
         }
-        let headers: Vec<&[u8]> = self.authorization.iter().map(HeaderValue::as_bytes).collect();
-        let presented = Presented { authorization: &headers, channel: self.channel };
-        self.caller = match self.authenticator.authenticate(presented).await {
-            Ok(caller) => caller,
-            Err(hub_auth::Error::Refused(_)) => return Err("unauthenticated"),
-            Err(hub_auth::Error::Store(_)) => return Err("store_unavailable"),
-        };
+        self.caller = self.credential.authenticate().await?;
         let permitted = self.operation.still_permitted(&self.hub, &self.caller, self.version).await;
         permitted.map_err(|error| error.code())?;
         self.asked = Instant::now();

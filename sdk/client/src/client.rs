@@ -15,6 +15,7 @@ use hub_model::RequestId;
 use hub_model::api::problem::Problem;
 use hyper_util::client::legacy;
 use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
@@ -270,11 +271,11 @@ impl Client {
     pub(crate) async fn stream(
         &self,
         mut call: Call,
-        context: HeaderValue,
-        body: Outgoing,
+        (media, context): (&'static str, Option<HeaderValue>),
+        (agree, body): (oneshot::Sender<()>, Outgoing),
     ) -> Result<ByteStream, Error> {
         let Shared { http, base, authorization, address, .. } = &*self.shared;
-        if self.options.dry_run {
+        if self.options.dry_run && call.can_be_dry {
             push_query(&mut call.target, "dryRun", "true");
         }
         let request_id = match &self.options.request_id {
@@ -288,8 +289,10 @@ impl Client {
             .map_err(|_| Error::Segment(call.target.clone()))?;
         let headers = request.headers_mut();
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(STREAM));
-        headers.insert("cipher-hub-context", context);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));
+        if let Some(context) = context {
+            headers.insert("cipher-hub-context", context);
+        }
         if let Ok(id) = HeaderValue::from_str(&request_id) {
             headers.insert("x-request-id", id);
         }
@@ -314,8 +317,9 @@ impl Client {
             Ok(Ok(answer)) => answer,
         };
         let (head, body) = answer.into_parts();
-        let of_stream = text(&head.headers, CONTENT_TYPE.as_str()) == Some(STREAM);
+        let of_stream = text(&head.headers, CONTENT_TYPE.as_str()) == Some(media);
         if head.status.is_success() && of_stream {
+            let _ = agree.send(());
             return Ok(ByteStream::new(body, after));
         }
         let body = tokio::time::timeout(after, Limited::new(body, MAX_ANSWER).collect()).await;
@@ -332,9 +336,6 @@ impl Client {
         })
     }
 }
-
-/// The media type of streams.
-const STREAM: &str = "application/octet-stream";
 
 /// Whether trying again is both safe and of use.
 fn may_repeat(call: &Call, error: &Error) -> bool {

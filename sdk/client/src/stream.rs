@@ -13,11 +13,20 @@ use http_body_util::Full;
 use hub_model::secret::encode_base64;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::io::{AsyncRead, ReadBuf};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 use zeroize::Zeroizing;
 
 use crate::{EncryptionContext, Error};
 
+/// The media type of streams.
+pub(crate) const BYTES: &str = "application/octet-stream";
+/// The media type of lines of JSON.
+pub(crate) const LINES: &str = "application/x-ndjson";
+/// Bytes of a body that are sent before the hub has agreed: what it takes in when it refuses.
+pub(crate) const AHEAD: usize = 60 * 1024;
+/// The same for lines, of which it reads one before it answers.
+pub(crate) const AHEAD_LINE: usize = 128 * 1024;
 /// Bytes read at once: a chunk of a stream.
 const STEP: usize = 64 * 1024;
 
@@ -32,7 +41,16 @@ pub(crate) enum Outgoing {
     /// There already.
     Full(Full<Bytes>),
     /// Read while it is sent.
-    Reader(Pin<Box<dyn AsyncRead + Send>>),
+    Reader(Outbound),
+}
+
+/// A body that is read while it is sent. Its beginning goes at once, the rest when the hub has
+/// agreed: a refusal that came across a large body would be lost with the connection.
+pub(crate) struct Outbound {
+    reader: Pin<Box<dyn AsyncRead + Send>>,
+    /// Bytes that may still go before the hub has agreed.
+    ahead: usize,
+    agreed: Option<oneshot::Receiver<()>>,
 }
 
 impl From<Bytes> for Outgoing {
@@ -42,8 +60,14 @@ impl From<Bytes> for Outgoing {
 }
 
 impl Outgoing {
-    pub(crate) fn reader(reader: impl AsyncRead + Send + 'static) -> Self {
-        Self::Reader(Box::pin(reader))
+    /// A body of which `ahead` bytes go before the hub has agreed, and what tells that it has.
+    pub(crate) fn reader(
+        reader: impl AsyncRead + Send + 'static,
+        ahead: usize,
+    ) -> (oneshot::Sender<()>, Self) {
+        let (agree, agreed) = oneshot::channel();
+        let outbound = Outbound { reader: Box::pin(reader), ahead, agreed: Some(agreed) };
+        (agree, Self::Reader(outbound))
     }
 }
 
@@ -57,11 +81,20 @@ impl Body for Outgoing {
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match self.get_mut() {
             Self::Full(full) => Pin::new(full).poll_frame(cx).map_err(|never| match never {}),
-            Self::Reader(reader) => {
-                let mut bytes = Zeroizing::new(vec![0; STEP]);
+            Self::Reader(outbound) => {
+                if outbound.ahead == 0
+                    && let Some(agreed) = &mut outbound.agreed
+                {
+                    // Refused: nothing more is sent, and the connection ends with the answer.
+                    let Ok(()) = ready!(Pin::new(agreed).poll(cx)) else { return Poll::Pending };
+                    outbound.agreed = None;
+                }
+                let most = if outbound.agreed.is_some() { outbound.ahead.min(STEP) } else { STEP };
+                let mut bytes = Zeroizing::new(vec![0; most]);
                 let mut buffer = ReadBuf::new(&mut bytes);
-                ready!(reader.as_mut().poll_read(cx, &mut buffer))?;
+                ready!(outbound.reader.as_mut().poll_read(cx, &mut buffer))?;
                 let len = buffer.filled().len();
+                outbound.ahead = outbound.ahead.saturating_sub(len);
                 if len == 0 {
                     return Poll::Ready(None);
                 }

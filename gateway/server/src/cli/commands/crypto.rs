@@ -74,8 +74,15 @@ pub(crate) struct DecryptArgs {
 #[command(after_help = "\
 Examples:
   cipher-hub key rotate shop/orders && cipher-hub rewrap shop/orders < old > new
-  cipher-hub rewrap --registration shop -i card.ch -o card.ch --context order=4711")]
+  cipher-hub rewrap --registration shop -i card.ch -o card.ch --context order=4711
+  cipher-hub rewrap --registration shop --lines < old.ndjson > new.ndjson
+
+Lines are {\"ref\": …, \"ciphertext\": …, \"context\": …}; each is answered by a line with the new
+ciphertext or a problem, in order.")]
 pub(crate) struct RewrapArgs {
+    /// Rewrap any number of ciphertexts, one JSON object a line
+    #[arg(long, conflicts_with_all = ["key", "context"])]
+    lines: bool,
     #[command(flatten)]
     source: Source,
     #[command(flatten)]
@@ -162,6 +169,9 @@ pub(crate) async fn decrypt(args: DecryptArgs, session: &mut Session<'_>) -> Res
 }
 
 pub(crate) async fn rewrap(args: RewrapArgs, session: &mut Session<'_>) -> Result<(), Failure> {
+    if args.lines {
+        return rewrap_lines(args, session).await;
+    }
     let context = values::context(args.filter.context)?;
     let (client, registration, key) = place(args.source, session)?;
     let ciphertext = ciphertext(session, args.filter.input.as_deref()).await?;
@@ -176,6 +186,16 @@ pub(crate) async fn rewrap(args: RewrapArgs, session: &mut Session<'_>) -> Resul
     write(session, args.filter.out.as_deref(), line.as_bytes())?;
     session.done(&format!("version {} -> {}", answer.from_version, answer.version));
     Ok(())
+}
+
+async fn rewrap_lines(args: RewrapArgs, session: &mut Session<'_>) -> Result<(), Failure> {
+    if session.global.dry_run {
+        return Err(Failure::usage("lines have no dry run", "try one ciphertext without --lines"));
+    }
+    let (client, registration, _) = place(args.source, session)?;
+    let (body, len) = stream::open(session, args.filter.input.as_deref(), 0).await?.body();
+    let answer = client.rewrap_stream(&registration, body).await?;
+    stream::write(session, answer, args.filter.out.as_deref(), len).await.map(drop)
 }
 
 /// The registration and, when given, the key.
