@@ -178,7 +178,7 @@ def test_the_command_line_exits_as_documented(hub):
     hub.cli("key", "get", f"{shop.name}/missing", check=6)
     hub.cli("key", "create", f"{shop.name}/orders", check=7)
     hub.cli("whoami", key="chk_" + "0" * 22 + "_" + "0" * 43 + "_" + "0" * 6, check=4)
-    hub.cli("encrypt", f"{shop.name}/orders", stdin=bytes(65537), key=shop.app, check=2)
+    hub.cli("rewrap", f"{shop.name}/orders", stdin=b"c" * 200_000, key=shop.app, check=2)
     hub.cli("registration", "delete", shop.name, check=2)
     hub.cli("whoami", "--address", "http://127.0.0.1:1", "--timeout", "2s", check=8)
     done = hub.cli("decrypt", f"{shop.name}/orders", stdin="ch1:1:AAAA", key=shop.app, check=1)

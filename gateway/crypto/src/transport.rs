@@ -11,7 +11,8 @@ use pkcs8::der::asn1::{AnyRef, UintRef};
 use pkcs8::der::{Decode as _, Reader as _};
 
 use crate::asymmetric::{PrivateKey, PublicKey, hybrid};
-use crate::{Error, Result, keywrap, mac, random};
+use crate::import::{self, KeyFormat};
+use crate::{Error, Material, Result, keywrap, mac, random};
 
 /// The most bytes a key in transport may have, in any format: what the arena takes.
 pub const MAX_KEY: usize = keywrap::MAX_SECRET;
@@ -90,6 +91,20 @@ pub fn wrap(
     };
     body.extend_from_slice(&keywrap::wrap(kek_bytes(&kek)?, secret)?);
     Ok(body)
+}
+
+/// Wraps the material of a key, in this format, for the holder of the transport key.
+///
+/// # Errors
+/// [`Error::Parameter`] for a format the key's algorithm does not have; else those of [`wrap`].
+pub fn export(
+    form: TransportForm,
+    public: &dyn PublicKey,
+    material: &Material,
+    format: KeyFormat,
+) -> Result<Vec<u8>> {
+    let bytes = import::serialize(material.algorithm(), material.secret(), format)?;
+    wrap(form, public, bytes.expose_secret(), material.algorithm())
 }
 
 /// Unwraps what [`wrap`] made for the public half of `private`.

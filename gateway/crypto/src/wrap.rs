@@ -29,6 +29,8 @@ pub enum WrapPurpose {
     SystemKeys = 3,
     /// The root key, under a seal.
     RootKey = 4,
+    /// The private key of an import job, under its registration's KEK.
+    ImportJob = 5,
 }
 
 /// Where key material came from.

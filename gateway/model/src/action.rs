@@ -71,6 +71,10 @@ actions! {
     RegistrationsRandom = "registrations.random" on Registration: "Draw random bytes";
     RegistrationsHash = "registrations.hash" on Registration: "Hash a message";
     KeysCreate = "keys.create" on Registration: "Create a key";
+    KeysImportJob = "keys.importJob" on Registration: "Make a key to wrap one key with, for its import";
+    KeysImport = "keys.import" on Registration: "Import a key that was wrapped for an import job";
+    KeysImportVersion = "keys.importVersion" on Key: "Import a version of an imported key, and make it primary";
+    KeysExport = "keys.export" on Key: "Export a version of an exportable key, wrapped for a recipient";
     KeysList = "keys.list" on Registration: "List keys";
     KeysGet = "keys.get" on Key: "Read a key's facts";
     KeysListVersions = "keys.listVersions" on Key: "Read the versions of a key";

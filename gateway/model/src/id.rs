@@ -178,6 +178,8 @@ ids! {
     CredentialId, "crd", "credential";
     /// One request, as echoed in `X-Request-Id` when the caller gave none.
     RequestId, "req", "request";
+    /// A key to wrap one key with, for its import.
+    ImportJobId, "job", "import job";
 }
 
 #[cfg(test)]

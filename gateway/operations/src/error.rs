@@ -96,6 +96,12 @@ pub enum Error {
         /// Seconds until the next may be tried.
         retry_after: u64,
     },
+    /// A wrapped key that does not unwrap, for whatever reason.
+    #[error("the wrapped key does not unwrap with the key of this import job")]
+    ImportFailed,
+    /// The key was not created to be exported.
+    #[error("the key was not created exportable, and never leaves the hub")]
+    NotExportable,
     /// A page token that was not given for this list.
     #[error("`pageToken` was not given by this list")]
     PageToken,
@@ -136,6 +142,8 @@ impl Error {
             Self::WrongPurpose { .. } => "wrong_purpose",
             Self::VersionUnusable { .. } => "version_unusable",
             Self::OpeningsLimited { .. } => "rate_limited",
+            Self::ImportFailed => "import_failed",
+            Self::NotExportable => "not_exportable",
             Self::PageToken => "page_token",
             Self::AuditUnavailable(_) => "audit_unavailable",
             Self::Integrity(_) => "integrity_failure",

@@ -345,7 +345,10 @@ impl Hub {
             key: Some(key.id),
             version: number,
             algorithm: Some(key.algorithm),
-            origin: Origin::Generated,
+            origin: match key.version(number).map(|version| version.origin) {
+                Some(hub_model::Origin::Imported) => Origin::Imported,
+                _ => Origin::Generated,
+            },
             exportable: key.exportable,
         }
     }

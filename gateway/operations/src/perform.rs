@@ -263,6 +263,24 @@ impl Hub {
         Ok(self.append(&entry, Changes::new()).await?)
     }
 
+    /// Appends the entry of the end of something that was permitted at its beginning.
+    pub(crate) async fn record_end(
+        &self,
+        caller: &Caller,
+        meta: &Meta,
+        action: hub_model::Action,
+        subject: Subject,
+        trace: &DecisionTrace,
+        outcome: Outcome,
+    ) -> Result<(), Error> {
+        let base = EntryBase { caller, meta, action: action.name() };
+        let mut entry = base.entry(subject, Decision::Allow, Some(trace), outcome);
+        // A stream may last: unlike other entries this one is not of when it was asked for.
+        entry.time = self.clock().now();
+        let _receipt = self.append(&entry, Changes::new()).await?;
+        Ok(())
+    }
+
     /// Appends an entry of the hub's own doing: start, stop, sampled authentication failures.
     ///
     /// # Errors

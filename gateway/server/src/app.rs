@@ -148,6 +148,8 @@ impl App {
             settings: Settings {
                 max_body: config.server.max_body_bytes,
                 max_batch_body: config.server.max_batch_body_bytes,
+                max_stream: (config.limits.stream_max_bytes > 0)
+                    .then_some(config.limits.stream_max_bytes),
                 dev: mode.dev,
             },
             status: Box::new(status(
@@ -295,6 +297,8 @@ impl App {
         health.accepting.fail("the hub is stopping");
         tracing::info!("stopping");
         let _late = tasks.shutdown(config.server.drain_timeout + 5 * SECOND).await;
+        // Streams whose connection was dropped still write how they ended.
+        let _ = tokio::time::timeout(SECOND, self.gateway.streams.finished()).await;
         let _ = self.failures.flush(&hub).await;
         if !mode.dev {
             event(&hub, "system.stop", None).await;

@@ -144,6 +144,8 @@ pub struct LimitsConfig {
     pub participant_per_second: NonZeroU32,
     /// Requests at once by one participant.
     pub participant_burst: NonZeroU32,
+    /// Most bytes of one stream; 0 is any number.
+    pub stream_max_bytes: u64,
 }
 
 /// `log`: what is written to standard output.
@@ -511,6 +513,7 @@ impl Default for LimitsConfig {
             address_burst: at_least_one(40_000),
             participant_per_second: at_least_one(10_000),
             participant_burst: at_least_one(20_000),
+            stream_max_bytes: 0,
         }
     }
 }

@@ -6,7 +6,6 @@ use std::time::Instant;
 use futures_util::future::BoxFuture;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Response};
-use http_body_util::Full;
 use hub_auth::Caller;
 use hub_model::api::crypto::{Batch, BatchAnswer, BatchAnswerItem};
 use hub_operations::key::BatchKey;
@@ -187,7 +186,7 @@ impl Endpoint for BatchEndpoint {
                 })
                 .collect();
             let body = encode(&BatchAnswer { items }, true)?;
-            let mut reply = Response::new(Full::new(body));
+            let mut reply = Response::new(body.into());
             let json = HeaderValue::from_static("application/json");
             reply.headers_mut().insert(CONTENT_TYPE, json);
             Ok(reply)

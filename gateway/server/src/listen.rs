@@ -16,11 +16,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::header::{CACHE_CONTROL, CONNECTION, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Request, Response, Version};
-use http_body_util::Full;
 use hub_auth::Channel;
 use hub_model::principal::PeerAddress;
 use hub_model::{Clock as _, RequestId, clock::SystemClock};
@@ -37,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::ServerConfig;
 use crate::inbound::{Arrival, EdgeError, Inbound, X_REQUEST_ID, is_request_id};
 use crate::metrics::Metrics;
+use crate::reply::ReplyBody;
 use crate::tasks::{Crew, Shards};
 use crate::throttle::Source;
 use crate::tls::Tls;
@@ -50,11 +49,13 @@ const HEAD_FIELDS: usize = 64;
 const BACKLOG: u32 = 1024;
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long streams that were cut off may take to say so.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long an HTTP/2 peer may take to understand GOAWAY after it was idle for too long.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// The answer type of the edge.
-pub type Reply = Response<Full<Bytes>>;
+pub type Reply = Response<ReplyBody>;
 
 /// Who answers requests.
 pub trait Handler: Send + Sync + 'static {
@@ -63,6 +64,11 @@ pub trait Handler: Send + Sync + 'static {
 
     /// Puts a refusal of the edge into words.
     fn refuse(&self, error: EdgeError, request_id: &str) -> Reply;
+
+    /// Resolves when what it has started beside its answers has ended.
+    fn finished(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 impl<H: Handler> Handler for Arc<H> {
@@ -72,6 +78,10 @@ impl<H: Handler> Handler for Arc<H> {
 
     fn refuse(&self, error: EdgeError, request_id: &str) -> Reply {
         H::refuse(self, error, request_id)
+    }
+
+    fn finished(&self) -> impl Future<Output = ()> + Send {
+        H::finished(self)
     }
 }
 
@@ -236,6 +246,8 @@ impl<H: Handler> Server<H> {
             tracing::warn!(target: "hub::listen", connections = left, "dropped after the drain");
             shared.kill.cancel();
         }
+        // A stream that was cut off still says so in the log, from the thread it lives on.
+        let _ = tokio::time::timeout(LAST_WORDS, shared.handler.finished()).await;
         // Whoever accepted has ended, so this is the last handle.
         if let Some(shards) = Arc::into_inner(shards) {
             shards.end().await;
@@ -508,6 +520,9 @@ impl<H: Handler> Connection<H> {
             }
             reply
         });
+        if let ReplyBody::Stream(stream) = reply.body_mut() {
+            stream.hold(Held::new(&self.life, &shared.metrics));
+        }
         let headers = reply.headers_mut();
         headers.insert(X_REQUEST_ID, echo);
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -572,6 +587,27 @@ struct Busy<'a> {
 }
 
 impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.life.end(Instant::now());
+        self.metrics.active_requests.dec();
+    }
+}
+
+/// The same for an answer that is still being made when its head has been sent.
+struct Held {
+    life: Arc<Life>,
+    metrics: Arc<Metrics>,
+}
+
+impl Held {
+    fn new(life: &Arc<Life>, metrics: &Arc<Metrics>) -> Self {
+        life.hold();
+        metrics.active_requests.inc();
+        Self { life: Arc::clone(life), metrics: Arc::clone(metrics) }
+    }
+}
+
+impl Drop for Held {
     fn drop(&mut self) {
         self.life.end(Instant::now());
         self.metrics.active_requests.dec();

@@ -113,7 +113,16 @@ fn operation(row: &Route, schemas: &mut BTreeMap<String, Value>) -> Value {
         let name = add(schemas, response);
         success = json!({
             "description": "Done",
-            "content": { "application/json": { "schema": reference(&name) } },
+            "content": { media(row): { "schema": reference(&name) } },
+        });
+    }
+    if row.body == Body::Stream {
+        success = json!({
+            "description": "The bytes, as they are made. A connection that breaks off before the \
+                end of the body means failure: what came until then is not the whole",
+            "content": { "application/octet-stream": { "schema": {
+                "type": "string", "format": "binary",
+            } } },
         });
     }
     let mut operation = json!({
@@ -132,7 +141,7 @@ fn operation(row: &Route, schemas: &mut BTreeMap<String, Value>) -> Value {
         let media = if row.method == http::Method::PATCH {
             "application/merge-patch+json"
         } else {
-            "application/json"
+            media(row)
         };
         object.insert(
             "requestBody".to_owned(),
@@ -142,7 +151,23 @@ fn operation(row: &Route, schemas: &mut BTreeMap<String, Value>) -> Value {
             }),
         );
     }
+    if let (Body::Stream, Some(object)) = (row.body, operation.as_object_mut()) {
+        object.insert(
+            "requestBody".to_owned(),
+            json!({
+                "required": true,
+                "content": { "application/octet-stream": { "schema": {
+                    "type": "string", "format": "binary",
+                } } },
+            }),
+        );
+    }
     operation
+}
+
+/// The media type of bodies that have a schema.
+fn media(row: &Route) -> &'static str {
+    if row.body == Body::Lines { crate::rewrapping::LINES } else { "application/json" }
 }
 
 fn parameters(row: &Route) -> Vec<Value> {
@@ -164,10 +189,17 @@ fn parameters(row: &Route) -> Vec<Value> {
     for name in query {
         let kind = match name {
             "dryRun" => json!({ "type": "boolean" }),
-            "pageToken" => json!({ "type": "string" }),
+            "pageToken" | "context" => json!({ "type": "string" }),
             _ => json!({ "type": "integer", "minimum": 0 }),
         };
         parameters.push(json!({ "name": name, "in": "query", "schema": kind }));
+    }
+    if row.body == Body::Stream {
+        parameters.push(json!({
+            "name": "Cipher-Hub-Context", "in": "header",
+            "description": "The encryption context: base64 of a JSON object of strings",
+            "schema": { "type": "string" },
+        }));
     }
     if row.if_match {
         parameters.push(json!({

@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, ETAG, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
-use http_body_util::Full;
 use hub_auth::{Authenticator, Caller, Presented};
 use hub_model::entry::Outcome;
 use hub_operations::system::StatusFacts;
@@ -25,6 +24,7 @@ use crate::metrics::{Metrics, Outcome as Counted, RouteMetrics};
 use crate::problem::{AUDIT_SEQ, Refusal};
 use crate::request::{self, Parts, Query};
 use crate::routes::{self, Body, Route};
+use crate::tasks::Crew;
 use crate::telemetry::{STAGE, name_span, span_for};
 use crate::throttle::{Throttle, Ticket};
 
@@ -43,6 +43,8 @@ pub struct Settings {
     pub max_body: usize,
     /// Largest body of a batch.
     pub max_batch_body: usize,
+    /// Most bytes of one stream; `None` is any number.
+    pub max_stream: Option<u64>,
     /// Whether every response says that this is no production hub.
     pub dev: bool,
 }
@@ -50,11 +52,13 @@ pub struct Settings {
 /// What answers requests.
 pub struct Gateway {
     pub(crate) hub: Arc<Hub>,
-    authenticator: Authenticator,
+    pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) throttle: Arc<Throttle>,
     failures: Arc<Failures>,
     pub(crate) metrics: Arc<Metrics>,
-    settings: Settings,
+    pub(crate) settings: Settings,
+    /// Streams that are being worked on.
+    pub(crate) streams: Crew,
     pub(crate) status: Box<dyn Fn() -> StatusFacts + Send + Sync>,
     pub(crate) swept: Arc<tokio::sync::Notify>,
     rows: Vec<Row>,
@@ -117,11 +121,12 @@ impl Gateway {
         }
         Ok(Self {
             hub: parts.hub,
-            authenticator: parts.authenticator,
+            authenticator: Arc::new(parts.authenticator),
             throttle: parts.throttle,
             failures: parts.failures,
             metrics: parts.metrics,
             settings: parts.settings,
+            streams: Crew::new(),
             status: parts.status,
             swept: parts.swept,
             rows,
@@ -131,7 +136,7 @@ impl Gateway {
 
     /// Who authenticates callers.
     #[must_use]
-    pub const fn authenticator(&self) -> &Authenticator {
+    pub fn authenticator(&self) -> &Authenticator {
         &self.authenticator
     }
 
@@ -279,9 +284,16 @@ impl Gateway {
         mut meta: Meta,
     ) -> Result<Reply, Refusal> {
         let row = &routed.row.route;
+        let mut stream = None;
         let decoded = async {
+            if matches!(row.body, Body::Stream | Body::Lines) {
+                stream = Some(body::lend(inbound));
+                return Ok(Bytes::new());
+            }
             let limit = match row.body {
-                Body::None | Body::Json | Body::JsonOrNothing => self.settings.max_body,
+                Body::None | Body::Json | Body::JsonOrNothing | Body::Stream | Body::Lines => {
+                    self.settings.max_body
+                }
                 Body::Batch => self.settings.max_batch_body,
             };
             let span = tracing::debug_span!(target: STAGE, "read");
@@ -323,6 +335,8 @@ impl Gateway {
                 query,
                 headers: inbound.headers(),
                 body: &body,
+                channel: inbound.channel(),
+                stream,
             };
             meta.idempotency = request::idempotency(&parts)?;
             Ok(parts)
@@ -384,7 +398,7 @@ impl Gateway {
             None => Bytes::from_static(b"{\"dryRun\":true}"),
         };
         let empty = body.is_empty();
-        let mut reply = Response::new(Full::new(body));
+        let mut reply = Response::new(body.into());
         // Room for all that will be there, so that the map never grows.
         *reply.headers_mut() = HeaderMap::with_capacity(16);
         *reply.status_mut() = success;
@@ -475,6 +489,10 @@ impl Handler for Gateway {
             reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         reply
+    }
+
+    async fn finished(&self) {
+        self.streams.finished().await;
     }
 
     fn refuse(&self, error: EdgeError, request_id: &str) -> Reply {

@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
-use http_body_util::Full;
 use hub_model::api::problem::{FieldProblem, MEDIA_TYPE, Problem};
 use hub_operations::{Error, Failure};
 
@@ -20,6 +19,7 @@ pub const KINDS: &[(&str, u16, &str, bool)] = &[
     ("invalid_header", 400, "Malformed header", false),
     ("page_token", 400, "Not a page token of this list", false),
     ("decryption_failed", 400, "The ciphertext does not open", false),
+    ("import_failed", 400, "The wrapped key does not unwrap", false),
     ("unauthenticated", 401, "Not authenticated", false),
     ("denied", 403, "Denied by policy", false),
     ("not_found", 404, "Not found", false),
@@ -32,6 +32,7 @@ pub const KINDS: &[(&str, u16, &str, bool)] = &[
     ("conflict", 409, "Changed by somebody else", true),
     ("wrong_purpose", 409, "The key is for something else", false),
     ("version_unusable", 409, "Not in a state for this use", false),
+    ("not_exportable", 409, "Not exportable", false),
     ("result_withheld", 409, "Answer not kept", false),
     ("registration_not_frozen", 409, "Registration is not frozen", false),
     ("hub_registration", 409, "Not for the hub's own registration", false),
@@ -152,7 +153,7 @@ impl Refusal {
     pub fn reply(&self, request_id: &str, trace_id: Option<String>) -> Reply {
         let document = self.document(Some(request_id), trace_id);
         let body = serde_json::to_vec(&document).unwrap_or_default();
-        let mut reply = Response::new(Full::new(Bytes::from(body)));
+        let mut reply = Response::new(Bytes::from(body).into());
         *reply.status_mut() = self.0.status;
         let headers = reply.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
@@ -215,6 +216,8 @@ impl From<&Error> for Refusal {
             | Error::LastAdministrator
             | Error::TooMany(_)
             | Error::NoVersion(_)
+            | Error::ImportFailed
+            | Error::NotExportable
             | Error::PageToken
             | Error::Integrity(_) => refusal,
         }
@@ -258,6 +261,8 @@ mod tests {
             Error::LastAdministrator,
             Error::TooMany("x"),
             Error::NoVersion(1),
+            Error::ImportFailed,
+            Error::NotExportable,
             Error::PageToken,
             Error::Integrity("x".into()),
             Error::WrongPurpose { purpose: Purpose::Sign, wanted: Purpose::Mac },

@@ -3,7 +3,7 @@
 use futures_util::future::BoxFuture;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 use hub_auth::Caller;
 use hub_model::api::uses::PublicKeyView;
 use hub_operations::Meta;
@@ -75,7 +75,7 @@ async fn in_form(reply: Reply, form: &'static str) -> Result<Reply, Refusal> {
     let view: PublicKeyView = serde_json::from_slice(&body).map_err(|_| internal())?;
     let body = if form == PEM { view.pem.into() } else { encode(&view.jwk, false)? };
     head.headers.insert(CONTENT_TYPE, HeaderValue::from_static(form));
-    Ok(Response::from_parts(head, Full::new(body)))
+    Ok(Response::from_parts(head, body.into()))
 }
 
 #[cfg(test)]

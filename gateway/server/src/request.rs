@@ -22,6 +22,10 @@ pub struct Parts<'a> {
     pub(crate) query: Query<'a>,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) body: &'a [u8],
+    /// How the request came.
+    pub(crate) channel: hub_auth::Channel,
+    /// The body, on routes that read it piece by piece.
+    pub(crate) stream: Option<crate::body::Reader>,
 }
 
 impl Parts<'_> {
@@ -115,7 +119,7 @@ impl<'a> Query<'a> {
         Ok(Self(pairs))
     }
 
-    fn value(&self, name: &str) -> Option<&'a str> {
+    pub(crate) fn value(&self, name: &str) -> Option<&'a str> {
         self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
     }
 
@@ -196,7 +200,7 @@ fn check_media_type(headers: &HeaderMap, method: &Method) -> Result<(), Refusal>
 }
 
 /// Says what is wrong with a body and where, without repeating any of its values.
-fn json_refusal(error: &serde_json::Error) -> Refusal {
+pub(crate) fn json_refusal(error: &serde_json::Error) -> Refusal {
     use serde_json::error::Category;
     let place = format!("line {} column {}", error.line(), error.column());
     let what = match error.classify() {

@@ -2,7 +2,9 @@
 //! entry, the span, the body limit and the OpenAPI document.
 
 use http::{Method, StatusCode};
-use hub_model::api::{audit, crypto, key, page::Page, participant, registration, system, uses};
+use hub_model::api::{
+    audit, crypto, key, page::Page, participant, registration, system, transfer, uses,
+};
 use hub_model::{Action, Role};
 use hub_operations::key as keys;
 use hub_operations::participant as ptc;
@@ -15,6 +17,8 @@ use crate::openapi::{SchemaOf, schema};
 use crate::problem::Refusal;
 use crate::public_key::PublicKeyEndpoint;
 use crate::request::Parts;
+use crate::rewrapping::RewrapStreamEndpoint;
+use crate::streaming::StreamEndpoint;
 
 /// What a body may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +31,10 @@ pub enum Body {
     JsonOrNothing,
     /// JSON up to the limit of batches.
     Batch,
+    /// Bytes of any number, read piece by piece while they are answered.
+    Stream,
+    /// Any number of lines of JSON, read and answered line by line.
+    Lines,
 }
 
 /// One endpoint.
@@ -134,6 +142,8 @@ pub fn table() -> Vec<Route> {
     rows.extend(key_management());
     rows.extend(cryptography());
     rows.extend(uses_of_keys());
+    rows.extend(transfers());
+    rows.extend(streams());
     rows.extend(hub());
     rows
 }
@@ -476,6 +486,88 @@ fn uses_of_keys() -> Vec<Route> {
         })
         .takes::<uses::Hash>()
         .gives::<uses::Hashed>(),
+    ]
+}
+
+fn transfers() -> Vec<Route> {
+    const JOB: &str = "/v1/registrations/{registration}/keys:importJob";
+    const IMPORT: &str = "/v1/registrations/{registration}/keys:import";
+    const VERSION: &str = "/v1/registrations/{registration}/keys/{key}:importVersion";
+    const EXPORT: &str = "/v1/registrations/{registration}/keys/{key}:export";
+    vec![
+        Route::new(Method::POST, JOB, |p| {
+            Ok(keys::CreateImportJob { registration: p.param("registration")?, body: p.json()? })
+        })
+        .takes::<transfer::CreateImportJob>()
+        .gives::<transfer::ImportJobView>()
+        .creates(),
+        Route::new(Method::POST, IMPORT, |p| {
+            Ok(keys::ImportKey { registration: p.param("registration")?, body: p.json()? })
+        })
+        .takes::<transfer::ImportKey>()
+        .gives::<key::KeyView>()
+        .creates(),
+        Route::new(Method::POST, VERSION, |p| {
+            let (registration, key) = (p.param("registration")?, p.param("key")?);
+            Ok(keys::ImportVersion { registration, key, body: p.json()? })
+        })
+        .takes::<transfer::ImportVersion>()
+        .gives::<key::KeyView>(),
+        Route::new(Method::POST, EXPORT, |p| {
+            let (registration, key) = (p.param("registration")?, p.param("key")?);
+            Ok(keys::ExportKey { registration, key, body: p.json()? })
+        })
+        .takes::<transfer::ExportKey>()
+        .gives::<transfer::ExportedKey>()
+        .secret(),
+    ]
+}
+
+fn streams() -> Vec<Route> {
+    let row = |path, action, operation_id, endpoint| Route {
+        method: Method::POST,
+        path,
+        action,
+        operation_id,
+        success: StatusCode::OK,
+        body: Body::Stream,
+        request: None,
+        response: None,
+        query: &["context"],
+        keeps: Keeps::Nothing,
+        if_match: false,
+        dry_run: true,
+        secret: true,
+        endpoint,
+    };
+    vec![
+        row(
+            "/v1/registrations/{registration}/keys/{key}:encryptStream",
+            Action::KeysEncrypt,
+            "keys.encryptStream",
+            Box::new(StreamEndpoint::<false>),
+        ),
+        row(
+            "/v1/registrations/{registration}/keys/{key}:decryptStream",
+            Action::KeysDecrypt,
+            "keys.decryptStream",
+            Box::new(StreamEndpoint::<true>),
+        ),
+        Route {
+            body: Body::Lines,
+            request: Some(schema::<crypto::RewrapLine>),
+            response: Some(schema::<crypto::RewrapLineAnswer>),
+            query: &[],
+            dry_run: false,
+            secret: false,
+            // Each line is authorized by itself.
+            ..row(
+                "/v1/registrations/{registration}:rewrapStream",
+                Action::KeysRewrap,
+                "registrations.rewrapStream",
+                Box::new(RewrapStreamEndpoint),
+            )
+        },
     ]
 }
 

@@ -252,6 +252,7 @@ mod tests {
             address_burst: burst,
             participant_per_second: rate,
             participant_burst: burst,
+            ..LimitsConfig::default()
         })
     }
 

@@ -54,13 +54,13 @@ impl Handler for Echo {
             inbound.channel().tls,
             String::from_utf8_lossy(&body)
         );
-        Reply::new(Full::new(Bytes::from(line)))
+        Reply::new(Bytes::from(line).into())
     }
 
     fn refuse(&self, error: EdgeError, request_id: &str) -> Reply {
         let facts = error.facts();
         let mut reply =
-            Reply::new(Full::new(Bytes::from(format!("{} {error} {request_id}", facts.code))));
+            Reply::new(Bytes::from(format!("{} {error} {request_id}", facts.code)).into());
         *reply.status_mut() = facts.status;
         reply
     }
@@ -532,10 +532,10 @@ async fn overhead_over_bare_hyper() {
     struct Trivial;
     impl Handler for Trivial {
         fn handle(&self, _: Inbound) -> impl Future<Output = Reply> + Send {
-            std::future::ready(Reply::new(Full::new(Bytes::from_static(b"ok"))))
+            std::future::ready(Reply::new(Bytes::from_static(b"ok").into()))
         }
         fn refuse(&self, _: EdgeError, _: &str) -> Reply {
-            Reply::new(Full::new(Bytes::new()))
+            Reply::new(Bytes::new().into())
         }
     }
     let server = Server::bind(&config(), None, Trivial, Arc::new(Metrics::new().unwrap())).unwrap();
@@ -547,7 +547,7 @@ async fn overhead_over_bare_hyper() {
         while let Ok((stream, _)) = listener.accept().await {
             stream.set_nodelay(true).unwrap();
             let service = hyper::service::service_fn(|_| async {
-                Ok::<_, std::convert::Infallible>(Reply::new(Full::new(Bytes::from_static(b"ok"))))
+                Ok::<_, std::convert::Infallible>(Reply::new(Bytes::from_static(b"ok").into()))
             });
             tokio::spawn(
                 hyper::server::conn::http1::Builder::new()

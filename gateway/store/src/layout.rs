@@ -12,12 +12,13 @@
 //! | `v/<key>/<version>` | a version's material, wrapped under the KEK |
 //! | `n/<scope>/<token>` | which id a name stands for |
 //! | `i/<ptc>/<token>` | the answer kept for an idempotency key |
+//! | `j/<reg>/<job>` | an import job; its private key wrapped under the KEK |
 //! | `d/<reg>` | a registration being erased |
 //! | `m/keyring` | the hub's own keys, wrapped under the root key (the barrier cannot seal its own key) |
 //! | `w/<writer>/…` | head and audit batches of a writer |
 
 use hub_crypto::HmacKey;
-use hub_model::{CredentialId, KeyId, ParticipantId, RegistrationId};
+use hub_model::{CredentialId, ImportJobId, KeyId, ParticipantId, RegistrationId};
 
 use crate::Path;
 
@@ -154,6 +155,21 @@ pub fn idempotency(privacy: &HmacKey, participant: ParticipantId, key: &str) -> 
 
 /// The prefix of all kept answers.
 pub const IDEMPOTENCY: &str = "i/";
+
+/// The prefix of all import jobs.
+pub const IMPORT_JOBS: &str = "j/";
+
+/// The prefix of a registration's import jobs.
+#[must_use]
+pub fn import_jobs(registration: RegistrationId) -> String {
+    format!("j/{registration}/")
+}
+
+/// An import job.
+#[must_use]
+pub fn import_job(registration: RegistrationId, id: ImportJobId) -> Path {
+    path(&format!("j/{registration}/{id}"))
+}
 
 /// A registration being erased.
 #[must_use]

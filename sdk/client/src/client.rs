@@ -10,17 +10,19 @@ use http::header::{
     USER_AGENT,
 };
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Limited};
 use hub_model::RequestId;
 use hub_model::api::problem::Problem;
 use hyper_util::client::legacy;
 use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::call::{Call, push_query};
 use crate::connect::Connector;
 use crate::retry::Budget;
+use crate::stream::{ByteStream, Outgoing};
 use crate::{ClientBuilder, Error, RetryPolicy};
 
 /// Most bytes of one answer: a full batch, with room.
@@ -45,7 +47,7 @@ pub struct Tagged<T> {
 }
 
 pub(crate) struct Shared {
-    pub(crate) http: legacy::Client<Connector, Full<Bytes>>,
+    pub(crate) http: legacy::Client<Connector, Outgoing>,
     pub(crate) base: String,
     pub(crate) address: String,
     pub(crate) authorization: Option<HeaderValue>,
@@ -210,7 +212,7 @@ impl Client {
 
     async fn attempt(&self, call: &Call, request_id: &str) -> Result<Answer, Error> {
         let Shared { http, base, authorization, .. } = &*self.shared;
-        let mut request = Request::new(Full::new(call.body.clone().unwrap_or_default()));
+        let mut request = Request::new(Outgoing::from(call.body.clone().unwrap_or_default()));
         *request.method_mut() = call.method.clone();
         *request.uri_mut() = format!("{base}{}", call.target)
             .parse()
@@ -259,6 +261,78 @@ impl Client {
             status: head.status,
             headers: head.headers,
             body: Zeroizing::new(body.to_vec()),
+        })
+    }
+}
+
+impl Client {
+    /// Sends a body of any size and gives the answer's as it comes. Sent once: what has been read
+    /// of the body is gone.
+    pub(crate) async fn stream(
+        &self,
+        mut call: Call,
+        (media, context): (&'static str, Option<HeaderValue>),
+        (agree, body): (oneshot::Sender<()>, Outgoing),
+    ) -> Result<ByteStream, Error> {
+        let Shared { http, base, authorization, address, .. } = &*self.shared;
+        if self.options.dry_run && call.can_be_dry {
+            push_query(&mut call.target, "dryRun", "true");
+        }
+        let request_id = match &self.options.request_id {
+            Some(id) => id.clone(),
+            None => RequestId::generate().to_string(),
+        };
+        let mut request = Request::new(body);
+        *request.method_mut() = call.method.clone();
+        *request.uri_mut() = format!("{base}{}", call.target)
+            .parse()
+            .map_err(|_| Error::Segment(call.target.clone()))?;
+        let headers = request.headers_mut();
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(media));
+        if let Some(context) = context {
+            headers.insert("cipher-hub-context", context);
+        }
+        if let Ok(id) = HeaderValue::from_str(&request_id) {
+            headers.insert("x-request-id", id);
+        }
+        let optional =
+            [(AUTHORIZATION.as_str(), authorization), ("traceparent", &self.options.traceparent)];
+        for (name, value) in optional {
+            if let Some(value) = value {
+                headers.insert(name, value.clone());
+            }
+        }
+        let after = self.options.timeout;
+        let answer = match tokio::time::timeout(after, http.request(request)).await {
+            Err(_) => return Err(Error::Deadline { after, request_id }),
+            Ok(Err(error)) => {
+                let (address, reason) = (address.clone(), root_cause(&error));
+                return Err(if error.is_connect() {
+                    Error::Connect { address, reason }
+                } else {
+                    Error::Broken { address, reason, request_id }
+                });
+            }
+            Ok(Ok(answer)) => answer,
+        };
+        let (head, body) = answer.into_parts();
+        let of_stream = text(&head.headers, CONTENT_TYPE.as_str()) == Some(media);
+        if head.status.is_success() && of_stream {
+            let _ = agree.send(());
+            return Ok(ByteStream::new(body, after));
+        }
+        let body = tokio::time::timeout(after, Limited::new(body, MAX_ANSWER).collect()).await;
+        let body = match body {
+            Ok(Ok(body)) => body.to_bytes(),
+            _ => Bytes::new(),
+        };
+        let body = Zeroizing::new(body.to_vec());
+        let answer = Answer { status: head.status, headers: head.headers, body };
+        Err(if answer.status.is_success() {
+            answer.unreadable("it is no stream", &request_id)
+        } else {
+            answer.problem(&request_id)
         })
     }
 }

@@ -34,6 +34,7 @@ mod connect;
 mod error;
 mod retry;
 mod routes;
+mod stream;
 
 pub use hub_model as model;
 pub use hub_model::{EncryptionContext, SecretBytes};
@@ -44,6 +45,7 @@ pub use client::{Client, Tagged};
 pub use error::Error;
 pub use retry::RetryPolicy;
 pub use routes::PageRequest;
+pub use stream::ByteStream;
 
 /// Most bytes one `encrypt` takes; larger data is for envelope encryption.
 pub const MAX_PLAINTEXT: usize = 64 * 1024;

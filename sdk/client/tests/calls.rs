@@ -210,3 +210,35 @@ async fn tls_trusts_the_ca_file_and_nobody_else() {
     assert!(matches!(wary.key("shop", "orders").await, Err(Error::Connect { .. })));
     assert_eq!(hub.seen().len(), 1);
 }
+
+#[tokio::test]
+async fn streams_are_sent_as_they_are_read_and_once() {
+    use tokio::io::AsyncReadExt as _;
+
+    let hub = Fake::http(|asked, number| {
+        if number > 1 {
+            return problem(503, "unavailable", true);
+        }
+        let mut told = http::Response::new(http_body_util::Full::new(asked.body().clone()));
+        let bytes = http::HeaderValue::from_static("application/octet-stream");
+        told.headers_mut().insert("content-type", bytes);
+        told
+    })
+    .await;
+    let client = builder(&hub).build().unwrap();
+    let context: EncryptionContext = serde_json::from_str(r#"{"tenant":"eu"}"#).unwrap();
+    let data: Vec<u8> = (0..=255).cycle().take(60_000).collect();
+    let body = std::io::Cursor::new(data.clone());
+    let mut answer = client.encrypt_stream("shop", "orders", body, &context).await.unwrap();
+    let mut back = Vec::new();
+    answer.read_to_end(&mut back).await.unwrap();
+    assert_eq!(back, data);
+    let seen = hub.seen();
+    assert_eq!(seen[0].uri().path(), "/v1/registrations/shop/keys/orders:encryptStream");
+    assert_eq!(seen[0].headers()["content-type"], "application/octet-stream");
+    assert_eq!(seen[0].headers()["cipher-hub-context"], "eyJ0ZW5hbnQiOiJldSJ9");
+    assert!(!seen[0].headers().contains_key("content-length"));
+    let empty = tokio::io::empty();
+    let error = client.decrypt_stream("shop", "orders", empty, &context).await.unwrap_err();
+    assert_eq!((error.code(), hub.seen().len()), (Some("unavailable"), 2));
+}

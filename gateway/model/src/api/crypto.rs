@@ -136,6 +136,35 @@ impl Rewrapped {
     }
 }
 
+/// One line of a stream to be rewrapped.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RewrapLine {
+    /// Echoed in the answer (at most 128 bytes).
+    #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    /// What `:encrypt` gave; it names its key.
+    pub ciphertext: String,
+    /// The pairs given to `:encrypt`; carried over.
+    #[serde(default, skip_serializing_if = "EncryptionContext::is_empty")]
+    pub context: EncryptionContext,
+}
+
+/// The answer to one line: the members of `Rewrapped`, or a problem.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RewrapLineAnswer {
+    /// The `ref` of the line.
+    #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    /// The new ciphertext.
+    #[serde(flatten)]
+    pub rewrapped: Option<Rewrapped>,
+    /// Why there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Problem>,
+}
+
 /// Most items in one batch.
 pub const MAX_BATCH_ITEMS: usize = 1000;
 

@@ -9,6 +9,7 @@ pub mod participant;
 pub mod problem;
 pub mod registration;
 pub mod system;
+pub mod transfer;
 pub mod uses;
 
 use serde::{Deserialize, Deserializer};

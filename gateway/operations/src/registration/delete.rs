@@ -117,6 +117,7 @@ impl Hub {
         paths.splice(0..0, credentials);
         self.bare_paths(&format!("n/k/{id}/"), &mut paths).await?;
         self.bare_paths(&format!("n/p/{id}/"), &mut paths).await?;
+        self.bare_paths(&layout::import_jobs(id), &mut paths).await?;
         // A participant of `hub` may still hold roles here; they name an id nothing has any more.
         let count = paths.len();
         for chunk in paths.chunks(CHUNK) {
@@ -174,6 +175,43 @@ impl Hub {
                 _ => return Ok(()),
             }
         }
+    }
+
+    /// Removes import jobs that have ended, with their private keys.
+    ///
+    /// # Errors
+    /// When the store or the log fails.
+    pub async fn sweep_import_jobs(&self) -> Result<usize, Error> {
+        let now = self.clock().now();
+        let mut ended = Vec::new();
+        let mut after = None;
+        loop {
+            let page = self
+                .store()
+                .scan::<crate::key::ImportJob>(layout::IMPORT_JOBS, after.as_ref(), 500)
+                .await?;
+            let jobs = page.records.iter().filter(|(_, job)| job.value.expires <= now);
+            ended.extend(jobs.map(|(path, job)| (path.clone(), job.revision)));
+            match page.records.last() {
+                Some((last, _)) if page.more => after = Some(last.clone()),
+                _ => break,
+            }
+        }
+        for chunk in ended.chunks(40) {
+            let mut changes = Changes::new();
+            for (path, revision) in chunk {
+                changes.check_revision(path, *revision).delete(path);
+            }
+            let entry =
+                event(now, "system.sweepImportJobs", PeerAddress::Unix, None, Outcome::OK, 1);
+            match self.log().appender().append(&entry, changes).await {
+                Ok(_receipt) => {}
+                // Swept by the erasure of its registration meanwhile.
+                Err(hub_audit::Error::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(ended.len())
     }
 
     /// Removes answers whose idempotency keys have ended, and credentials that ended long ago are

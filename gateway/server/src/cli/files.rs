@@ -33,7 +33,7 @@ pub(crate) async fn read(
 }
 
 /// One byte more than `limit` tells that there is more.
-fn up_to(source: impl Read, limit: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+pub(crate) fn up_to(source: impl Read, limit: usize) -> io::Result<Zeroizing<Vec<u8>>> {
     let most = limit.saturating_add(1);
     // INVARIANT: `read_to_end` looks for the end with 32 bytes of room, so it never reallocates.
     let mut bytes = Zeroizing::new(Vec::with_capacity(most.saturating_add(64)));
@@ -41,7 +41,7 @@ fn up_to(source: impl Read, limit: usize) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
@@ -67,6 +67,54 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
         let _ = std::fs::remove_file(&beside);
     }
     written
+}
+
+/// A file that only its owner may read, written piece by piece under a name of its own. It gets the
+/// name wanted when it is kept; else it is removed. What is there and is no regular file (a pipe, a
+/// device) is written to directly.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    file: File,
+    path: PathBuf,
+    beside: Option<PathBuf>,
+}
+
+impl Draft {
+    /// Begins to write.
+    pub(crate) fn begin(path: &Path) -> io::Result<Self> {
+        let path = path.to_owned();
+        if std::fs::metadata(&path).is_ok_and(|there| !there.is_file()) {
+            let file = OpenOptions::new().write(true).open(&path)?;
+            return Ok(Self { file, path, beside: None });
+        }
+        let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+        name.push(format!(".{}.tmp", std::process::id()));
+        let beside = path.with_file_name(name);
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+        Ok(Self { file, path, beside: Some(beside) })
+    }
+
+    /// Where to write.
+    pub(crate) const fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// It is whole: gives it its name.
+    pub(crate) fn keep(mut self) -> io::Result<()> {
+        let Some(beside) = &self.beside else { return self.file.flush() };
+        self.file.sync_all()?;
+        std::fs::rename(beside, &self.path)?;
+        self.beside = None;
+        Ok(())
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if let Some(beside) = &self.beside {
+            let _ = std::fs::remove_file(beside);
+        }
+    }
 }
 
 /// Wants the name typed, unless `--yes` or a dry run.
@@ -155,6 +203,24 @@ mod tests {
         let path = folder.path().join("out");
         std::fs::write(&path, "old").unwrap();
         write_private(&path, b"new").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_draft_that_is_not_kept_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out");
+        std::fs::write(&path, "old").unwrap();
+        let mut draft = Draft::begin(&path).unwrap();
+        draft.file().write_all(b"half").unwrap();
+        drop(draft);
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        let mut draft = Draft::begin(&path).unwrap();
+        draft.file().write_all(b"new").unwrap();
+        draft.keep().unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);

@@ -65,6 +65,8 @@ keys! {
         "Requests per second by one participant.";
     "limits.participant_burst" = "20000",
         "Requests at once by one participant.";
+    "limits.stream_max_bytes" = "0",
+        "Most bytes of one stream; 0 is any number.";
     "log.filter" = r#""info""#,
         "What is logged, in the syntax of RUST_LOG, which is an alias.";
     "log.format" = r#""auto""#,

@@ -190,6 +190,11 @@ impl Life {
         self.two_lengths.swap(false, Ordering::Relaxed)
     }
 
+    /// The answer to a request will take longer than its head.
+    pub(super) fn hold(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// A request is answered.
     pub(super) fn end(&self, now: Instant) {
         self.idle_since.store(self.stamp(now), Ordering::Relaxed);

@@ -3,8 +3,10 @@
 use hub_model::api::crypto::{
     Batch, BatchAnswer, Decrypt, Decrypted, Encrypt, Encrypted, Rewrap, Rewrapped,
 };
+use tokio::io::AsyncRead;
 
 use crate::call::{Call, Path};
+use crate::stream::{AHEAD, AHEAD_LINE, BYTES, ByteStream, LINES, Outgoing, context_header};
 use crate::{Client, EncryptionContext, Error, SecretBytes};
 
 /// `…/keys/{key}:{verb}`, or `…:{verb}` when the ciphertext names the key.
@@ -63,6 +65,51 @@ impl Client {
         self.fetch(operation(registration, Some(key), "decrypt")?.json(&body)?).await
     }
 
+    /// Encrypts as many bytes as there are, under the key's primary version. The ciphertext comes
+    /// while the plaintext goes: read one while the other is sent, for neither is kept. It is a
+    /// binary stream (`docs/formats/stream.md`), not what [`Client::decrypt`] takes.
+    ///
+    /// The deadline of calls is here that of progress.
+    ///
+    /// # Errors
+    /// Those of any call: see [`Error`]. A failure later on is one of reading the [`ByteStream`].
+    pub async fn encrypt_stream(
+        &self,
+        registration: &str,
+        key: &str,
+        plaintext: impl AsyncRead + Send + 'static,
+        context: &EncryptionContext,
+    ) -> Result<ByteStream, Error> {
+        let call = operation(registration, Some(key), "encryptStream")?;
+        self.stream(
+            call,
+            (BYTES, Some(context_header(context)?)),
+            Outgoing::reader(plaintext, AHEAD),
+        )
+        .await
+    }
+
+    /// Decrypts a stream made by [`Client::encrypt_stream`]. Only when reading has come to the end
+    /// without an error was the plaintext whole: until then, be able to take it back.
+    ///
+    /// # Errors
+    /// Those of any call: see [`Error`]. A failure later on is one of reading the [`ByteStream`].
+    pub async fn decrypt_stream(
+        &self,
+        registration: &str,
+        key: &str,
+        ciphertext: impl AsyncRead + Send + 'static,
+        context: &EncryptionContext,
+    ) -> Result<ByteStream, Error> {
+        let call = operation(registration, Some(key), "decryptStream")?;
+        self.stream(
+            call,
+            (BYTES, Some(context_header(context)?)),
+            Outgoing::reader(ciphertext, AHEAD),
+        )
+        .await
+    }
+
     /// Encrypts again under the primary version of the key the ciphertext names, without showing
     /// the plaintext.
     ///
@@ -91,6 +138,22 @@ impl Client {
     ) -> Result<Rewrapped, Error> {
         let body = Rewrap { ciphertext: ciphertext.to_owned(), context: context.clone() };
         self.fetch(operation(registration, Some(key), "rewrap")?.json(&body)?).await
+    }
+
+    /// Rewraps any number of ciphertexts, one JSON object a line: `RewrapLine` out,
+    /// `RewrapLineAnswer` back ([`crate::model::api::crypto`]). The answers come while the lines go:
+    /// read one while the other is sent. A line that fails has its problem on its line.
+    ///
+    /// # Errors
+    /// Those of any call: see [`Error`]. A failure later on is one of reading the [`ByteStream`].
+    pub async fn rewrap_stream(
+        &self,
+        registration: &str,
+        lines: impl AsyncRead + Send + 'static,
+    ) -> Result<ByteStream, Error> {
+        let mut call = operation(registration, None, "rewrapStream")?;
+        call.can_be_dry = false;
+        self.stream(call, (LINES, None), Outgoing::reader(lines, AHEAD_LINE)).await
     }
 
     /// Does up to 1,000 operations on keys of one registration. Each succeeds or fails by itself:

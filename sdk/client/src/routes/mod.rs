@@ -5,6 +5,7 @@ mod hub;
 mod keys;
 mod participants;
 mod registrations;
+mod transfer;
 mod uses;
 
 use crate::call::Path;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use cipher_hub_client::{Client, MAX_PLAINTEXT, SecretBytes};
 use clap::Args;
+use hub_crypto::stream::{HEADER_LEN, StreamHeader};
 use zeroize::Zeroizing;
 
 use super::super::failure::Failure;
@@ -11,6 +12,7 @@ use super::super::files;
 use super::super::output::clean;
 use super::super::run::Session;
 use super::super::values::{self, Place};
+use super::stream;
 
 /// Base64 of the largest plaintext, with room for header and prefix.
 const MAX_CIPHERTEXT: usize = MAX_PLAINTEXT / 3 * 4 + 4096;
@@ -34,14 +36,20 @@ pub(crate) struct Filter {
 Examples:
   echo hello | cipher-hub encrypt shop/orders > secret.txt
   cipher-hub encrypt shop/orders -i card.json -o card.ch --context order=4711
+  tar c photos | cipher-hub encrypt shop/orders -o photos.chs
 
-At most 64 KiB at once: for more, encrypt a data key and the data under that.")]
+Up to 64 KiB the output is a line of text. Longer input becomes a binary stream, of any length and
+in constant memory, under keys of AES_256_GCM and CHACHA20_POLY1305; --stream makes one of any
+input. An output file appears when it is whole.")]
 pub(crate) struct EncryptArgs {
     /// The key
     #[arg(value_name = "REG/KEY")]
     key: Place,
     #[command(flatten)]
     filter: Filter,
+    /// Make a binary stream also of input up to 64 KiB
+    #[arg(long)]
+    stream: bool,
 }
 
 #[derive(Debug, Args)]
@@ -49,7 +57,12 @@ pub(crate) struct EncryptArgs {
 Examples:
   cipher-hub decrypt shop/orders < secret.txt
   cipher-hub decrypt --registration shop < secret.txt       (the ciphertext names its key)
-  cipher-hub decrypt shop/orders -i card.ch -o card.json --context order=4711")]
+  cipher-hub decrypt shop/orders -i card.ch -o card.json --context order=4711
+  cipher-hub decrypt shop/orders -i photos.chs | tar x
+
+A stream is told from a line of text by its first bytes. Its plaintext comes out while it is read:
+when the exit code is not 0, do not use what was written to stdout. A file is written whole or not
+at all.")]
 pub(crate) struct DecryptArgs {
     #[command(flatten)]
     source: Source,
@@ -61,8 +74,15 @@ pub(crate) struct DecryptArgs {
 #[command(after_help = "\
 Examples:
   cipher-hub key rotate shop/orders && cipher-hub rewrap shop/orders < old > new
-  cipher-hub rewrap --registration shop -i card.ch -o card.ch --context order=4711")]
+  cipher-hub rewrap --registration shop -i card.ch -o card.ch --context order=4711
+  cipher-hub rewrap --registration shop --lines < old.ndjson > new.ndjson
+
+Lines are {\"ref\": …, \"ciphertext\": …, \"context\": …}; each is answered by a line with the new
+ciphertext or a problem, in order.")]
 pub(crate) struct RewrapArgs {
+    /// Rewrap any number of ciphertexts, one JSON object a line
+    #[arg(long, conflicts_with_all = ["key", "context"])]
+    lines: bool,
     #[command(flatten)]
     source: Source,
     #[command(flatten)]
@@ -83,15 +103,23 @@ pub(crate) struct Source {
 pub(crate) async fn encrypt(args: EncryptArgs, session: &mut Session<'_>) -> Result<(), Failure> {
     let context = values::context(args.filter.context)?;
     let client = session.connect()?;
-    let input = args.filter.input.as_deref();
-    let Some(mut data) = files::read(session.console, input, MAX_PLAINTEXT).await? else {
-        return Err(Failure::usage(
-            format!("the input is larger than {MAX_PLAINTEXT} bytes (64 KiB), the most at once"),
-            "encrypt a random data key here, and the data under that",
-        ));
-    };
-    let plaintext = SecretBytes::new(std::mem::take(&mut *data));
     let at = args.key;
+    let mut opened = stream::open(session, args.filter.input.as_deref(), MAX_PLAINTEXT).await?;
+    if args.stream || opened.start.len() > MAX_PLAINTEXT {
+        let out = args.filter.out.as_deref();
+        if out.is_none() && session.console.out_terminal {
+            return Err(Failure::usage(
+                "a stream is no text, and stdout is a terminal",
+                "write it to a file: -o FILE",
+            ));
+        }
+        let (body, len) = opened.body();
+        let answer = client.encrypt_stream(&at.registration, &at.name, body, &context).await?;
+        let sent = stream::write(session, answer, out, len).await?;
+        session.console.detail(&format!("{at}  {sent} bytes"));
+        return Ok(());
+    }
+    let plaintext = SecretBytes::new(std::mem::take(&mut *opened.start));
     let answer = client.encrypt(&at.registration, &at.name, plaintext, &context).await?;
     if session.global.dry_run {
         return Ok(());
@@ -104,7 +132,24 @@ pub(crate) async fn encrypt(args: EncryptArgs, session: &mut Session<'_>) -> Res
 pub(crate) async fn decrypt(args: DecryptArgs, session: &mut Session<'_>) -> Result<(), Failure> {
     let context = values::context(args.filter.context)?;
     let (client, registration, key) = place(args.source, session)?;
-    let ciphertext = ciphertext(session, args.filter.input.as_deref()).await?;
+    let opened = stream::open(session, args.filter.input.as_deref(), MAX_CIPHERTEXT).await?;
+    let header = opened.start.get(..HEADER_LEN).map(StreamHeader::parse);
+    if let Some(Ok(header)) = header {
+        let out = args.filter.out.as_deref();
+        if out.is_none() && session.console.out_terminal {
+            return Err(Failure::usage(
+                "the data may be anything, and stdout is a terminal",
+                "write it to a file: -o FILE, or pass it on: | less",
+            ));
+        }
+        let key = key.unwrap_or_else(|| header.key.to_string());
+        let (body, len) = opened.body();
+        let answer = client.decrypt_stream(&registration, &key, body, &context).await?;
+        session.console.detail(&format!("version {}", header.version));
+        stream::write(session, answer, out, len).await?;
+        return Ok(());
+    }
+    let ciphertext = text(&opened.start)?;
     let answer = match key {
         Some(key) => client.decrypt_with_key(&registration, &key, &ciphertext, &context).await?,
         None => client.decrypt(&registration, &ciphertext, &context).await?,
@@ -124,6 +169,9 @@ pub(crate) async fn decrypt(args: DecryptArgs, session: &mut Session<'_>) -> Res
 }
 
 pub(crate) async fn rewrap(args: RewrapArgs, session: &mut Session<'_>) -> Result<(), Failure> {
+    if args.lines {
+        return rewrap_lines(args, session).await;
+    }
     let context = values::context(args.filter.context)?;
     let (client, registration, key) = place(args.source, session)?;
     let ciphertext = ciphertext(session, args.filter.input.as_deref()).await?;
@@ -138,6 +186,16 @@ pub(crate) async fn rewrap(args: RewrapArgs, session: &mut Session<'_>) -> Resul
     write(session, args.filter.out.as_deref(), line.as_bytes())?;
     session.done(&format!("version {} -> {}", answer.from_version, answer.version));
     Ok(())
+}
+
+async fn rewrap_lines(args: RewrapArgs, session: &mut Session<'_>) -> Result<(), Failure> {
+    if session.global.dry_run {
+        return Err(Failure::usage("lines have no dry run", "try one ciphertext without --lines"));
+    }
+    let (client, registration, _) = place(args.source, session)?;
+    let (body, len) = stream::open(session, args.filter.input.as_deref(), 0).await?.body();
+    let answer = client.rewrap_stream(&registration, body).await?;
+    stream::write(session, answer, args.filter.out.as_deref(), len).await.map(drop)
 }
 
 /// The registration and, when given, the key.
@@ -164,12 +222,23 @@ async fn ciphertext(
     input: Option<&Path>,
 ) -> Result<Zeroizing<String>, Failure> {
     let Some(bytes) = files::read(session.console, input, MAX_CIPHERTEXT).await? else {
-        return Err(Failure::usage(
-            format!("the input is larger than {MAX_CIPHERTEXT} bytes, the most a ciphertext has"),
-            "give one ciphertext at a time",
-        ));
+        return Err(too_long());
     };
-    let text = std::str::from_utf8(&bytes).map(str::trim).unwrap_or_default();
+    text(&bytes)
+}
+
+fn too_long() -> Failure {
+    Failure::usage(
+        format!("the input is larger than {MAX_CIPHERTEXT} bytes, the most a ciphertext has"),
+        "give one ciphertext at a time",
+    )
+}
+
+fn text(bytes: &[u8]) -> Result<Zeroizing<String>, Failure> {
+    if bytes.len() > MAX_CIPHERTEXT {
+        return Err(too_long());
+    }
+    let text = std::str::from_utf8(bytes).map(str::trim).unwrap_or_default();
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(Failure::usage(
             "the input is not a ciphertext",

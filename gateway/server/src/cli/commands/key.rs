@@ -9,6 +9,7 @@ use super::super::output::{Row, clean, tags, time};
 use super::super::run::Session;
 use super::super::values::{self, Place};
 use super::every;
+use super::transfer::{self, ExportArgs, ImportArgs};
 
 /// Keys.
 #[derive(Debug, Subcommand)]
@@ -32,6 +33,10 @@ pub(crate) enum KeyCommand {
 Examples:
   cipher-hub key rotate shop/orders && cipher-hub rewrap shop/orders < old > new")]
     Rotate(One),
+    /// Import a key made elsewhere, wrapped on this machine
+    Import(ImportArgs),
+    /// Export an exportable key, wrapped for a recipient
+    Export(ExportArgs),
     /// List a key's versions
     #[command(after_help = "Examples:\n  cipher-hub key versions shop/orders")]
     Versions(One),
@@ -79,7 +84,7 @@ pub(crate) struct CreateArgs {
     /// AES_256_GCM (the default), ED25519, RSA_PSS_3072_SHA256, ...: docs/http.md; never changes
     #[arg(long)]
     algorithm: Option<Algorithm>,
-    /// Let its material be exported; never changes
+    /// Let its material leave the hub one day, wrapped for a recipient; never changes
     #[arg(long)]
     exportable: bool,
     /// Label
@@ -154,6 +159,11 @@ pub(crate) async fn run(command: KeyCommand, session: &mut Session<'_>) -> Resul
             let lines: Vec<_> = found.pem.lines().map(clean).collect();
             session.console.line(&lines.join("\n"))
         }
+        KeyCommand::Import(args) => {
+            let made = transfer::import(args, &client, session).await?;
+            show(session, &made)
+        }
+        KeyCommand::Export(args) => transfer::export(args, &client, session).await,
         KeyCommand::Versions(One { key: at }) => {
             let (client, at) = (&client, &at);
             let all = every(|page| async move {

@@ -11,6 +11,8 @@ pub(crate) mod policy;
 pub(crate) mod program;
 pub(crate) mod registration;
 pub(crate) mod role;
+mod stream;
+pub(crate) mod transfer;
 pub(crate) mod uses;
 
 use std::future::Future;
