@@ -43,7 +43,7 @@ pub use builder::ClientBuilder;
 pub use client::{Client, Tagged};
 pub use error::Error;
 pub use retry::RetryPolicy;
-pub use routes::PageRequest;
+pub use routes::{KeyStep, PageRequest};
 
 /// Most bytes one `encrypt` takes; larger data is for envelope encryption.
 pub const MAX_PLAINTEXT: usize = 64 * 1024;

@@ -8,6 +8,7 @@ use hub_model::api::crypto::{
 use hub_model::{Action, EncryptionContext, KeyId, RegistrationId, SecretBytes};
 use hub_policy::{Permit, RequestFacts};
 
+use super::state;
 use crate::hub::Hub;
 use crate::operation::{AtKey, Lost, Operation, Scene};
 use crate::plan::Plan;
@@ -56,9 +57,8 @@ impl Operation for Encrypt {
                 detail: format!("at most {MAX_PLAINTEXT} bytes can be encrypted at once"),
             });
         }
-        let hot = &scene.place.hot;
+        let version = state::protecting(&scene)?;
         let ciphertext = seal(scene, &self.body.context, plaintext)?;
-        let version = hot.key.primary;
         Ok(Plan::new(permit, Encrypted { ciphertext, version }).version(version))
     }
 }
@@ -83,6 +83,7 @@ async fn open(
     let envelope = envelope.ok_or(Error::DecryptionFailed)?;
     let hot = &scene.place.hot;
     if envelope.header().key == hot.key.id {
+        state::processing(scene, envelope.header().version)?;
         scene.hub.load_version(hot, envelope.header().version).await?;
     }
     let _span = tracing::debug_span!(target: "hub::stage", "open").entered();
@@ -247,8 +248,8 @@ async fn rewrap(
     given: &Given,
     context: &EncryptionContext,
 ) -> Result<Plan<Rewrapped>, Error> {
+    let version = state::protecting(&scene)?;
     let plaintext = open(&scene, given.envelope.as_ref(), context).await?;
-    let version = scene.place.hot.key.primary;
     let ciphertext = seal(scene, context, &plaintext)?;
     let from_version = given.version();
     Ok(Plan::new(permit, Rewrapped { ciphertext, from_version, version }).version(version))

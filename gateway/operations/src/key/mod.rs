@@ -1,11 +1,15 @@
 //! Operations on keys.
 
+mod agenda;
 mod batch;
 mod change;
 mod create;
 mod crypto;
 mod read;
 mod rotate;
+mod state;
+mod steps;
+mod sweep;
 
 pub use batch::{BatchKey, Item};
 pub use change::UpdateKey;
@@ -13,3 +17,27 @@ pub use create::CreateKey;
 pub use crypto::{Decrypt, DecryptAny, Encrypt, Rewrap, RewrapAny};
 pub use read::{GetKey, GetVersion, ListKeys, ListVersions};
 pub use rotate::RotateKey;
+pub use steps::{
+    Activate, CancelDestroy, Deactivate, MarkCompromised, Resume, ScheduleDestroy, SetPrimary,
+    StepKey, StepVersion, Suspend, Verb,
+};
+pub use sweep::Swept;
+
+pub(crate) use agenda::put_replan;
+
+/// A rotation policy that a caller wants stored.
+pub(crate) fn check_rotation(
+    policy: &hub_model::RotationPolicy,
+    now: hub_model::Timestamp,
+) -> Result<(), crate::Error> {
+    let invalid = |pointer, detail: String| Err(crate::Error::Invalid { pointer, detail });
+    // Counters of use do not exist yet: a limit that nobody watches is not taken.
+    if policy.max_operations.is_some() || policy.max_bytes.is_some() {
+        let detail = "rotation by `maxOperations` and `maxBytes` is not served yet";
+        return invalid("/rotation", detail.to_owned());
+    }
+    match policy.validate(now) {
+        Ok(()) => Ok(()),
+        Err(error) => invalid("/rotation", error.to_string()),
+    }
+}
