@@ -26,7 +26,7 @@ pub(crate) enum RegistrationCommand {
     #[command(after_help = "Examples:\n  cipher-hub registration get shop")]
     Get(One),
     /// Change a registration
-    Update(UpdateArgs),
+    Update(Box<UpdateArgs>),
     /// Erase a frozen registration and everything in it
     #[command(after_help = "\
 Examples:
@@ -149,6 +149,7 @@ pub(crate) async fn run(
             show(session, &found.value)
         }
         RegistrationCommand::Update(args) => {
+            let args = *args;
             let patch = PatchRegistration {
                 description: args.description,
                 environment: args.environment,
