@@ -137,6 +137,12 @@ impl utoipa::ToSchema for Timestamp {}
 pub trait Clock: Send + Sync + fmt::Debug {
     /// Now.
     fn now(&self) -> Timestamp;
+
+    /// Time passed since some moment of this process, whatever is done to the date meanwhile.
+    fn steady(&self) -> Duration {
+        static BEGUN: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+        BEGUN.get_or_init(std::time::Instant::now).elapsed()
+    }
 }
 
 /// The machine's clock.
@@ -153,24 +159,35 @@ impl Clock for SystemClock {
 
 /// A clock that stands still until moved: for tests.
 #[derive(Debug)]
-pub struct ManualClock(AtomicI64);
+pub struct ManualClock(AtomicI64, AtomicI64);
 
 impl ManualClock {
     /// A clock standing at `start`.
     #[must_use]
     pub const fn new(start: Timestamp) -> Self {
-        Self(AtomicI64::new(start.as_micros()))
+        Self(AtomicI64::new(start.as_micros()), AtomicI64::new(0))
     }
 
     /// Moves the clock on.
     pub fn advance(&self, by: Duration) {
-        self.0.fetch_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
+        let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
+        self.0.fetch_add(micros, Ordering::SeqCst);
+        self.1.fetch_add(micros, Ordering::SeqCst);
+    }
+
+    /// Sets the date forward (or back, by less than nothing) without time passing.
+    pub fn jump(&self, micros: i64) {
+        self.0.fetch_add(micros, Ordering::SeqCst);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp(self.0.load(Ordering::SeqCst))
+    }
+
+    fn steady(&self) -> Duration {
+        Duration::from_micros(u64::try_from(self.1.load(Ordering::SeqCst)).unwrap_or(0))
     }
 }
 

@@ -142,6 +142,12 @@ pub struct Key {
     /// When it is to be destroyed; once destroyed, when it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destroy_at: Option<Timestamp>,
+    /// When an older version was made primary again; where absent, the primary never was another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub primary_since: Option<Timestamp>,
+    /// The date under which the hub looks at it again by itself: where its entry in the agenda is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agenda: Option<Timestamp>,
 }
 
 const fn first() -> u32 {
@@ -183,6 +189,8 @@ impl Key {
             deactivated: None,
             compromised: None,
             destroy_at: None,
+            primary_since: None,
+            agenda: None,
         }
     }
 
@@ -279,7 +287,8 @@ impl Key {
     pub fn rotation_facts(&self) -> Option<RotationFacts> {
         let primary = self.version(self.primary)?;
         // A version made while the key was pending begins to age when the key becomes active.
-        let last = primary.in_use_since().max(self.activated.unwrap_or(self.created));
+        let begun = self.activated.unwrap_or(self.created);
+        let last = primary.in_use_since().max(begun).max(self.primary_since.unwrap_or(begun));
         Some(RotationFacts {
             version_created: primary.created,
             last_rotation: last,

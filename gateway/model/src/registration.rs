@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Name, ParticipantId, RegistrationId, Tags, Timestamp};
+use crate::{Error, Name, ParticipantId, RegistrationId, RotationPolicy, Tags, Timestamp};
 
 /// The name of the registration that stands for the hub itself: its participants run the hub, and
 /// it holds no keys.
@@ -60,6 +60,9 @@ pub struct Registration {
     pub updated: Timestamp,
     /// Counts changes; the ETag.
     pub generation: u64,
+    /// The rotation policy of keys that have none of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<RotationPolicy>,
 }
 
 /// What kind of participant.

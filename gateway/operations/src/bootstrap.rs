@@ -86,6 +86,7 @@ pub fn first_start(
         created: now,
         updated: now,
         generation: 1,
+        rotation: None,
     };
     let record = HubRecord { id, registration: registration.id, created: now, format: FORMAT };
     let mut changes = Changes::new();

@@ -53,6 +53,9 @@ pub enum Error {
     /// The ciphertext does not open, for whatever reason.
     #[error("the ciphertext does not open with this key, registration and context")]
     DecryptionFailed,
+    /// The state of a key or a version does not allow it.
+    #[error("{0}")]
+    State(String),
     /// The same idempotency key with another body.
     #[error("this Idempotency-Key was used for another request")]
     IdempotencyMismatch,
@@ -132,6 +135,7 @@ impl Error {
             Self::Stale { .. } => "stale",
             Self::Invalid { .. } => "invalid_argument",
             Self::DecryptionFailed => "decryption_failed",
+            Self::State(_) => "key_state",
             Self::IdempotencyMismatch => "idempotency_mismatch",
             Self::ResultWithheld => "result_withheld",
             Self::RegistrationNotFrozen => "registration_not_frozen",

@@ -6,7 +6,8 @@ use hub_audit::Log;
 use hub_crypto::{Binding, Kek, Keyring, Origin, RootKey, SystemKeys, WrapPurpose};
 use hub_model::registration::HUB_REGISTRATION;
 use hub_model::{
-    Clock, HubId, Key, KeyId, Name, Participant, ParticipantId, Registration, RegistrationId,
+    Clock, HubId, Key, KeyId, KeyState, Name, Participant, ParticipantId, Registration,
+    RegistrationId, Timestamp,
 };
 use hub_policy::{Policies, RegistrationFacts};
 use hub_store::{Cache, Path, Store, Versioned, layout};
@@ -61,6 +62,8 @@ pub struct Hub {
     keys: Cache<Box<[u8]>, HotKey>,
     heavy: Heavy,
     failures: Arc<OpenFailures>,
+    /// Date and steady time when it began: what dates are checked against before destruction.
+    began: (Timestamp, std::time::Duration),
 }
 
 /// A key's facts and its open keyring.
@@ -104,6 +107,7 @@ impl Hub {
             keys: Cache::new("keys", sizes.keys),
             heavy: Heavy::new(),
             failures: Arc::default(),
+            began: (parts.clock.now(), parts.clock.steady()),
             parts,
         }
     }
@@ -163,6 +167,10 @@ impl Hub {
         self.keys.invalidate_all();
         self.keks.invalidate_all();
         self.registrations.invalidate_all();
+    }
+
+    pub(crate) const fn began(&self) -> (Timestamp, std::time::Duration) {
+        self.began
     }
 
     pub(crate) fn system_keys(&self) -> &SystemKeys {
@@ -273,8 +281,10 @@ impl Hub {
         }
         let mut keyring = Keyring::new(key.id, registration, key.algorithm, key.primary);
         stamp.watch(&layout::kek(registration, 1));
-        let primary = self.material(&key, key.primary).await?;
-        keyring.insert(key.primary, primary);
+        if has_material(&key, key.primary) {
+            let primary = self.material(&key, key.primary).await?;
+            keyring.insert(key.primary, primary);
+        }
         let hot = Arc::new(HotKey {
             key,
             revision: revision.0,
@@ -289,7 +299,7 @@ impl Hub {
     /// opening will fail like any other failed opening.
     pub(crate) async fn load_version(&self, hot: &HotKey, number: u32) -> Result<(), Error> {
         let loaded = hot.with_keyring(|keyring| keyring.material(number).is_some());
-        if loaded || hot.key.version(number).is_none() {
+        if loaded || !has_material(&hot.key, number) {
             return Ok(());
         }
         let material = self.material(&hot.key, number).await?;
@@ -393,6 +403,11 @@ impl HotKey {
     pub const fn registration(&self) -> RegistrationId {
         self.registration
     }
+}
+
+/// Whether a version is there and its material is not destroyed.
+fn has_material(key: &Key, number: u32) -> bool {
+    key.effective_state(number).is_some_and(|state| state != KeyState::Destroyed)
 }
 
 /// Whether a registration stands for the hub itself.

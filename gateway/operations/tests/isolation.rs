@@ -149,6 +149,7 @@ async fn a_change_too_large_for_a_transaction_has_its_entry() {
             environment: hub_model::Environment::Dev,
             tags: Tags::default(),
             owners: owners.clone(),
+            rotation: None,
         };
         let create = registration::CreateRegistration { body };
         if let Err(failure) = world.attempt(&world.admin, &create, &meta()).await {

@@ -69,6 +69,7 @@ fn main() {
         created: TIME,
         updated: TIME,
         generation: 1,
+        rotation: None,
     };
     let facts = RegistrationFacts { registration: Arc::new(registration), revision: 7 };
     let name = "orders".parse().unwrap();

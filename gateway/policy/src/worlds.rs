@@ -54,6 +54,7 @@ fn registration(n: u8, environment: Environment, frozen: bool) -> RegistrationFa
         created: TIME,
         updated: TIME,
         generation: 1,
+        rotation: None,
     };
     RegistrationFacts { registration: Arc::new(registration), revision: 1 }
 }

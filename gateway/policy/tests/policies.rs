@@ -28,6 +28,7 @@ fn registration(id: RegistrationId, name: &str, frozen: bool) -> RegistrationFac
         created: TIME,
         updated: TIME,
         generation: 1,
+        rotation: None,
     };
     RegistrationFacts { registration: Arc::new(registration), revision: 1 }
 }

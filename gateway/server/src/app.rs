@@ -17,7 +17,7 @@ use hub_operations::system::StatusFacts;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, Health};
-use crate::chores::{checkpoints, event, flush, integrity, reload, space, sweep};
+use crate::chores::{checkpoints, event, flush, integrity, lifecycle, reload, space, sweep};
 use crate::config::{Config, StoreEngine};
 use crate::failures::Failures;
 use crate::listen::Server;
@@ -288,6 +288,7 @@ impl App {
                 ),
             );
         }
+        tasks.spawn("lifecycle", lifecycle(Arc::clone(&hub), token.clone()));
         tasks.spawn("sweep", sweep(Arc::clone(&hub), Arc::clone(&self.swept), token.clone()));
         health.accepting.pass();
         health.started.pass();

@@ -192,6 +192,43 @@ pub(crate) async fn sweep(
     }
 }
 
+/// Does with keys what time alone asks for: at the start, at the next date, and each minute.
+pub(crate) async fn lifecycle(hub: Arc<Hub>, token: CancellationToken) {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let (mut entered, mut held) = (false, 0);
+    loop {
+        if !entered {
+            match hub.enter_agenda().await {
+                Ok(()) => entered = true,
+                Err(error) => tracing::error!(%error, "keys could not be entered in the agenda"),
+            }
+        }
+        let mut wait = MINUTE;
+        match hub.sweep_keys().await {
+            Ok(swept) => {
+                if swept.changes + swept.erased > 0 {
+                    let (changes, erased) = (swept.changes, swept.erased);
+                    tracing::info!(changes, erased, "did what was due for keys");
+                }
+                if swept.held > held {
+                    tracing::error!(
+                        held = swept.held,
+                        "the clock was set forward: destructions wait until as much time has \
+                         passed, or for a restart with a clock that is right"
+                    );
+                }
+                held = swept.held;
+                let next = swept.next.map(|next| next.since(hub.clock().now()));
+                wait = next.unwrap_or(MINUTE).clamp(SECOND, MINUTE);
+            }
+            Err(error) => tracing::error!(%error, "sweeping keys failed; it goes on later"),
+        }
+        if !until(&token, wait).await {
+            return;
+        }
+    }
+}
+
 /// Waits; `false` when the process stops meanwhile.
 async fn until(token: &CancellationToken, wait: Duration) -> bool {
     tokio::select! {

@@ -90,6 +90,7 @@ pub async fn demo(app: &App) -> Result<Demo, AppError> {
         environment: Environment::Dev,
         tags: Tags::default(),
         owners: Vec::new(),
+        rotation: None,
     };
     perform(hub, &caller, &registration::CreateRegistration { body }).await?;
     // The caller has become its owner; roles are read again with each authentication.

@@ -34,6 +34,7 @@ pub const KINDS: &[(&str, u16, &str, bool)] = &[
     ("version_unusable", 409, "Not in a state for this use", false),
     ("not_exportable", 409, "Not exportable", false),
     ("result_withheld", 409, "Answer not kept", false),
+    ("key_state", 409, "Not in this state", false),
     ("registration_not_frozen", 409, "Registration is not frozen", false),
     ("hub_registration", 409, "Not for the hub's own registration", false),
     ("last_administrator", 409, "Last administrator", false),
@@ -209,6 +210,7 @@ impl From<&Error> for Refusal {
             | Error::PreconditionRequired
             | Error::Stale { .. }
             | Error::DecryptionFailed
+            | Error::State(_)
             | Error::IdempotencyMismatch
             | Error::ResultWithheld
             | Error::RegistrationNotFrozen

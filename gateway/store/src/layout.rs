@@ -14,11 +14,13 @@
 //! | `i/<ptc>/<token>` | the answer kept for an idempotency key |
 //! | `j/<reg>/<job>` | an import job; its private key wrapped under the KEK |
 //! | `d/<reg>` | a registration being erased |
+//! | `t/<date>/<reg>/<key>` | the agenda: when the hub looks at a key again by itself |
+//! | `x/<key>` | a key whose destroyed material may still be in files |
 //! | `m/keyring` | the hub's own keys, wrapped under the root key (the barrier cannot seal its own key) |
 //! | `w/<writer>/…` | head and audit batches of a writer |
 
 use hub_crypto::HmacKey;
-use hub_model::{CredentialId, ImportJobId, KeyId, ParticipantId, RegistrationId};
+use hub_model::{CredentialId, ImportJobId, KeyId, ParticipantId, RegistrationId, Timestamp};
 
 use crate::Path;
 
@@ -179,3 +181,28 @@ pub fn erasure(id: RegistrationId) -> Path {
 
 /// The prefix of registrations being erased.
 pub const ERASURES: &str = "d/";
+
+/// A key in the agenda, in order of date.
+#[must_use]
+pub fn agenda(at: Timestamp, registration: RegistrationId, key: KeyId) -> Path {
+    let micros = u64::try_from(at.as_micros()).unwrap_or(0);
+    path(&format!("t/{micros:016x}/{registration}/{key}"))
+}
+
+/// All keys of a registration in the agenda, before everything else.
+#[must_use]
+pub fn agenda_of_all(registration: RegistrationId) -> Path {
+    path(&format!("t/{:016x}/{registration}", 0))
+}
+
+/// The prefix of the agenda.
+pub const AGENDA: &str = "t/";
+
+/// A key whose destroyed material may still be in files.
+#[must_use]
+pub fn shredding(key: KeyId) -> Path {
+    path(&format!("x/{key}"))
+}
+
+/// The prefix of keys whose destroyed material may still be in files.
+pub const SHREDDINGS: &str = "x/";

@@ -44,7 +44,7 @@ pub use builder::ClientBuilder;
 pub use client::{Client, Tagged};
 pub use error::Error;
 pub use retry::RetryPolicy;
-pub use routes::PageRequest;
+pub use routes::{KeyStep, PageRequest};
 pub use stream::ByteStream;
 
 /// Most bytes one `encrypt` takes; larger data is for envelope encryption.

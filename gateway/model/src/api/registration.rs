@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Environment, Name, ParticipantId, Registration, RegistrationId, Tags, Timestamp};
+use super::present;
+use crate::{
+    Environment, Name, ParticipantId, Registration, RegistrationId, RotationPolicy, Tags, Timestamp,
+};
 
 /// Creates a registration.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
@@ -24,6 +27,9 @@ pub struct CreateRegistration {
     /// Participants of `hub` who become owners; the caller when absent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub owners: Vec<ParticipantId>,
+    /// The rotation policy of keys that have none of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<RotationPolicy>,
 }
 
 /// Changes a registration (RFC 7396 merge patch).
@@ -39,6 +45,10 @@ pub struct PatchRegistration {
     /// Tags to set, or to remove with null.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<BTreeMap<String, Option<String>>>,
+    /// A new rotation policy for keys that have none of their own, as a whole; null for none.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<RotationPolicy>)]
+    pub rotation: Option<Option<RotationPolicy>>,
 }
 
 /// A registration as shown.
@@ -61,6 +71,9 @@ pub struct RegistrationView {
     pub create_time: Timestamp,
     /// When it last changed.
     pub update_time: Timestamp,
+    /// The rotation policy of keys that have none of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<RotationPolicy>,
 }
 
 impl From<&Registration> for RegistrationView {
@@ -74,6 +87,7 @@ impl From<&Registration> for RegistrationView {
             tags: r.tags.clone(),
             create_time: r.created,
             update_time: r.updated,
+            rotation: r.rotation.clone(),
         }
     }
 }

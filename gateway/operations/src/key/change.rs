@@ -1,10 +1,11 @@
-//! `keys.update`: changes a key's tags.
+//! `keys.update`: changes a key's tags, rotation policy and minimum version.
 
 use hub_model::api::key::{KeyView, PatchKey};
 use hub_model::{Action, KeyId, RegistrationId};
 use hub_policy::Permit;
-use hub_store::{Changes, Revision, layout};
 
+use super::check_rotation;
+use super::steps::{alive, changed};
 use crate::hub::Hub;
 use crate::operation::{AtKey, Lost, Operation, Scene};
 use crate::plan::Plan;
@@ -31,24 +32,33 @@ impl Operation for UpdateKey {
     }
 
     async fn plan(&self, permit: Permit, scene: Scene<'_, AtKey>) -> Result<Plan<KeyView>, Error> {
-        let Scene { place, meta, now, .. } = scene;
-        let mut key = place.hot.key.clone();
-        meta.matches(key.generation)?;
+        let mut key = scene.place.hot.key.clone();
+        scene.meta.matches(key.generation)?;
+        alive(&key)?;
         if let Some(patch) = &self.body.tags {
             key.tags = key.tags.merged(patch.clone()).map_err(invalid_tags)?;
         }
-        key.updated = now;
-        key.generation += 1;
-        let path = layout::key(key.registration, key.id);
-        let mut changes = Changes::new();
-        changes
-            .check_revision(&path, Revision(place.hot.revision))
-            .check_revision(
-                &layout::registration(key.registration),
-                Revision(place.registration.revision),
-            )
-            .put(&path, &key)?;
-        let view = KeyView::from(&key);
+        if let Some(policy) = &self.body.rotation {
+            if let Some(policy) = policy {
+                check_rotation(policy, scene.now)?;
+            }
+            key.rotation.clone_from(policy);
+        }
+        if let Some(least) = self.body.min_decrypt_version {
+            if least == 0 || least > key.primary {
+                return Err(Error::Invalid {
+                    pointer: "/minDecryptVersion",
+                    detail: format!(
+                        "must be from 1 to {}, the primary version: what that protects must stay \
+                         readable",
+                        key.primary
+                    ),
+                });
+            }
+            key.min_decrypt_version = least;
+        }
+        let changes = changed(&scene, &mut key)?;
+        let view = KeyView::new(&key, scene.place.registration.registration.rotation.as_ref());
         Ok(Plan::new(permit, view).changing(changes).generation(key.generation))
     }
 }

@@ -6,6 +6,8 @@ use hub_model::{Action, Algorithm, Key, KeyId, RegistrationId};
 use hub_policy::Permit;
 use hub_store::{Changes, Revision, layout};
 
+use super::agenda::put_key;
+use super::check_rotation;
 use crate::heavy;
 use crate::hub::{Hub, is_hub};
 use crate::operation::{AtRegistration, Keeps, Lost, Operation, Scene};
@@ -43,9 +45,14 @@ impl Operation for CreateKey {
         let registration = place.id();
         let algorithm = self.body.algorithm.unwrap_or(Algorithm::Aes256Gcm);
         let name = self.body.name.clone();
-        let mut key = Key::new(registration, KeyId::generate(), name, algorithm, None, now);
+        let date = self.body.activation_time;
+        let mut key = Key::new(registration, KeyId::generate(), name, algorithm, date, now);
         key.tags = self.body.tags.clone();
         key.exportable = self.body.exportable;
+        if let Some(policy) = &self.body.rotation {
+            check_rotation(policy, now)?;
+            key.rotation = Some(policy.clone());
+        }
         let privacy = hub.system_keys().privacy();
         let name = layout::key_name(privacy, registration, key.name.as_str());
         if hub.store().read_bytes(&name).await?.is_some() {
@@ -55,12 +62,13 @@ impl Operation for CreateKey {
         changes
             .check_absent(&name)
             .check_revision(&layout::registration(registration), Revision(place.0.revision))
-            .put(&name, &key.id)?
-            .put(&layout::key(registration, key.id), &key)?;
+            .put(&name, &key.id)?;
+        let default = place.0.registration.rotation.as_ref();
+        put_key(&mut changes, &mut key, default, now)?;
         if !meta.dry_run {
             put_material(hub, &mut changes, &key, 1).await?;
         }
-        let view = KeyView::from(&key);
+        let view = KeyView::new(&key, default);
         Ok(Plan::new(permit, view).changing(changes).generation(1).key(key.id).version(1))
     }
 }

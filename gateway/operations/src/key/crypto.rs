@@ -9,6 +9,7 @@ use hub_model::{Action, EncryptionContext, KeyId, Purpose, RegistrationId, Secre
 use hub_policy::{Permit, RequestFacts};
 
 use super::rsa::{self, RsaCiphertext};
+use super::state;
 use super::uses::check_purpose;
 use crate::hub::Hub;
 use crate::operation::{AtKey, Lost, Operation, Scene};
@@ -62,7 +63,7 @@ impl Operation for Encrypt {
                 detail: format!("at most {MAX_PLAINTEXT} bytes can be encrypted at once"),
             });
         }
-        let version = scene.place.hot.key.primary;
+        let version = state::protecting(&scene)?;
         let ciphertext = seal(&scene, &self.body.context, plaintext, "/plaintext").await?;
         Ok(Plan::new(permit, Encrypted { ciphertext, version }).version(version))
     }
@@ -106,6 +107,7 @@ async fn open(
     }
     let envelope = given.envelope.as_ref().ok_or(Error::DecryptionFailed)?;
     if envelope.header().key == hot.key.id {
+        state::processing(scene, envelope.header().version)?;
         scene.hub.load_version(hot, envelope.header().version).await?;
     }
     let _span = tracing::debug_span!(target: "hub::stage", "open").entered();
@@ -283,8 +285,8 @@ async fn rewrap(
     given: &Given,
     context: &EncryptionContext,
 ) -> Result<Plan<Rewrapped>, Error> {
+    let version = state::protecting(&scene)?;
     let plaintext = open(&scene, given, context).await?;
-    let version = scene.place.hot.key.primary;
     let ciphertext = seal(&scene, context, &plaintext, "/ciphertext").await?;
     let from_version = given.version();
     Ok(Plan::new(permit, Rewrapped { ciphertext, from_version, version }).version(version))

@@ -18,6 +18,7 @@ use hub_policy::Permit;
 use hub_store::{Changes, Revision, Versioned, layout};
 use serde::{Deserialize, Serialize};
 
+use super::agenda::put_key;
 use crate::hub::{Hub, is_hub};
 use crate::operation::{AtKey, AtRegistration, Keeps, Lost, Operation, Scene};
 use crate::plan::Plan;
@@ -251,10 +252,11 @@ impl Operation for ImportKey {
             .check_absent(&name)
             .check_absent(&path)
             .check_revision(&layout::registration(registration), Revision(place.0.revision))
-            .put(&name, &id)?
-            .put(&layout::key(registration, id), &key)?;
+            .put(&name, &id)?;
+        let default = place.0.registration.rotation.as_ref();
+        put_key(&mut changes, &mut key, default, now)?;
         changes.put_bytes(&path, wrapped.into());
-        let view = KeyView::from(&key);
+        let view = KeyView::new(&key, default);
         let plan = Plan::new(permit, view).changing(changes).generation(1).key(id).version(1);
         Ok(plan.detail(body.job.to_string()))
     }
@@ -299,6 +301,7 @@ impl Operation for ImportVersion {
         let version = KeyVersion { origin: Origin::Imported, ..KeyVersion::new(number, now) };
         key.versions.push(version);
         key.primary = number;
+        key.primary_since = None;
         key.updated = now;
         key.generation += 1;
         let mut changes = Changes::new();
@@ -316,10 +319,11 @@ impl Operation for ImportVersion {
             .check_revision(
                 &layout::registration(key.registration),
                 Revision(place.registration.revision),
-            )
-            .put(&record, &key)?;
+            );
+        let default = place.registration.registration.rotation.as_ref();
+        put_key(&mut changes, &mut key, default, now)?;
         changes.put_bytes(&path, wrapped.into());
-        let plan = Plan::new(permit, KeyView::from(&key)).changing(changes);
+        let plan = Plan::new(permit, KeyView::new(&key, default)).changing(changes);
         Ok(plan.generation(key.generation).version(number).detail(body.job.to_string()))
     }
 }

@@ -1,5 +1,6 @@
 //! Operations on keys.
 
+mod agenda;
 mod batch;
 mod change;
 mod create;
@@ -9,7 +10,10 @@ mod import;
 mod read;
 mod rotate;
 mod rsa;
+mod state;
+mod steps;
 mod stream;
+mod sweep;
 mod uses;
 
 pub use batch::{BatchKey, Item};
@@ -21,8 +25,32 @@ pub(crate) use import::ImportJob;
 pub use import::{CreateImportJob, ImportKey, ImportVersion};
 pub use read::{GetKey, GetVersion, ListKeys, ListVersions};
 pub use rotate::RotateKey;
+pub use steps::{
+    Activate, CancelDestroy, Deactivate, MarkCompromised, Resume, ScheduleDestroy, SetPrimary,
+    StepKey, StepVersion, Suspend, Verb,
+};
 pub use stream::{DecryptStream, EncryptStream, StreamBegun, StreamTotals, UseStream};
+pub use sweep::Swept;
 pub use uses::{
     Agree, Decapsulate, Derive, Encapsulate, GenerateDataKey, GetPublicKey, Jwks, Mac, Sign,
     Unwrap, Verify, VerifyMac, Wrap,
 };
+
+pub(crate) use agenda::put_replan;
+
+/// A rotation policy that a caller wants stored.
+pub(crate) fn check_rotation(
+    policy: &hub_model::RotationPolicy,
+    now: hub_model::Timestamp,
+) -> Result<(), crate::Error> {
+    let invalid = |pointer, detail: String| Err(crate::Error::Invalid { pointer, detail });
+    // Counters of use do not exist yet: a limit that nobody watches is not taken.
+    if policy.max_operations.is_some() || policy.max_bytes.is_some() {
+        let detail = "rotation by `maxOperations` and `maxBytes` is not served yet";
+        return invalid("/rotation", detail.to_owned());
+    }
+    match policy.validate(now) {
+        Ok(()) => Ok(()),
+        Err(error) => invalid("/rotation", error.to_string()),
+    }
+}

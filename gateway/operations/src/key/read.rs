@@ -32,7 +32,8 @@ impl Operation for GetKey {
 
     async fn plan(&self, permit: Permit, scene: Scene<'_, AtKey>) -> Result<Plan<KeyView>, Error> {
         let key = &scene.place.hot.key;
-        Ok(Plan::new(permit, KeyView::from(key)).generation(key.generation))
+        let default = scene.place.registration.registration.rotation.as_ref();
+        Ok(Plan::new(permit, KeyView::new(key, default)).generation(key.generation))
     }
 }
 
@@ -61,7 +62,8 @@ impl Operation for ListKeys {
     ) -> Result<Plan<Page<KeyView>>, Error> {
         let prefix = layout::keys(scene.place.id());
         let found = page::scan::<Key>(scene.hub, &prefix, &self.page).await?;
-        let items = found.items.iter().map(|(_, key)| KeyView::from(&key.value)).collect();
+        let default = scene.place.0.registration.rotation.as_ref();
+        let items = found.items.iter().map(|(_, key)| KeyView::new(&key.value, default)).collect();
         Ok(Plan::new(permit, Page { items, next_page_token: found.next_page_token }))
     }
 }

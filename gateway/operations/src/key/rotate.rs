@@ -3,16 +3,16 @@
 use hub_model::api::key::KeyView;
 use hub_model::{Action, KeyId, KeyState, KeyVersion, RegistrationId};
 use hub_policy::Permit;
-use hub_store::{Changes, Revision, layout};
 
 use super::create::put_material;
+use super::steps::changed;
 use crate::hub::Hub;
 use crate::operation::{AtKey, Keeps, Lost, Operation, Scene};
 use crate::plan::Plan;
 use crate::{Error, Ref};
 
 /// Most versions a key may have.
-const MAX_VERSIONS: usize = 10_000;
+pub(super) const MAX_VERSIONS: usize = 10_000;
 
 /// Rotates a key.
 #[derive(Debug)]
@@ -34,37 +34,23 @@ impl Operation for RotateKey {
     }
 
     async fn plan(&self, permit: Permit, scene: Scene<'_, AtKey>) -> Result<Plan<KeyView>, Error> {
-        let Scene { hub, place, meta, now, .. } = scene;
-        let mut key = place.hot.key.clone();
-        meta.matches_if_given(key.generation)?;
+        let mut key = scene.place.hot.key.clone();
+        scene.meta.matches_if_given(key.generation)?;
         if key.state != KeyState::Active {
-            return Err(Error::Invalid {
-                pointer: "key",
-                detail: format!("a key that is {} cannot be rotated", key.state),
-            });
+            return Err(Error::State(format!("a key that is {} cannot be rotated", key.state)));
         }
         if key.versions.len() >= MAX_VERSIONS {
             return Err(Error::TooMany("a key may have at most 10,000 versions"));
         }
         let number = key.versions.last().map_or(1, |last| last.number.saturating_add(1));
-        key.versions.push(KeyVersion::new(number, now));
+        key.versions.push(KeyVersion::new(number, scene.now));
         key.primary = number;
-        key.updated = now;
-        key.generation += 1;
-        let path = layout::key(key.registration, key.id);
-        let registration = &place.registration;
-        let mut changes = Changes::new();
-        changes
-            .check_revision(&path, Revision(place.hot.revision))
-            .check_revision(
-                &layout::registration(key.registration),
-                Revision(registration.revision),
-            )
-            .put(&path, &key)?;
-        if !meta.dry_run {
-            put_material(hub, &mut changes, &key, number).await?;
+        key.primary_since = None;
+        let mut changes = changed(&scene, &mut key)?;
+        if !scene.meta.dry_run {
+            put_material(scene.hub, &mut changes, &key, number).await?;
         }
-        let view = KeyView::from(&key);
+        let view = KeyView::new(&key, scene.place.registration.registration.rotation.as_ref());
         Ok(Plan::new(permit, view).changing(changes).generation(key.generation).version(number))
     }
 }

@@ -7,6 +7,7 @@ use hub_store::{Changes, Revision, layout};
 
 use super::create::check_description;
 use crate::hub::{Hub, is_hub};
+use crate::key::{check_rotation, put_replan};
 use crate::operation::{AtRegistration, Lost, Operation, Scene};
 use crate::plan::Plan;
 use crate::{Error, Ref, invalid_tags};
@@ -46,7 +47,15 @@ impl Operation for UpdateRegistration {
         if let Some(patch) = &self.body.tags {
             changed.tags = changed.tags.merged(patch.clone()).map_err(invalid_tags)?;
         }
-        put(permit, &scene, changed)
+        let mut changes = Changes::new();
+        if let Some(policy) = &self.body.rotation {
+            if let Some(policy) = policy {
+                check_rotation(policy, scene.now)?;
+            }
+            changed.rotation.clone_from(policy);
+            put_replan(&mut changes, changed.id)?;
+        }
+        put(permit, &scene, changed, changes)
     }
 }
 
@@ -82,7 +91,7 @@ impl<const FROZEN: bool> Operation for Freeze<FROZEN> {
             return Ok(Plan::new(permit, view).generation(changed.generation));
         }
         changed.frozen = FROZEN;
-        put(permit, &scene, changed)
+        put(permit, &scene, changed, Changes::new())
     }
 }
 
@@ -90,11 +99,11 @@ fn put(
     permit: Permit,
     scene: &Scene<'_, AtRegistration>,
     mut changed: Registration,
+    mut changes: Changes,
 ) -> Result<Plan<RegistrationView>, Error> {
     changed.updated = scene.now;
     changed.generation += 1;
     let path = layout::registration(changed.id);
-    let mut changes = Changes::new();
     changes.check_revision(&path, Revision(scene.place.0.revision)).put(&path, &changed)?;
     let view = RegistrationView::from(&changed);
     Ok(Plan::new(permit, view).changing(changes).generation(changed.generation))

@@ -7,6 +7,7 @@ use hub_policy::Permit;
 use hub_store::{Changes, Versioned, layout};
 
 use crate::hub::Hub;
+use crate::key::check_rotation;
 use crate::operation::{AtHub, Keeps, Lost, Operation, Scene};
 use crate::plan::Plan;
 use crate::{Error, Ref};
@@ -40,6 +41,9 @@ impl Operation for CreateRegistration {
     ) -> Result<Plan<RegistrationView>, Error> {
         let Scene { hub, caller, now, .. } = scene;
         check_description(&self.body.description)?;
+        if let Some(policy) = &self.body.rotation {
+            check_rotation(policy, now)?;
+        }
         if self.body.owners.len() > MAX_OWNERS {
             return Err(Error::TooMany("at most 32 owners can be named at creation"));
         }
@@ -53,6 +57,7 @@ impl Operation for CreateRegistration {
             created: now,
             updated: now,
             generation: 1,
+            rotation: self.body.rotation.clone(),
         };
         let mut changes = Changes::new();
         put_registration(hub, &mut changes, &registration).await?;

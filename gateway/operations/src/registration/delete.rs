@@ -115,6 +115,14 @@ impl Hub {
             .map(layout::credential)
             .collect();
         paths.splice(0..0, credentials);
+        // What a key has beside its record; its entry in the agenda leaves when its date comes.
+        let notes: Vec<Path> = paths
+            .iter()
+            .filter(|path| path.as_str().starts_with("k/"))
+            .filter_map(|path| path.last_segment().parse().ok())
+            .map(layout::shredding)
+            .collect();
+        paths.extend(notes);
         self.bare_paths(&format!("n/k/{id}/"), &mut paths).await?;
         self.bare_paths(&format!("n/p/{id}/"), &mut paths).await?;
         self.bare_paths(&layout::import_jobs(id), &mut paths).await?;

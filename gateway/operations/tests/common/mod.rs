@@ -108,6 +108,7 @@ impl World {
             environment: Environment::Dev,
             tags: Tags::default(),
             owners: Vec::new(),
+            rotation: None,
         };
         self.ok(&self.admin, &registration::CreateRegistration { body }).await;
     }

@@ -3,12 +3,15 @@
 mod crypto;
 mod hub;
 mod keys;
+mod lifecycle;
 mod participants;
 mod registrations;
 mod transfer;
 mod uses;
 
 use crate::call::Path;
+
+pub use lifecycle::KeyStep;
 
 /// Which page of a list. The default is the first, of the hub's usual size.
 #[derive(Debug, Clone, Default)]

@@ -1,14 +1,16 @@
 //! `cipher-hub key`.
 
+use cipher_hub_client::KeyStep;
 use clap::{Args, Subcommand};
-use hub_model::Algorithm;
 use hub_model::api::key::{CreateKey, KeyView, PatchKey, VersionView};
+use hub_model::{Algorithm, Timestamp};
 
 use super::super::failure::Failure;
 use super::super::output::{Row, clean, tags, time};
 use super::super::run::Session;
 use super::super::values::{self, Place};
 use super::every;
+use super::lifecycle::{self, DestroyArgs, RotationCommand, SetPrimaryArgs, Target, policy_text};
 use super::transfer::{self, ExportArgs, ImportArgs};
 
 /// Keys.
@@ -26,7 +28,7 @@ pub(crate) enum KeyCommand {
     /// Show a key
     #[command(after_help = "Examples:\n  cipher-hub key get shop/orders")]
     Get(One),
-    /// Change a key's tags
+    /// Change a key's tags and its minimum version
     Update(UpdateArgs),
     /// Add a version and make it primary
     #[command(after_help = "\
@@ -40,6 +42,34 @@ Examples:
     /// List a key's versions
     #[command(after_help = "Examples:\n  cipher-hub key versions shop/orders")]
     Versions(One),
+    /// Take a key or a version out of use for a while
+    #[command(after_help = "\
+Examples:
+  cipher-hub key suspend shop/orders
+  cipher-hub key suspend shop/orders --version 1")]
+    Suspend(Target),
+    /// Put a suspended key or version back into use
+    #[command(after_help = "Examples:\n  cipher-hub key resume shop/orders")]
+    Resume(Target),
+    /// Make a pending key active before its date
+    #[command(after_help = "Examples:\n  cipher-hub key activate shop/orders")]
+    Activate(One),
+    /// End new protection by a key or a version for ever; it still reads
+    #[command(after_help = "Examples:\n  cipher-hub key deactivate shop/orders --version 1")]
+    Deactivate(Target),
+    /// Note that others know a key or a version; cannot be taken back
+    #[command(after_help = "Examples:\n  cipher-hub key compromise shop/orders --version 1")]
+    Compromise(Target),
+    /// Schedule the destruction of a key or a version
+    Destroy(DestroyArgs),
+    /// Cancel a destruction: the key or version is suspended then
+    #[command(after_help = "Examples:\n  cipher-hub key cancel-destroy shop/orders")]
+    CancelDestroy(Target),
+    /// Make an existing version primary
+    SetPrimary(SetPrimaryArgs),
+    /// When a key is rotated by itself
+    #[command(subcommand)]
+    Rotation(RotationCommand),
     /// Show a key's public half
     Public(PublicArgs),
 }
@@ -90,6 +120,9 @@ pub(crate) struct CreateArgs {
     /// Label
     #[arg(long, value_name = "NAME=VALUE", value_parser = values::pair)]
     tag: Vec<(String, String)>,
+    /// Become active at this time (RFC 3339), not at once
+    #[arg(long, value_name = "TIME")]
+    activate_at: Option<Timestamp>,
 }
 
 #[derive(Debug, Args)]
@@ -104,6 +137,9 @@ pub(crate) struct UpdateArgs {
     /// Label to remove
     #[arg(long, value_name = "NAME")]
     remove_tag: Vec<String>,
+    /// End decryption by versions below this number
+    #[arg(long, value_name = "NUMBER")]
+    min_decrypt_version: Option<u32>,
     /// Change it only if this is its ETag
     #[arg(long, value_name = "ETAG")]
     if_match: Option<String>,
@@ -117,8 +153,13 @@ pub(crate) async fn run(command: KeyCommand, session: &mut Session<'_>) -> Resul
                 Failure::usage(error.to_string(), "choose another name")
             })?;
             let tags = values::tags(args.tag)?;
-            let (algorithm, exportable) = (args.algorithm, args.exportable);
-            let body = CreateKey { algorithm, tags, exportable, ..CreateKey::new(name) };
+            let body = CreateKey {
+                algorithm: args.algorithm,
+                tags,
+                exportable: args.exportable,
+                activation_time: args.activate_at,
+                ..CreateKey::new(name)
+            };
             let made = client.create_key(&args.key.registration, &body).await?;
             show(session, &made.value)
         }
@@ -135,7 +176,8 @@ pub(crate) async fn run(command: KeyCommand, session: &mut Session<'_>) -> Resul
         KeyCommand::Update(args) => {
             let at = args.key;
             let tags = values::tag_patch(args.tag, args.remove_tag)?;
-            let patch = PatchKey { tags, ..PatchKey::default() };
+            let min_decrypt_version = args.min_decrypt_version;
+            let patch = PatchKey { tags, min_decrypt_version, ..PatchKey::default() };
             let etag = match args.if_match {
                 Some(etag) => values::etag(&etag),
                 None => client.key(&at.registration, &at.name).await?.etag,
@@ -172,6 +214,30 @@ pub(crate) async fn run(command: KeyCommand, session: &mut Session<'_>) -> Resul
             .await?;
             session.console.list(&all)
         }
+        KeyCommand::Suspend(at) => {
+            lifecycle::step(session, &client, at, KeyStep::Suspend, None).await
+        }
+        KeyCommand::Resume(at) => {
+            lifecycle::step(session, &client, at, KeyStep::Resume, None).await
+        }
+        KeyCommand::Activate(One { key }) => {
+            let at = Target::key(key);
+            lifecycle::step(session, &client, at, KeyStep::Activate, None).await
+        }
+        KeyCommand::Deactivate(at) => {
+            let warning = Some("ending new protection by");
+            lifecycle::step(session, &client, at, KeyStep::Deactivate, warning).await
+        }
+        KeyCommand::Compromise(at) => {
+            let warning = Some("marking as compromised");
+            lifecycle::step(session, &client, at, KeyStep::MarkCompromised, warning).await
+        }
+        KeyCommand::Destroy(args) => lifecycle::destroy(session, &client, args).await,
+        KeyCommand::CancelDestroy(at) => {
+            lifecycle::step(session, &client, at, KeyStep::CancelDestroy, None).await
+        }
+        KeyCommand::SetPrimary(args) => lifecycle::set_primary(session, &client, args).await,
+        KeyCommand::Rotation(command) => lifecycle::rotation(session, &client, command).await,
     }
 }
 
@@ -185,6 +251,11 @@ fn show(session: &mut Session<'_>, view: &KeyView) -> Result<(), Failure> {
             ("algorithm", view.algorithm.to_string()),
             ("state", view.state.to_string()),
             ("primary", format!("version {} of {}", view.primary_version, view.versions)),
+            ("readable", format!("from version {}", view.min_decrypt_version)),
+            ("rotation", policy_text(view)),
+            ("next rotation", view.next_rotation_time.map(time).unwrap_or_default()),
+            ("activation", view.activation_time.map(time).unwrap_or_default()),
+            ("destruction", view.destroy_time.map(time).unwrap_or_default()),
             ("tags", tags(&view.tags)),
             ("created", time(view.create_time)),
             ("updated", time(view.update_time)),
@@ -210,11 +281,14 @@ impl Row for KeyView {
 }
 
 impl Row for VersionView {
-    const HEAD: &'static [&'static str] = &["VERSION", "STATE", "PRIMARY", "CREATED"];
+    const HEAD: &'static [&'static str] =
+        &["VERSION", "STATE", "PRIMARY", "CREATED", "DESTRUCTION"];
 
     fn cells(&self) -> Vec<String> {
         let primary = if self.primary { "yes" } else { "" };
         let state = self.state.to_string();
-        vec![self.version.to_string(), state, primary.to_owned(), time(self.create_time)]
+        let destruction = self.destroy_time.map(time).unwrap_or_default();
+        let created = time(self.create_time);
+        vec![self.version.to_string(), state, primary.to_owned(), created, destruction]
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod credential;
 pub(crate) mod crypto;
 pub(crate) mod hub;
 pub(crate) mod key;
+pub(crate) mod lifecycle;
 pub(crate) mod participant;
 pub(crate) mod policy;
 pub(crate) mod program;

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 use hub_model::api::registration::{CreateRegistration, PatchRegistration, RegistrationView};
-use hub_model::{Environment, Name, ParticipantId};
+use hub_model::{Environment, Name, ParticipantId, RotationPolicy};
 
 use super::super::failure::Failure;
 use super::super::output::{Row, tags, time};
@@ -26,7 +26,7 @@ pub(crate) enum RegistrationCommand {
     #[command(after_help = "Examples:\n  cipher-hub registration get shop")]
     Get(One),
     /// Change a registration
-    Update(UpdateArgs),
+    Update(Box<UpdateArgs>),
     /// Erase a frozen registration and everything in it
     #[command(after_help = "\
 Examples:
@@ -88,6 +88,9 @@ pub(crate) struct UpdateArgs {
     /// Label to remove
     #[arg(long, value_name = "NAME")]
     remove_tag: Vec<String>,
+    /// Rotation policy of keys without one of their own, as JSON; `null` for none
+    #[arg(long, value_name = "JSON", value_parser = rotation)]
+    rotation: Option<Rotation>,
     /// Change it only if this is its ETag
     #[arg(long, value_name = "ETAG")]
     if_match: Option<String>,
@@ -100,6 +103,14 @@ pub(crate) struct DeleteArgs {
     /// Delete it only if this is its ETag
     #[arg(long, value_name = "ETAG")]
     if_match: Option<String>,
+}
+
+/// A policy, or none.
+#[derive(Debug, Clone)]
+pub(crate) struct Rotation(Option<RotationPolicy>);
+
+fn rotation(text: &str) -> Result<Rotation, String> {
+    serde_json::from_str(text).map(Rotation).map_err(|error| error.to_string())
 }
 
 fn environment(text: &str) -> Result<Environment, String> {
@@ -122,6 +133,7 @@ pub(crate) async fn run(
                 environment: args.environment,
                 tags: values::tags(args.tag)?,
                 owners: args.owner,
+                rotation: None,
             };
             let made = client.create_registration(&body).await?;
             show(session, &made.value)
@@ -137,10 +149,12 @@ pub(crate) async fn run(
             show(session, &found.value)
         }
         RegistrationCommand::Update(args) => {
+            let args = *args;
             let patch = PatchRegistration {
                 description: args.description,
                 environment: args.environment,
                 tags: values::tag_patch(args.tag, args.remove_tag)?,
+                rotation: args.rotation.map(|rotation| rotation.0),
             };
             let etag = match args.if_match {
                 Some(etag) => values::etag(&etag),
