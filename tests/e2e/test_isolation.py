@@ -56,6 +56,8 @@ def body_of(operation, sealed):
         "participants.update": {"tags": {"a": "b"}},
         "credentials.issue": {},
         "policies.explain": {"decisionId": "dec_x-1"},
+        "keys.scheduleDestroyVersion": {},
+        "keys.scheduleDestroy": {},
         "keys.sign": {"message": b64("x")},
         "keys.verify": {"message": b64("x"), "signature": b64("x")},
         "keys.mac": {"message": b64("x")},
