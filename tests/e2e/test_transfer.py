@@ -77,7 +77,7 @@ def test_a_raw_key_comes_in_works_and_goes_out(hub, shop, partner, bits):
     secret, name = os.urandom(32), f"legacy-{bits}"
     job = new_job(hub, shop, rsaBits=bits)
     assert job["algorithm"] == f"RSA_OAEP_{bits}_SHA256" and job["uid"].startswith("job_")
-    body = import_body(job, name, "AES_256_GCM_RAW", wrap_rsa(job, secret), exportable=True)
+    body = import_body(job, name, "XCHACHA20_POLY1305", wrap_rsa(job, secret), exportable=True)
     made = hub.call("POST", f"{shop.path}/keys:import", body, shop.owner)
     assert made.status_code == 201, made.text
     assert made.json()["origin"] == "imported" and made.json()["exportable"]
@@ -85,7 +85,7 @@ def test_a_raw_key_comes_in_works_and_goes_out(hub, shop, partner, bits):
     assert hub.decrypt("moving", sealed, shop.app) == b"hello"
     out = export(hub, shop, name, partner)
     assert unwrap_rsa(partner, unb64(out["wrapped"])) == secret
-    assert (out["version"], out["algorithm"]) == (1, "AES_256_GCM_RAW")
+    assert (out["version"], out["algorithm"]) == (1, "XCHACHA20_POLY1305")
     jwk = json.loads(unwrap_rsa(partner, unb64(export(hub, shop, name, partner, "jwk")["wrapped"])))
     assert jwk["kty"] == "oct"
     # The job is spent.

@@ -38,6 +38,24 @@ pub use uses::{
 
 pub(crate) use agenda::put_replan;
 
+/// Refuses algorithms that must stop after a number of messages somebody may reach: nothing counts
+/// messages yet, and a limit that is not kept is none.
+pub(crate) fn check_served(algorithm: hub_model::Algorithm) -> Result<(), crate::Error> {
+    /// A million messages a second for more than a hundred years.
+    const REACHABLE: u64 = 1 << 52;
+    match algorithm.message_limit() {
+        Some(limit) if limit.refuse_at < REACHABLE => Err(crate::Error::Invalid {
+            pointer: "/algorithm",
+            detail: format!(
+                "{algorithm} is not served yet: it is safe for {} messages a version only, and \
+                 uses are not counted",
+                limit.refuse_at
+            ),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// A rotation policy that a caller wants stored.
 pub(crate) fn check_rotation(
     policy: &hub_model::RotationPolicy,

@@ -68,7 +68,13 @@ Examples:
     /// Make an existing version primary
     SetPrimary(SetPrimaryArgs),
     /// When a key is rotated by itself
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  cipher-hub key rotation show shop/orders
+  cipher-hub key rotation clear shop/orders"
+    )]
     Rotation(RotationCommand),
     /// Show a key's public half
     Public(PublicArgs),
