@@ -77,6 +77,7 @@ struct Shared {
     low_space: AtomicBool,
     /// A full scan found records that are not those committed.
     tampered: AtomicBool,
+    ended: AtomicBool,
     stopped: tokio::sync::Notify,
 }
 
@@ -102,6 +103,7 @@ impl Appender {
             failed: AtomicBool::new(false),
             low_space: AtomicBool::new(false),
             tampered: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             stopped: tokio::sync::Notify::new(),
         });
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -183,9 +185,14 @@ impl Appender {
         self.shared.low_space.load(Ordering::Relaxed)
     }
 
-    /// Resolves when the appending thread has ended, for whatever reason.
+    /// Resolves when the appending thread has ended, for whatever reason. For any number of
+    /// waiters, also those who come later.
     pub async fn stopped(&self) {
-        self.shared.stopped.notified().await;
+        // Made before the flag is looked at, so that no end falls in between.
+        let notified = self.shared.stopped.notified();
+        if !self.shared.ended.load(Ordering::Acquire) {
+            notified.await;
+        }
     }
 
     /// Writes what is queued and ends the thread.
@@ -203,7 +210,8 @@ impl Drop for StopGuard {
             self.0.failed.store(true, Ordering::Release);
         }
         self.0.inbox.abandon();
-        self.0.stopped.notify_one();
+        self.0.ended.store(true, Ordering::Release);
+        self.0.stopped.notify_waiters();
     }
 }
 

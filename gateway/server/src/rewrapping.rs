@@ -54,6 +54,8 @@ impl Endpoint for RewrapStreamEndpoint {
             let Some(reader) = parts.stream.take() else {
                 return Err(Refusal::new("internal", "the body is gone"));
             };
+            // The caller was authenticated just now; the first line may take its time.
+            let asked = Instant::now();
             let mut lines = Lines::new(reader, gateway.settings.max_body);
             let begun = async {
                 let registration = check(&parts, lines.reader.version())?;
@@ -82,7 +84,7 @@ impl Endpoint for RewrapStreamEndpoint {
                 throttle: Arc::clone(&gateway.throttle),
                 credential: Credential::of(gateway, &parts),
                 caller: caller.clone(),
-                asked: Instant::now(),
+                asked,
                 registration,
                 meta,
             };
@@ -225,15 +227,15 @@ impl Job {
                     None => break,
                 }
             }
-            if self.asked.elapsed() >= ASK_AGAIN {
-                self.caller = self.credential.authenticate().await?;
-                self.asked = Instant::now();
-            }
             for _ in 0..window.len() {
                 // Over its limit a stream goes slower, and is not broken off.
                 while let Err(limited) = self.throttle.charge(&self.caller, 1) {
                     tokio::time::sleep(limited.retry_after.max(Duration::from_millis(1))).await;
                 }
+            }
+            if self.asked.elapsed() >= ASK_AGAIN {
+                self.caller = self.credential.authenticate().await?;
+                self.asked = Instant::now();
             }
             let answers = join_all(window.iter().map(|line| self.item(line))).await;
             let mut out = Vec::new();

@@ -61,6 +61,8 @@ where
             let Some(mut reader) = parts.stream.take() else {
                 return Err(Refusal::new("internal", "the body is gone"));
             };
+            // The caller was authenticated just now; what follows may take its time.
+            let asked = Instant::now();
             let answered = begin::<DECRYPTS>(gateway, row, caller, &parts, &meta, &mut reader);
             let (operation, done, work, first) = match answered.await {
                 Ok(Beginning::Answer(reply)) => {
@@ -95,7 +97,7 @@ where
                 sender,
                 max: gateway.settings.max_stream,
                 sent: 0,
-                asked: Instant::now(),
+                asked,
             };
             gateway.streams.spawn(job.run(work, first));
             Ok(reply)

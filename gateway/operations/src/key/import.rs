@@ -30,7 +30,7 @@ const LIFE: Duration = Duration::from_secs(86_400);
 /// Most jobs of one registration that were neither used nor have ended.
 const MAX_JOBS: usize = 100;
 /// Most versions a key may have.
-const MAX_VERSIONS: usize = 10_000;
+const MAX_VERSIONS: usize = 2_000;
 
 /// An import job as stored: its private key under the registration's KEK.
 #[derive(Serialize, Deserialize)]
@@ -297,7 +297,7 @@ impl Operation for ImportVersion {
             return Err(refused(format!("a key that is {} takes no new version", key.state)));
         }
         if key.versions.len() >= MAX_VERSIONS {
-            return Err(Error::TooMany("a key may have at most 10,000 versions"));
+            return Err(Error::TooMany("a key may have at most 2,000 versions"));
         }
         let number = key.versions.last().map_or(1, |last| last.number.saturating_add(1));
         let version = KeyVersion { origin: Origin::Imported, ..KeyVersion::new(number, now) };

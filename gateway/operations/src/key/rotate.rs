@@ -12,7 +12,7 @@ use crate::plan::Plan;
 use crate::{Error, Ref};
 
 /// Most versions a key may have.
-pub(super) const MAX_VERSIONS: usize = 10_000;
+pub(super) const MAX_VERSIONS: usize = 2_000;
 
 /// Rotates a key.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl Operation for RotateKey {
             return Err(Error::State(format!("a key that is {} cannot be rotated", key.state)));
         }
         if key.versions.len() >= MAX_VERSIONS {
-            return Err(Error::TooMany("a key may have at most 10,000 versions"));
+            return Err(Error::TooMany("a key may have at most 2,000 versions"));
         }
         let number = key.versions.last().map_or(1, |last| last.number.saturating_add(1));
         key.versions.push(KeyVersion::new(number, scene.now));

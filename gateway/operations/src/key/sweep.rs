@@ -33,6 +33,8 @@ pub struct Swept {
     pub erased: usize,
     /// Destructions whose date has come by the date of the machine but not by time passed.
     pub held: usize,
+    /// Keys and registrations that were passed over because of an error, to be tried again.
+    pub failed: usize,
     /// The next date in the agenda.
     pub next: Option<Timestamp>,
 }
@@ -79,12 +81,16 @@ impl Hub {
                     swept.next = Some(found.value.at);
                     break 'pages;
                 }
-                match found.value.key {
-                    Some(key) => self.sweep_key(&found.value, key, path, &mut swept).await?,
-                    None => {
-                        self.enter_all(found.value.registration).await?;
-                        self.leave_agenda(found.value.registration, path).await?;
-                    }
+                let due = match found.value.key {
+                    Some(key) => self.sweep_key(&found.value, key, path, &mut swept).await,
+                    None => self.replan(found.value.registration, path, found.revision).await,
+                };
+                // What fails for one key must not keep all others from their dates. It stays in
+                // the agenda and is tried again by the next sweep.
+                if let Err(error) = due {
+                    let registration = found.value.registration;
+                    tracing::error!(%error, %registration, "a key due by date was passed over");
+                    swept.failed += 1;
                 }
             }
             match page.records.last() {
@@ -118,6 +124,40 @@ impl Hub {
         }
     }
 
+    /// Enters some keys in one transaction; `false` when one of them was changed meanwhile.
+    async fn enter(
+        &self,
+        registration: RegistrationId,
+        default: Option<&RotationPolicy>,
+        now: Timestamp,
+        some: &[&(Path, Versioned<Key>)],
+    ) -> Result<bool, Error> {
+        let mut changes = Changes::new();
+        for (path, found) in some {
+            let mut key = found.value.clone();
+            changes.check_revision(path, found.revision);
+            put_key(&mut changes, &mut key, default, now)?;
+        }
+        let mut entry = by_hub("system.planKeys", now, registration, None);
+        entry.count = u64::try_from(some.len()).unwrap_or(1);
+        self.commit(&entry, changes).await
+    }
+
+    async fn replan(
+        &self,
+        registration: RegistrationId,
+        note: &Path,
+        revision: Revision,
+    ) -> Result<(), Error> {
+        self.enter_all(registration).await?;
+        // A newer note is for the next sweep.
+        let mut changes = Changes::new();
+        changes.check_revision(note, revision).delete(note);
+        let entry = by_hub("system.planKeys", self.clock().now(), registration, None);
+        self.commit(&entry, changes).await?;
+        Ok(())
+    }
+
     async fn enter_all(&self, registration: RegistrationId) -> Result<(), Error> {
         let facts = match self.find_registration(&Ref::Id(registration)).await {
             Ok(facts) => facts,
@@ -136,16 +176,18 @@ impl Hub {
                 .filter(|(_, key)| next_date(&key.value, default, now) != key.value.agenda)
                 .collect();
             for chunk in astray.chunks(CHUNK) {
-                let mut changes = Changes::new();
-                for (path, found) in chunk {
-                    let mut key = found.value.clone();
-                    changes.check_revision(path, found.revision);
-                    put_key(&mut changes, &mut key, default, now)?;
+                match self.enter(registration, default, now, chunk).await {
+                    Ok(true) => {}
+                    // Too much at once, or one of them was changed meanwhile: one by one. Whoever
+                    // changed a key has entered it.
+                    Ok(false) | Err(Error::TooMany(_)) => {
+                        for one in chunk {
+                            let one = std::slice::from_ref(one);
+                            let _entered = self.enter(registration, default, now, one).await?;
+                        }
+                    }
+                    Err(error) => return Err(error),
                 }
-                let mut entry = by_hub("system.planKeys", now, registration, None);
-                entry.count = u64::try_from(chunk.len()).unwrap_or(1);
-                // Changed by somebody meanwhile: that change has entered it.
-                self.commit(&entry, changes).await?;
             }
             match page.records.last() {
                 Some((last, _)) if page.more => after = Some(last.clone()),
