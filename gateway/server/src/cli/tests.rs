@@ -206,10 +206,10 @@ fn up_to_64_kib_are_one_message_and_more_is_a_stream() {
     let answer = (200, r#"{"ciphertext":"ch1:1:AA==","version":1}"#.to_owned());
     let hub = Fake::new(move |_, _| answer.clone());
     assert_eq!(run(&hub, "cipher-hub encrypt shop/orders", &"x".repeat(64 * 1024)).code, 0);
-    assert!(hub.seen().iter().all(|first| first.ends_with(":encrypt")), "{:?}", hub.seen());
+    assert!(hub.seen().iter().all(|request| request.contains(":encrypt {")));
     // A hub that does not answer with a stream is no success.
     let ran = run(&hub, "cipher-hub encrypt shop/orders", &"x".repeat(64 * 1024 + 1));
-    assert_eq!((ran.code, ran.out.as_str()), (1, ""));
+    assert!(ran.code != 0 && ran.out.is_empty(), "{} {}", ran.code, ran.out);
 }
 
 #[test]
