@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::agenda::put_key;
 use super::check_served;
+use super::rotate::MAX_VERSIONS;
 use crate::hub::{Hub, is_hub};
 use crate::operation::{AtKey, AtRegistration, Keeps, Lost, Operation, Scene};
 use crate::plan::Plan;
@@ -29,8 +30,6 @@ use crate::{Error, Ref};
 const LIFE: Duration = Duration::from_secs(86_400);
 /// Most jobs of one registration that were neither used nor have ended.
 const MAX_JOBS: usize = 100;
-/// Most versions a key may have.
-const MAX_VERSIONS: usize = 2_000;
 
 /// An import job as stored: its private key under the registration's KEK.
 #[derive(Serialize, Deserialize)]
