@@ -268,7 +268,7 @@ mod tests {
                 detail: Some("a\"b\u{7}".into()),
             },
             decision: Decision::Allow,
-            policies: vec!["role.app".into()],
+            policies: ["role.app".into()].into(),
             revision: "0011aabb".into(),
             outcome: Outcome::OK,
             context: Some(

@@ -47,7 +47,8 @@ impl EncryptionContext {
     /// The canonical bytes.
     #[must_use]
     pub fn canonical(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(256);
+        let room = |(name, value): (&String, &String)| 6 + name.len() + value.len();
+        let mut out = Vec::with_capacity(2 + self.0.iter().map(room).sum::<usize>());
         // INVARIANT: the limits above keep every length below its field's range.
         out.extend_from_slice(&u16::try_from(self.0.len()).unwrap_or(u16::MAX).to_be_bytes());
         for (name, value) in &self.0 {

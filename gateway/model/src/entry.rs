@@ -70,7 +70,7 @@ pub struct AuditEntry {
     /// How policy decided.
     pub decision: Decision,
     /// The deciding policies.
-    pub policies: Vec<Arc<str>>,
+    pub policies: Arc<[Arc<str>]>,
     /// The policy revision.
     pub revision: Arc<str>,
     /// How it ended.

@@ -9,15 +9,21 @@ use crate::Error;
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
 /// Writes 16 bytes as 26 base32 characters (the first carries only 3 bits).
-fn encode(bytes: [u8; 16]) -> [u8; 26] {
-    let mut value = u128::from_be_bytes(bytes);
-    let mut out = [0u8; 26];
-    for slot in out.iter_mut().rev() {
-        let index = usize::from((value & 31) as u8);
-        *slot = ALPHABET.get(index).copied().unwrap_or(b'0');
-        value >>= 5;
-    }
-    out
+fn encode(bytes: [u8; 16], out: &mut [u8; 26]) {
+    let value = u128::from_be_bytes(bytes);
+    // Words of twelve characters, so that nothing but the cut is 128-bit arithmetic.
+    let word = |value: u128| (value & ((1 << 60) - 1)) as u64;
+    let write = |slots: &mut [u8], mut word: u64| {
+        for slot in slots.iter_mut().rev() {
+            *slot = ALPHABET.get((word & 31) as usize).copied().unwrap_or(b'0');
+            word >>= 5;
+        }
+    };
+    let (first, rest) = out.split_at_mut(2);
+    let (second, third) = rest.split_at_mut(12);
+    write(first, word(value >> 120));
+    write(second, word(value >> 60));
+    write(third, word(value));
 }
 
 fn decode(text: &[u8]) -> Option<[u8; 16]> {
@@ -45,11 +51,13 @@ pub struct IdText {
 impl IdText {
     fn new(prefix: &str, id: [u8; 16]) -> Self {
         let mut bytes = [0; 32];
-        let text = prefix.bytes().chain(encode(id));
-        let mut len = 0;
-        for (slot, byte) in bytes.iter_mut().zip(text) {
-            *slot = byte;
-            len += 1;
+        let len = prefix.len() + 26;
+        let mut text = [0; 26];
+        encode(id, &mut text);
+        // INVARIANT: prefixes have at most six bytes, the underscore included.
+        if let Some((head, tail)) = bytes.get_mut(..len).map(|b| b.split_at_mut(prefix.len())) {
+            head.copy_from_slice(prefix.as_bytes());
+            tail.copy_from_slice(&text);
         }
         Self { bytes, len }
     }
@@ -112,9 +120,7 @@ macro_rules! ids {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let text = encode(self.0);
-                f.write_str(concat!($prefix, "_"))?;
-                f.write_str(std::str::from_utf8(&text).unwrap_or_default())
+                f.write_str(&self.text())
             }
         }
 

@@ -364,7 +364,7 @@ impl Votes {
         policies.sort();
         policies.dedup();
         let revision = Arc::clone(revision);
-        let trace = DecisionTrace { policies, revision, errors: self.errors };
+        let trace = DecisionTrace { policies: policies.into(), revision, errors: self.errors };
         Outcome { permitted, trace: Arc::new(trace) }
     }
 }

@@ -9,7 +9,7 @@ use hub_model::{Action, KeyId, Principal, RegistrationId};
 pub struct DecisionTrace {
     /// Ids of the determining policies, sorted: the forbids of a denial, the permits of a permit,
     /// empty when nothing permitted.
-    pub policies: Vec<Arc<str>>,
+    pub policies: Arc<[Arc<str>]>,
     /// The policy set that decided: SHA-256, hex.
     pub revision: Arc<str>,
     /// What went wrong, without values; any entry denies.

@@ -378,7 +378,7 @@ fn an_error_denies_and_is_named_without_values() {
     let fine =
         with_unvalidated("@id(\"a\") forbid(principal, action, resource) when { false };", false);
     assert!(fine.permitted);
-    assert_eq!(fine.trace.policies, [Arc::from("role.app")]);
+    assert_eq!(*fine.trace.policies, [Arc::from("role.app")]);
 
     // Cedar alone would skip this forbid and permit.
     for effect in ["forbid", "permit"] {
@@ -387,7 +387,7 @@ fn an_error_denies_and_is_named_without_values() {
         );
         let outcome = with_unvalidated(&policy, false);
         assert!(!outcome.permitted);
-        assert_eq!(outcome.trace.policies, Vec::<Arc<str>>::new());
+        assert!(outcome.trace.policies.is_empty());
         let expected = "policy `a`: it reads an attribute or tag that is not there";
         assert_eq!(outcome.trace.errors, [Arc::from(expected)]);
     }
@@ -401,7 +401,7 @@ fn an_error_denies_and_is_named_without_values() {
 fn a_local_permit_cannot_override_a_guard() {
     let outcome = with_unvalidated("@id(\"a\") permit(principal, action, resource);", true);
     assert!(!outcome.permitted);
-    assert_eq!(outcome.trace.policies, [Arc::from("guard.suspended")]);
+    assert_eq!(*outcome.trace.policies, [Arc::from("guard.suspended")]);
 }
 
 #[test]

@@ -101,7 +101,7 @@ fn a_permit_says_what_it_is_for() {
     let other = hub.other.registration.id;
     assert!(!permit.covers(Action::KeysEncrypt, Some(other), Some(key.id)));
     assert_eq!(permit.principal(), app.principal());
-    assert_eq!(permit.trace().policies, [Arc::from("role.app")]);
+    assert_eq!(*permit.trace().policies, [Arc::from("role.app")]);
     assert_eq!(permit.trace().revision, hub.policies.revision());
 
     let denial = hub.ask(&app, Action::KeysRotate, &target).unwrap_err();

@@ -22,7 +22,7 @@ use crate::line::Line;
 use crate::listen::{Handler, Reply};
 use crate::metrics::{Metrics, Outcome as Counted, RouteMetrics};
 use crate::problem::{AUDIT_SEQ, Refusal};
-use crate::request::{self, Parts, Query};
+use crate::request::{self, Params, Parts, Query};
 use crate::routes::{self, Body, Route};
 use crate::tasks::Crew;
 use crate::telemetry::{STAGE, name_span, span_for};
@@ -321,11 +321,18 @@ impl Gateway {
             }
             &again
         };
-        let mut known: Vec<&str> = row.query.to_vec();
-        if row.dry_run {
-            known.push("dryRun");
-        }
-        let parts = Query::parse(inbound.query(), &known).and_then(|query| {
+        let text = inbound.query().filter(|text| !text.is_empty());
+        let query = text.map_or_else(
+            || Ok(Query::default()),
+            |text| {
+                let mut known: Vec<&str> = row.query.to_vec();
+                if row.dry_run {
+                    known.push("dryRun");
+                }
+                Query::parse(Some(text), &known)
+            },
+        );
+        let parts = query.and_then(|query| {
             meta.dry_run = query.flag("dryRun")?;
             meta.if_match = request::if_match(inbound.headers())?;
             let parts = Parts {
@@ -439,7 +446,7 @@ struct Row {
 /// A row and the values of its parameters.
 struct Routed<'g, 'p> {
     row: &'g Row,
-    params: Vec<(&'static str, &'p str)>,
+    params: Params<'p>,
 }
 
 /// JSON; an answer with a secret in it is erased when it has been handed to the socket.

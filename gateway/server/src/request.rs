@@ -13,12 +13,38 @@ use crate::problem::Refusal;
 
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
+/// The parameters of a path, by name. No path has more than four.
+#[derive(Debug, Default)]
+pub(crate) struct Params<'a> {
+    pairs: [(&'static str, &'a str); 4],
+    len: usize,
+}
+
+impl<'a> FromIterator<(&'static str, &'a str)> for Params<'a> {
+    fn from_iter<I: IntoIterator<Item = (&'static str, &'a str)>>(pairs: I) -> Self {
+        let mut params = Self::default();
+        for (slot, pair) in params.pairs.iter_mut().zip(pairs) {
+            *slot = pair;
+            params.len += 1;
+        }
+        params
+    }
+}
+
+impl<'a> std::ops::Deref for Params<'a> {
+    type Target = [(&'static str, &'a str)];
+
+    fn deref(&self) -> &Self::Target {
+        self.pairs.get(..self.len).unwrap_or_default()
+    }
+}
+
 /// A routed request, body read.
 #[derive(Debug)]
 pub struct Parts<'a> {
     pub(crate) method: &'a Method,
     pub(crate) path: &'a str,
-    pub(crate) params: Vec<(&'static str, &'a str)>,
+    pub(crate) params: Params<'a>,
     pub(crate) query: Query<'a>,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) body: &'a [u8],
