@@ -4,6 +4,7 @@ use std::sync::{Arc, RwLock};
 
 use hub_audit::Log;
 use hub_crypto::{Binding, Kek, Keyring, Origin, RootKey, SystemKeys, WrapPurpose};
+use hub_model::algorithm::Profile;
 use hub_model::registration::HUB_REGISTRATION;
 use hub_model::{
     Clock, HubId, Key, KeyId, KeyState, Name, Participant, ParticipantId, Registration,
@@ -51,6 +52,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// How much is remembered.
     pub caches: CacheSizes,
+    /// Which algorithms new keys may have.
+    pub profile: Profile,
 }
 
 /// The hub, as operations see it.
@@ -146,6 +149,12 @@ impl Hub {
     #[must_use]
     pub const fn registration(&self) -> RegistrationId {
         self.parts.registration
+    }
+
+    /// Which algorithms new keys may have.
+    #[must_use]
+    pub const fn profile(&self) -> Profile {
+        self.parts.profile
     }
 
     /// How many keys are remembered.

@@ -44,6 +44,7 @@ impl Operation for CreateKey {
         }
         let registration = place.id();
         let algorithm = self.body.algorithm.unwrap_or(Algorithm::Aes256Gcm);
+        hub.check_profile(algorithm)?;
         check_served(algorithm)?;
         let name = self.body.name.clone();
         let date = self.body.activation_time;

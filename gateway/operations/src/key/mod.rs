@@ -7,6 +7,7 @@ mod create;
 mod crypto;
 mod export;
 mod import;
+mod profile;
 mod read;
 mod rotate;
 mod rsa;
