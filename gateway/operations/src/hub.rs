@@ -366,6 +366,7 @@ impl Hub {
             algorithm: Some(key.algorithm),
             origin: match key.version(number).map(|version| version.origin) {
                 Some(hub_model::Origin::Imported) => Origin::Imported,
+                Some(hub_model::Origin::Derived) => Origin::Derived,
                 _ => Origin::Generated,
             },
             exportable: key.exportable,

@@ -98,7 +98,8 @@ pub trait Operation: Send + Sync {
         RequestFacts::default()
     }
 
-    /// Another verb the caller needs at the same place, for what this call does beside its own.
+    /// Another verb the caller needs at the same place, for what this call does beside its own. A
+    /// verb of registrations is asked for in the registration of the place.
     fn needs(&self) -> Option<Action> {
         None
     }

@@ -506,6 +506,14 @@ fn uses_of_keys() -> Vec<Route> {
         .takes::<uses::Derive>()
         .gives::<uses::Derived>()
         .secret(),
+        Route::new(Method::POST, "/v1/registrations/{registration}/keys/{key}:deriveKey", |p| {
+            let (registration, key) = (p.param("registration")?, p.param("key")?);
+            Ok(keys::DeriveKey { registration, key, body: p.json()? })
+        })
+        .takes::<uses::DeriveKey>()
+        .gives::<key::KeyView>()
+        .creates()
+        .called("keys.deriveKey"),
         Route::new(Method::POST, "/v1/registrations/{registration}/keys/{key}:agree", |p| {
             let (registration, key) = (p.param("registration")?, p.param("key")?);
             Ok(keys::Agree { registration, key, body: p.json()? })

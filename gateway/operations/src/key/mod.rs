@@ -33,8 +33,8 @@ pub use steps::{
 pub use stream::{DecryptStream, EncryptStream, StreamBegun, StreamTotals, UseStream};
 pub use sweep::Swept;
 pub use uses::{
-    Agree, Decapsulate, Derive, Encapsulate, GenerateDataKey, GetPublicKey, Jwks, Mac, Sign,
-    Unwrap, Verify, VerifyMac, Wrap,
+    Agree, Decapsulate, Derive, DeriveKey, Encapsulate, GenerateDataKey, GetPublicKey, Jwks, Mac,
+    Sign, Unwrap, Verify, VerifyMac, Wrap,
 };
 
 pub(crate) use agenda::put_replan;
