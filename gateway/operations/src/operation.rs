@@ -104,6 +104,12 @@ pub trait Operation: Send + Sync {
         None
     }
 
+    /// What policies may know where that verb is asked for, and whose encryption context the entry
+    /// has: of what comes out, should it differ from what goes in.
+    fn facts_after(&self) -> RequestFacts<'_> {
+        self.facts()
+    }
+
     /// The answer as JSON, where writing it by hand spares a search for what to escape.
     ///
     /// # Errors

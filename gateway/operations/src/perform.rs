@@ -100,14 +100,14 @@ impl Hub {
         place: O::Place,
     ) -> Result<Attempt<O::Reply>, Failure> {
         let facts = operation.facts();
-        let context = facts.encryption_context.cloned();
+        let after = operation.facts_after();
+        let context = after.encryption_context.cloned();
         let permit = tracing::debug_span!(target: "hub::stage", "authorize").in_scope(|| {
-            let may = |action, target: Target<'_>| {
-                self.policies().authorize(caller, action, &target, &facts)
-            };
-            let permit = may(O::ACTION, place.target())?;
+            let policies = self.policies();
+            let permit = policies.authorize(caller, O::ACTION, &place.target(), &facts)?;
             if let Some(action) = operation.needs() {
-                may(action, target_of(&place, action)).map(drop)?;
+                let target = target_of(&place, action);
+                policies.authorize(caller, action, &target, &after).map(drop)?;
             }
             Ok::<_, hub_policy::Denial>(permit)
         });

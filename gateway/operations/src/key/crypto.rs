@@ -157,6 +157,23 @@ impl Given {
     }
 }
 
+/// What a ciphertext is to be bound to instead.
+trait Rebinds {
+    fn new_context(&self) -> Option<EncryptionContext>;
+}
+
+impl Rebinds for DecryptBody {
+    fn new_context(&self) -> Option<EncryptionContext> {
+        None
+    }
+}
+
+impl Rebinds for RewrapBody {
+    fn new_context(&self) -> Option<EncryptionContext> {
+        self.new_context.clone()
+    }
+}
+
 macro_rules! opening {
     (
         $(#[$doc:meta])* $named:ident,
@@ -170,6 +187,7 @@ macro_rules! opening {
             key: Ref<KeyId>,
             given: Given,
             context: EncryptionContext,
+            new: Option<EncryptionContext>,
         }
 
         impl $named {
@@ -177,7 +195,8 @@ macro_rules! opening {
             #[must_use]
             pub fn new(registration: Ref<RegistrationId>, key: Ref<KeyId>, body: $body) -> Self {
                 let given = Given::new(&body.ciphertext);
-                Self { registration, key, given, context: body.context }
+                let new = body.new_context();
+                Self { registration, key, given, context: body.context, new }
             }
         }
 
@@ -194,6 +213,14 @@ macro_rules! opening {
                 facts(&self.context, self.given.length)
             }
 
+            fn needs(&self) -> Option<Action> {
+                self.new.as_ref().map(|_| Action::KeysRebind)
+            }
+
+            fn facts_after(&self) -> RequestFacts<'_> {
+                facts(self.new.as_ref().unwrap_or(&self.context), self.given.length)
+            }
+
             fn json(reply: $reply) -> Result<Vec<u8>, $reply> {
                 Ok(reply.into_json())
             }
@@ -203,7 +230,7 @@ macro_rules! opening {
                 permit: Permit,
                 scene: Scene<'_, AtKey>,
             ) -> Result<Plan<$reply>, Error> {
-                $finish(permit, scene, &self.given, &self.context).await
+                $finish(permit, scene, &self.given, &self.context, self.new.as_ref()).await
             }
         }
 
@@ -213,6 +240,7 @@ macro_rules! opening {
             registration: Ref<RegistrationId>,
             given: Given,
             context: EncryptionContext,
+            new: Option<EncryptionContext>,
         }
 
         impl $any {
@@ -220,7 +248,8 @@ macro_rules! opening {
             #[must_use]
             pub fn new(registration: Ref<RegistrationId>, body: $body) -> Self {
                 let given = Given::new(&body.ciphertext);
-                Self { registration, given, context: body.context }
+                let new = body.new_context();
+                Self { registration, given, context: body.context, new }
             }
         }
 
@@ -237,6 +266,14 @@ macro_rules! opening {
                 facts(&self.context, self.given.length)
             }
 
+            fn needs(&self) -> Option<Action> {
+                self.new.as_ref().map(|_| Action::KeysRebind)
+            }
+
+            fn facts_after(&self) -> RequestFacts<'_> {
+                facts(self.new.as_ref().unwrap_or(&self.context), self.given.length)
+            }
+
             fn json(reply: $reply) -> Result<Vec<u8>, $reply> {
                 Ok(reply.into_json())
             }
@@ -246,7 +283,7 @@ macro_rules! opening {
                 permit: Permit,
                 scene: Scene<'_, AtKey>,
             ) -> Result<Plan<$reply>, Error> {
-                $finish(permit, scene, &self.given, &self.context).await
+                $finish(permit, scene, &self.given, &self.context, self.new.as_ref()).await
             }
         }
     };
@@ -273,6 +310,7 @@ async fn decrypt(
     scene: Scene<'_, AtKey>,
     given: &Given,
     context: &EncryptionContext,
+    _: Option<&EncryptionContext>,
 ) -> Result<Plan<Decrypted>, Error> {
     let plaintext = open(&scene, given, context).await?;
     let version = given.version();
@@ -284,10 +322,19 @@ async fn rewrap(
     scene: Scene<'_, AtKey>,
     given: &Given,
     context: &EncryptionContext,
+    new: Option<&EncryptionContext>,
 ) -> Result<Plan<Rewrapped>, Error> {
     let version = state::protecting(&scene)?;
     let plaintext = open(&scene, given, context).await?;
-    let ciphertext = seal(&scene, context, &plaintext, "/ciphertext").await?;
+    let ciphertext = seal(&scene, new.unwrap_or(context), &plaintext, "/ciphertext").await?;
     let from_version = given.version();
-    Ok(Plan::new(permit, Rewrapped { ciphertext, from_version, version }).version(version))
+    let plan = Plan::new(permit, Rewrapped { ciphertext, from_version, version }).version(version);
+    // The entry has the new context, and by its digest what the ciphertext was bound to before.
+    Ok(match new {
+        Some(_) => {
+            let digest = hub_crypto::hash::sha256(&context.canonical());
+            plan.detail(format!("from context sha256:{}", hub_audit::encode::hex(&digest)))
+        }
+        None => plan,
+    })
 }
