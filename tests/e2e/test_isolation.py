@@ -68,6 +68,7 @@ def body_of(operation, sealed):
         "keys.wrap": {"plaintext": b64("x")},
         "keys.unwrap": {"wrappedKey": b64("x")},
         "keys.derive": {},
+        "keys.deriveKey": {"name": "intruder", "algorithm": "AES_256_GCM"},
         "keys.agree": {"peer": {"raw": b64("x")}},
         "keys.encapsulate": {},
         "keys.decapsulate": {"ciphertext": b64("x")},

@@ -18,6 +18,18 @@ pub enum Provider {
     AwsLc,
 }
 
+impl Provider {
+    /// The word in the configuration and in the status.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::RustCrypto => "rustcrypto",
+            Self::AwsLc => "aws-lc",
+        }
+    }
+}
+
 static CURRENT: AtomicU8 = AtomicU8::new(Provider::Auto as u8);
 
 /// Chooses the provider of the whole process: once, at start. Keys that are already loaded may

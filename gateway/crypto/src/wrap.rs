@@ -41,6 +41,8 @@ pub enum Origin {
     Generated = 1,
     /// Brought in by a caller.
     Imported = 2,
+    /// Derived inside the hub from another key.
+    Derived = 3,
 }
 
 /// Everything a wrapped secret is bound to, besides format and epoch. Parts that do not apply are

@@ -55,6 +55,7 @@ actions! {
     KeysEncrypt = "keys.encrypt" on Key: "Encrypt data under a key's primary version";
     KeysDecrypt = "keys.decrypt" on Key: "Decrypt data";
     KeysRewrap = "keys.rewrap" on Key: "Encrypt again under the primary version, without showing the plaintext";
+    KeysRebind = "keys.rebind" on Key: "Give a ciphertext another encryption context while it is rewrapped";
     KeysSign = "keys.sign" on Key: "Sign a message or its digest";
     KeysVerify = "keys.verify" on Key: "Verify a signature";
     KeysMac = "keys.mac" on Key: "Compute a message authentication code";
@@ -134,6 +135,7 @@ impl Action {
             Self::KeysEncrypt
                 | Self::KeysDecrypt
                 | Self::KeysRewrap
+                | Self::KeysRebind
                 | Self::KeysSign
                 | Self::KeysVerify
                 | Self::KeysMac

@@ -116,12 +116,15 @@ pub struct AlgorithmRow {
     pub purpose: Purpose,
     /// Length of its secret, in bytes; `None` where it varies (RSA keys, which are PKCS #8).
     pub secret_len: Option<usize>,
+    /// Whether a FIPS or NIST recommendation approves it: FIPS 186-5, 198-1, 203, 204, SP 800-38D,
+    /// 38F, 56A, 56B, 56C, 132. Says nothing of the module that computes it.
+    pub approved: bool,
     /// One line for people.
     pub summary: &'static str,
 }
 
 macro_rules! algorithms {
-    ($($variant:ident = $name:literal, $kind:expr, $purpose:ident, $len:expr, $summary:literal;)*) => {
+    ($($variant:ident = $name:literal, $kind:expr, $purpose:ident, $len:expr, $approved:ident, $summary:literal;)*) => {
         /// An algorithm a key can be created with. Chosen at creation, never changed.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Algorithm {
@@ -135,6 +138,7 @@ macro_rules! algorithms {
             kind: $kind,
             purpose: Purpose::$purpose,
             secret_len: $len,
+            approved: approved::$approved,
             summary: $summary,
         },)*];
 
@@ -152,64 +156,104 @@ macro_rules! algorithms {
     };
 }
 
+/// The words of the column.
+mod approved {
+    #![expect(non_upper_case_globals, reason = "words of a table")]
+    pub(super) const Approved: bool = true;
+    pub(super) const Other: bool = false;
+}
+
 algorithms! {
-    Aes256Gcm = "AES_256_GCM", Kind::Aead(1), Encrypt, Some(32), "AES-256-GCM, per-message key, committing (default)";
-    ChaCha20Poly1305 = "CHACHA20_POLY1305", Kind::Aead(2), Encrypt, Some(32), "ChaCha20-Poly1305, per-message key, committing (CPUs without AES)";
-    XChaCha20Poly1305 = "XCHACHA20_POLY1305", Kind::Aead(3), Encrypt, Some(32), "XChaCha20-Poly1305, 192-bit random nonce (interoperation)";
-    Aes256GcmSiv = "AES_256_GCM_SIV", Kind::Aead(4), Encrypt, Some(32), "AES-256-GCM-SIV (RFC 8452), resists a repeated nonce";
-    Aes256Siv = "AES_256_SIV", Kind::Aead(5), Encrypt, Some(64), "AES-256-SIV (RFC 5297), deterministic: equal plaintexts give equal ciphertexts";
-    Aes256GcmRaw = "AES_256_GCM_RAW", Kind::Aead(6), Encrypt, Some(32), "AES-256-GCM under the key itself, limited to 2^32 messages a version";
-    RsaOaep2048Sha256 = "RSA_OAEP_2048_SHA256", Kind::RsaOaep { bits: 2048, hash: Hash::Sha256 }, Encrypt, None, "RSA-2048 OAEP with SHA-256 (RFC 8017 §7.1)";
-    RsaOaep2048Sha384 = "RSA_OAEP_2048_SHA384", Kind::RsaOaep { bits: 2048, hash: Hash::Sha384 }, Encrypt, None, "RSA-2048 OAEP with SHA-384 (RFC 8017 §7.1)";
-    RsaOaep2048Sha512 = "RSA_OAEP_2048_SHA512", Kind::RsaOaep { bits: 2048, hash: Hash::Sha512 }, Encrypt, None, "RSA-2048 OAEP with SHA-512 (RFC 8017 §7.1)";
-    RsaOaep3072Sha256 = "RSA_OAEP_3072_SHA256", Kind::RsaOaep { bits: 3072, hash: Hash::Sha256 }, Encrypt, None, "RSA-3072 OAEP with SHA-256 (RFC 8017 §7.1)";
-    RsaOaep3072Sha384 = "RSA_OAEP_3072_SHA384", Kind::RsaOaep { bits: 3072, hash: Hash::Sha384 }, Encrypt, None, "RSA-3072 OAEP with SHA-384 (RFC 8017 §7.1)";
-    RsaOaep3072Sha512 = "RSA_OAEP_3072_SHA512", Kind::RsaOaep { bits: 3072, hash: Hash::Sha512 }, Encrypt, None, "RSA-3072 OAEP with SHA-512 (RFC 8017 §7.1)";
-    RsaOaep4096Sha256 = "RSA_OAEP_4096_SHA256", Kind::RsaOaep { bits: 4096, hash: Hash::Sha256 }, Encrypt, None, "RSA-4096 OAEP with SHA-256 (RFC 8017 §7.1)";
-    RsaOaep4096Sha384 = "RSA_OAEP_4096_SHA384", Kind::RsaOaep { bits: 4096, hash: Hash::Sha384 }, Encrypt, None, "RSA-4096 OAEP with SHA-384 (RFC 8017 §7.1)";
-    RsaOaep4096Sha512 = "RSA_OAEP_4096_SHA512", Kind::RsaOaep { bits: 4096, hash: Hash::Sha512 }, Encrypt, None, "RSA-4096 OAEP with SHA-512 (RFC 8017 §7.1)";
-    RsaPss2048Sha256 = "RSA_PSS_2048_SHA256", Kind::RsaPss { bits: 2048, hash: Hash::Sha256 }, Sign, None, "RSA-2048 PSS with SHA-256 (RFC 8017 §8.1)";
-    RsaPss2048Sha384 = "RSA_PSS_2048_SHA384", Kind::RsaPss { bits: 2048, hash: Hash::Sha384 }, Sign, None, "RSA-2048 PSS with SHA-384 (RFC 8017 §8.1)";
-    RsaPss2048Sha512 = "RSA_PSS_2048_SHA512", Kind::RsaPss { bits: 2048, hash: Hash::Sha512 }, Sign, None, "RSA-2048 PSS with SHA-512 (RFC 8017 §8.1)";
-    RsaPss3072Sha256 = "RSA_PSS_3072_SHA256", Kind::RsaPss { bits: 3072, hash: Hash::Sha256 }, Sign, None, "RSA-3072 PSS with SHA-256 (RFC 8017 §8.1)";
-    RsaPss3072Sha384 = "RSA_PSS_3072_SHA384", Kind::RsaPss { bits: 3072, hash: Hash::Sha384 }, Sign, None, "RSA-3072 PSS with SHA-384 (RFC 8017 §8.1)";
-    RsaPss3072Sha512 = "RSA_PSS_3072_SHA512", Kind::RsaPss { bits: 3072, hash: Hash::Sha512 }, Sign, None, "RSA-3072 PSS with SHA-512 (RFC 8017 §8.1)";
-    RsaPss4096Sha256 = "RSA_PSS_4096_SHA256", Kind::RsaPss { bits: 4096, hash: Hash::Sha256 }, Sign, None, "RSA-4096 PSS with SHA-256 (RFC 8017 §8.1)";
-    RsaPss4096Sha384 = "RSA_PSS_4096_SHA384", Kind::RsaPss { bits: 4096, hash: Hash::Sha384 }, Sign, None, "RSA-4096 PSS with SHA-384 (RFC 8017 §8.1)";
-    RsaPss4096Sha512 = "RSA_PSS_4096_SHA512", Kind::RsaPss { bits: 4096, hash: Hash::Sha512 }, Sign, None, "RSA-4096 PSS with SHA-512 (RFC 8017 §8.1)";
-    RsaPkcs12048Sha256 = "RSA_PKCS1_2048_SHA256", Kind::RsaPkcs1 { bits: 2048, hash: Hash::Sha256 }, Sign, None, "RSA-2048 PKCS #1 v1.5 signatures with SHA-256 (RFC 8017 §8.2)";
-    RsaPkcs12048Sha384 = "RSA_PKCS1_2048_SHA384", Kind::RsaPkcs1 { bits: 2048, hash: Hash::Sha384 }, Sign, None, "RSA-2048 PKCS #1 v1.5 signatures with SHA-384 (RFC 8017 §8.2)";
-    RsaPkcs12048Sha512 = "RSA_PKCS1_2048_SHA512", Kind::RsaPkcs1 { bits: 2048, hash: Hash::Sha512 }, Sign, None, "RSA-2048 PKCS #1 v1.5 signatures with SHA-512 (RFC 8017 §8.2)";
-    RsaPkcs13072Sha256 = "RSA_PKCS1_3072_SHA256", Kind::RsaPkcs1 { bits: 3072, hash: Hash::Sha256 }, Sign, None, "RSA-3072 PKCS #1 v1.5 signatures with SHA-256 (RFC 8017 §8.2)";
-    RsaPkcs13072Sha384 = "RSA_PKCS1_3072_SHA384", Kind::RsaPkcs1 { bits: 3072, hash: Hash::Sha384 }, Sign, None, "RSA-3072 PKCS #1 v1.5 signatures with SHA-384 (RFC 8017 §8.2)";
-    RsaPkcs13072Sha512 = "RSA_PKCS1_3072_SHA512", Kind::RsaPkcs1 { bits: 3072, hash: Hash::Sha512 }, Sign, None, "RSA-3072 PKCS #1 v1.5 signatures with SHA-512 (RFC 8017 §8.2)";
-    RsaPkcs14096Sha256 = "RSA_PKCS1_4096_SHA256", Kind::RsaPkcs1 { bits: 4096, hash: Hash::Sha256 }, Sign, None, "RSA-4096 PKCS #1 v1.5 signatures with SHA-256 (RFC 8017 §8.2)";
-    RsaPkcs14096Sha384 = "RSA_PKCS1_4096_SHA384", Kind::RsaPkcs1 { bits: 4096, hash: Hash::Sha384 }, Sign, None, "RSA-4096 PKCS #1 v1.5 signatures with SHA-384 (RFC 8017 §8.2)";
-    RsaPkcs14096Sha512 = "RSA_PKCS1_4096_SHA512", Kind::RsaPkcs1 { bits: 4096, hash: Hash::Sha512 }, Sign, None, "RSA-4096 PKCS #1 v1.5 signatures with SHA-512 (RFC 8017 §8.2)";
-    EcdsaP256 = "ECDSA_P256_SHA256", Kind::Ecdsa(Curve::P256), Sign, Some(32), "ECDSA on P-256 with SHA-256 (FIPS 186-5)";
-    EcdsaP384 = "ECDSA_P384_SHA384", Kind::Ecdsa(Curve::P384), Sign, Some(48), "ECDSA on P-384 with SHA-384 (FIPS 186-5)";
-    EcdsaP521 = "ECDSA_P521_SHA512", Kind::Ecdsa(Curve::P521), Sign, Some(66), "ECDSA on P-521 with SHA-512 (FIPS 186-5)";
-    EcdsaSecp256k1 = "ECDSA_SECP256K1_SHA256", Kind::Ecdsa(Curve::Secp256k1), Sign, Some(32), "ECDSA on secp256k1 with SHA-256 (SEC 2)";
-    Ed25519 = "ED25519", Kind::Ed25519, Sign, Some(32), "Ed25519 (RFC 8032)";
-    MlDsa44 = "ML_DSA_44", Kind::MlDsa(44), Sign, Some(32), "ML-DSA-44 (FIPS 204), post-quantum";
-    MlDsa65 = "ML_DSA_65", Kind::MlDsa(65), Sign, Some(32), "ML-DSA-65 (FIPS 204), post-quantum";
-    MlDsa87 = "ML_DSA_87", Kind::MlDsa(87), Sign, Some(32), "ML-DSA-87 (FIPS 204), post-quantum";
-    X25519 = "X25519", Kind::X25519, Agree, Some(32), "X25519 key agreement (RFC 7748)";
-    EcdhP256 = "ECDH_P256", Kind::Ecdh(Curve::P256), Agree, Some(32), "ECDH on P-256 (SP 800-56A)";
-    MlKem512 = "ML_KEM_512", Kind::MlKem(512), Encapsulate, Some(64), "ML-KEM-512 (FIPS 203), post-quantum";
-    MlKem768 = "ML_KEM_768", Kind::MlKem(768), Encapsulate, Some(64), "ML-KEM-768 (FIPS 203), post-quantum";
-    MlKem1024 = "ML_KEM_1024", Kind::MlKem(1024), Encapsulate, Some(64), "ML-KEM-1024 (FIPS 203), post-quantum";
-    X25519MlKem768 = "X25519_ML_KEM_768", Kind::Hybrid, Encapsulate, Some(32), "X25519 and ML-KEM-768 together (X-Wing), hybrid post-quantum";
-    HmacSha256 = "HMAC_SHA256", Kind::Hmac(Hash::Sha256), Mac, Some(32), "HMAC with SHA-256 (FIPS 198-1)";
-    HmacSha384 = "HMAC_SHA384", Kind::Hmac(Hash::Sha384), Mac, Some(48), "HMAC with SHA-384 (FIPS 198-1)";
-    HmacSha512 = "HMAC_SHA512", Kind::Hmac(Hash::Sha512), Mac, Some(64), "HMAC with SHA-512 (FIPS 198-1)";
-    HkdfSha256 = "HKDF_SHA256", Kind::Hkdf(Hash::Sha256), Derive, Some(32), "HKDF with SHA-256 (RFC 5869)";
-    HkdfSha384 = "HKDF_SHA384", Kind::Hkdf(Hash::Sha384), Derive, Some(48), "HKDF with SHA-384 (RFC 5869)";
-    HkdfSha512 = "HKDF_SHA512", Kind::Hkdf(Hash::Sha512), Derive, Some(64), "HKDF with SHA-512 (RFC 5869)";
-    Pbkdf2Sha256 = "PBKDF2_SHA256", Kind::Pbkdf2(Hash::Sha256), Derive, Some(32), "PBKDF2 with HMAC-SHA-256 (RFC 8018) of a password, peppered by the key";
-    Pbkdf2Sha512 = "PBKDF2_SHA512", Kind::Pbkdf2(Hash::Sha512), Derive, Some(64), "PBKDF2 with HMAC-SHA-512 (RFC 8018) of a password, peppered by the key";
-    Argon2id = "ARGON2ID", Kind::Argon2id, Derive, Some(32), "Argon2id (RFC 9106) of a password, with the key as its secret";
-    Aes256Kwp = "AES_256_KWP", Kind::AesKwp, Wrap, Some(32), "AES-256 key wrap with padding (RFC 5649)";
+    Aes256Gcm = "AES_256_GCM", Kind::Aead(1), Encrypt, Some(32), Approved, "AES-256-GCM, per-message key, committing (default)";
+    ChaCha20Poly1305 = "CHACHA20_POLY1305", Kind::Aead(2), Encrypt, Some(32), Other, "ChaCha20-Poly1305, per-message key, committing (CPUs without AES)";
+    XChaCha20Poly1305 = "XCHACHA20_POLY1305", Kind::Aead(3), Encrypt, Some(32), Other, "XChaCha20-Poly1305, 192-bit random nonce (interoperation)";
+    Aes256GcmSiv = "AES_256_GCM_SIV", Kind::Aead(4), Encrypt, Some(32), Other, "AES-256-GCM-SIV (RFC 8452), resists a repeated nonce";
+    Aes256Siv = "AES_256_SIV", Kind::Aead(5), Encrypt, Some(64), Other, "AES-256-SIV (RFC 5297), deterministic: equal plaintexts give equal ciphertexts";
+    Aes256GcmRaw = "AES_256_GCM_RAW", Kind::Aead(6), Encrypt, Some(32), Approved, "AES-256-GCM under the key itself, limited to 2^32 messages a version";
+    RsaOaep2048Sha256 = "RSA_OAEP_2048_SHA256", Kind::RsaOaep { bits: 2048, hash: Hash::Sha256 }, Encrypt, None, Approved, "RSA-2048 OAEP with SHA-256 (RFC 8017 §7.1)";
+    RsaOaep2048Sha384 = "RSA_OAEP_2048_SHA384", Kind::RsaOaep { bits: 2048, hash: Hash::Sha384 }, Encrypt, None, Approved, "RSA-2048 OAEP with SHA-384 (RFC 8017 §7.1)";
+    RsaOaep2048Sha512 = "RSA_OAEP_2048_SHA512", Kind::RsaOaep { bits: 2048, hash: Hash::Sha512 }, Encrypt, None, Approved, "RSA-2048 OAEP with SHA-512 (RFC 8017 §7.1)";
+    RsaOaep3072Sha256 = "RSA_OAEP_3072_SHA256", Kind::RsaOaep { bits: 3072, hash: Hash::Sha256 }, Encrypt, None, Approved, "RSA-3072 OAEP with SHA-256 (RFC 8017 §7.1)";
+    RsaOaep3072Sha384 = "RSA_OAEP_3072_SHA384", Kind::RsaOaep { bits: 3072, hash: Hash::Sha384 }, Encrypt, None, Approved, "RSA-3072 OAEP with SHA-384 (RFC 8017 §7.1)";
+    RsaOaep3072Sha512 = "RSA_OAEP_3072_SHA512", Kind::RsaOaep { bits: 3072, hash: Hash::Sha512 }, Encrypt, None, Approved, "RSA-3072 OAEP with SHA-512 (RFC 8017 §7.1)";
+    RsaOaep4096Sha256 = "RSA_OAEP_4096_SHA256", Kind::RsaOaep { bits: 4096, hash: Hash::Sha256 }, Encrypt, None, Approved, "RSA-4096 OAEP with SHA-256 (RFC 8017 §7.1)";
+    RsaOaep4096Sha384 = "RSA_OAEP_4096_SHA384", Kind::RsaOaep { bits: 4096, hash: Hash::Sha384 }, Encrypt, None, Approved, "RSA-4096 OAEP with SHA-384 (RFC 8017 §7.1)";
+    RsaOaep4096Sha512 = "RSA_OAEP_4096_SHA512", Kind::RsaOaep { bits: 4096, hash: Hash::Sha512 }, Encrypt, None, Approved, "RSA-4096 OAEP with SHA-512 (RFC 8017 §7.1)";
+    RsaPss2048Sha256 = "RSA_PSS_2048_SHA256", Kind::RsaPss { bits: 2048, hash: Hash::Sha256 }, Sign, None, Approved, "RSA-2048 PSS with SHA-256 (RFC 8017 §8.1)";
+    RsaPss2048Sha384 = "RSA_PSS_2048_SHA384", Kind::RsaPss { bits: 2048, hash: Hash::Sha384 }, Sign, None, Approved, "RSA-2048 PSS with SHA-384 (RFC 8017 §8.1)";
+    RsaPss2048Sha512 = "RSA_PSS_2048_SHA512", Kind::RsaPss { bits: 2048, hash: Hash::Sha512 }, Sign, None, Approved, "RSA-2048 PSS with SHA-512 (RFC 8017 §8.1)";
+    RsaPss3072Sha256 = "RSA_PSS_3072_SHA256", Kind::RsaPss { bits: 3072, hash: Hash::Sha256 }, Sign, None, Approved, "RSA-3072 PSS with SHA-256 (RFC 8017 §8.1)";
+    RsaPss3072Sha384 = "RSA_PSS_3072_SHA384", Kind::RsaPss { bits: 3072, hash: Hash::Sha384 }, Sign, None, Approved, "RSA-3072 PSS with SHA-384 (RFC 8017 §8.1)";
+    RsaPss3072Sha512 = "RSA_PSS_3072_SHA512", Kind::RsaPss { bits: 3072, hash: Hash::Sha512 }, Sign, None, Approved, "RSA-3072 PSS with SHA-512 (RFC 8017 §8.1)";
+    RsaPss4096Sha256 = "RSA_PSS_4096_SHA256", Kind::RsaPss { bits: 4096, hash: Hash::Sha256 }, Sign, None, Approved, "RSA-4096 PSS with SHA-256 (RFC 8017 §8.1)";
+    RsaPss4096Sha384 = "RSA_PSS_4096_SHA384", Kind::RsaPss { bits: 4096, hash: Hash::Sha384 }, Sign, None, Approved, "RSA-4096 PSS with SHA-384 (RFC 8017 §8.1)";
+    RsaPss4096Sha512 = "RSA_PSS_4096_SHA512", Kind::RsaPss { bits: 4096, hash: Hash::Sha512 }, Sign, None, Approved, "RSA-4096 PSS with SHA-512 (RFC 8017 §8.1)";
+    RsaPkcs12048Sha256 = "RSA_PKCS1_2048_SHA256", Kind::RsaPkcs1 { bits: 2048, hash: Hash::Sha256 }, Sign, None, Approved, "RSA-2048 PKCS #1 v1.5 signatures with SHA-256 (RFC 8017 §8.2)";
+    RsaPkcs12048Sha384 = "RSA_PKCS1_2048_SHA384", Kind::RsaPkcs1 { bits: 2048, hash: Hash::Sha384 }, Sign, None, Approved, "RSA-2048 PKCS #1 v1.5 signatures with SHA-384 (RFC 8017 §8.2)";
+    RsaPkcs12048Sha512 = "RSA_PKCS1_2048_SHA512", Kind::RsaPkcs1 { bits: 2048, hash: Hash::Sha512 }, Sign, None, Approved, "RSA-2048 PKCS #1 v1.5 signatures with SHA-512 (RFC 8017 §8.2)";
+    RsaPkcs13072Sha256 = "RSA_PKCS1_3072_SHA256", Kind::RsaPkcs1 { bits: 3072, hash: Hash::Sha256 }, Sign, None, Approved, "RSA-3072 PKCS #1 v1.5 signatures with SHA-256 (RFC 8017 §8.2)";
+    RsaPkcs13072Sha384 = "RSA_PKCS1_3072_SHA384", Kind::RsaPkcs1 { bits: 3072, hash: Hash::Sha384 }, Sign, None, Approved, "RSA-3072 PKCS #1 v1.5 signatures with SHA-384 (RFC 8017 §8.2)";
+    RsaPkcs13072Sha512 = "RSA_PKCS1_3072_SHA512", Kind::RsaPkcs1 { bits: 3072, hash: Hash::Sha512 }, Sign, None, Approved, "RSA-3072 PKCS #1 v1.5 signatures with SHA-512 (RFC 8017 §8.2)";
+    RsaPkcs14096Sha256 = "RSA_PKCS1_4096_SHA256", Kind::RsaPkcs1 { bits: 4096, hash: Hash::Sha256 }, Sign, None, Approved, "RSA-4096 PKCS #1 v1.5 signatures with SHA-256 (RFC 8017 §8.2)";
+    RsaPkcs14096Sha384 = "RSA_PKCS1_4096_SHA384", Kind::RsaPkcs1 { bits: 4096, hash: Hash::Sha384 }, Sign, None, Approved, "RSA-4096 PKCS #1 v1.5 signatures with SHA-384 (RFC 8017 §8.2)";
+    RsaPkcs14096Sha512 = "RSA_PKCS1_4096_SHA512", Kind::RsaPkcs1 { bits: 4096, hash: Hash::Sha512 }, Sign, None, Approved, "RSA-4096 PKCS #1 v1.5 signatures with SHA-512 (RFC 8017 §8.2)";
+    EcdsaP256 = "ECDSA_P256_SHA256", Kind::Ecdsa(Curve::P256), Sign, Some(32), Approved, "ECDSA on P-256 with SHA-256 (FIPS 186-5)";
+    EcdsaP384 = "ECDSA_P384_SHA384", Kind::Ecdsa(Curve::P384), Sign, Some(48), Approved, "ECDSA on P-384 with SHA-384 (FIPS 186-5)";
+    EcdsaP521 = "ECDSA_P521_SHA512", Kind::Ecdsa(Curve::P521), Sign, Some(66), Approved, "ECDSA on P-521 with SHA-512 (FIPS 186-5)";
+    EcdsaSecp256k1 = "ECDSA_SECP256K1_SHA256", Kind::Ecdsa(Curve::Secp256k1), Sign, Some(32), Other, "ECDSA on secp256k1 with SHA-256 (SEC 2)";
+    Ed25519 = "ED25519", Kind::Ed25519, Sign, Some(32), Approved, "Ed25519 (RFC 8032)";
+    MlDsa44 = "ML_DSA_44", Kind::MlDsa(44), Sign, Some(32), Approved, "ML-DSA-44 (FIPS 204), post-quantum";
+    MlDsa65 = "ML_DSA_65", Kind::MlDsa(65), Sign, Some(32), Approved, "ML-DSA-65 (FIPS 204), post-quantum";
+    MlDsa87 = "ML_DSA_87", Kind::MlDsa(87), Sign, Some(32), Approved, "ML-DSA-87 (FIPS 204), post-quantum";
+    X25519 = "X25519", Kind::X25519, Agree, Some(32), Other, "X25519 key agreement (RFC 7748)";
+    EcdhP256 = "ECDH_P256", Kind::Ecdh(Curve::P256), Agree, Some(32), Approved, "ECDH on P-256 (SP 800-56A)";
+    MlKem512 = "ML_KEM_512", Kind::MlKem(512), Encapsulate, Some(64), Approved, "ML-KEM-512 (FIPS 203), post-quantum";
+    MlKem768 = "ML_KEM_768", Kind::MlKem(768), Encapsulate, Some(64), Approved, "ML-KEM-768 (FIPS 203), post-quantum";
+    MlKem1024 = "ML_KEM_1024", Kind::MlKem(1024), Encapsulate, Some(64), Approved, "ML-KEM-1024 (FIPS 203), post-quantum";
+    X25519MlKem768 = "X25519_ML_KEM_768", Kind::Hybrid, Encapsulate, Some(32), Other, "X25519 and ML-KEM-768 together (X-Wing), hybrid post-quantum";
+    HmacSha256 = "HMAC_SHA256", Kind::Hmac(Hash::Sha256), Mac, Some(32), Approved, "HMAC with SHA-256 (FIPS 198-1)";
+    HmacSha384 = "HMAC_SHA384", Kind::Hmac(Hash::Sha384), Mac, Some(48), Approved, "HMAC with SHA-384 (FIPS 198-1)";
+    HmacSha512 = "HMAC_SHA512", Kind::Hmac(Hash::Sha512), Mac, Some(64), Approved, "HMAC with SHA-512 (FIPS 198-1)";
+    HkdfSha256 = "HKDF_SHA256", Kind::Hkdf(Hash::Sha256), Derive, Some(32), Approved, "HKDF with SHA-256 (RFC 5869)";
+    HkdfSha384 = "HKDF_SHA384", Kind::Hkdf(Hash::Sha384), Derive, Some(48), Approved, "HKDF with SHA-384 (RFC 5869)";
+    HkdfSha512 = "HKDF_SHA512", Kind::Hkdf(Hash::Sha512), Derive, Some(64), Approved, "HKDF with SHA-512 (RFC 5869)";
+    Pbkdf2Sha256 = "PBKDF2_SHA256", Kind::Pbkdf2(Hash::Sha256), Derive, Some(32), Approved, "PBKDF2 with HMAC-SHA-256 (RFC 8018) of a password, peppered by the key";
+    Pbkdf2Sha512 = "PBKDF2_SHA512", Kind::Pbkdf2(Hash::Sha512), Derive, Some(64), Approved, "PBKDF2 with HMAC-SHA-512 (RFC 8018) of a password, peppered by the key";
+    Argon2id = "ARGON2ID", Kind::Argon2id, Derive, Some(32), Other, "Argon2id (RFC 9106) of a password, with the key as its secret";
+    Aes256Kwp = "AES_256_KWP", Kind::AesKwp, Wrap, Some(32), Approved, "AES-256 key wrap with padding (RFC 5649)";
+}
+
+/// Which algorithms new keys may have (`crypto.profile` of the configuration).
+///
+/// It selects algorithms. It makes no validated module of the program: what computes them is not
+/// validated under FIPS 140-3 in either setting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// Every algorithm.
+    #[default]
+    Any,
+    /// Only those of [`AlgorithmRow::approved`].
+    FipsAlgorithms,
+}
+
+impl Profile {
+    /// The word in the configuration and in the status.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::FipsAlgorithms => "fips-algorithms",
+        }
+    }
+
+    /// Whether a new key may have this algorithm.
+    #[must_use]
+    pub const fn admits(self, algorithm: Algorithm) -> bool {
+        match self {
+            Self::Any => true,
+            Self::FipsAlgorithms => algorithm.row().approved,
+        }
+    }
 }
 
 /// How many messages one version of a key may encrypt (security model §4).
@@ -331,6 +375,27 @@ mod tests {
         }
         let limit = Algorithm::Aes256GcmRaw.message_limit().unwrap();
         assert_eq!((limit.rotate_at, limit.refuse_at), (1_073_741_824, 4_294_967_296));
+    }
+
+    #[test]
+    fn the_fips_profile_admits_what_is_approved_and_nothing_else() {
+        let refused: Vec<_> = ALGORITHMS
+            .iter()
+            .filter(|row| !Profile::FipsAlgorithms.admits(row.algorithm))
+            .map(|row| row.name)
+            .collect();
+        let expected = [
+            "CHACHA20_POLY1305",
+            "XCHACHA20_POLY1305",
+            "AES_256_GCM_SIV",
+            "AES_256_SIV",
+            "ECDSA_SECP256K1_SHA256",
+            "X25519",
+            "X25519_ML_KEM_768",
+            "ARGON2ID",
+        ];
+        assert_eq!(refused, expected);
+        assert!(ALGORITHMS.iter().all(|row| Profile::Any.admits(row.algorithm)));
     }
 
     #[test]

@@ -105,6 +105,9 @@ pub enum Error {
     /// The key was not created to be exported.
     #[error("the key was not created exportable, and never leaves the hub")]
     NotExportable,
+    /// The hub's algorithm profile does not admit this algorithm for new keys.
+    #[error("{0} is not among the algorithms of the profile `{1}` (`crypto.profile`)")]
+    NotApproved(hub_model::Algorithm, &'static str),
     /// A page token that was not given for this list.
     #[error("`pageToken` was not given by this list")]
     PageToken,
@@ -148,6 +151,7 @@ impl Error {
             Self::OpeningsLimited { .. } => "rate_limited",
             Self::ImportFailed => "import_failed",
             Self::NotExportable => "not_exportable",
+            Self::NotApproved(..) => "algorithm_not_approved",
             Self::PageToken => "page_token",
             Self::AuditUnavailable(_) => "audit_unavailable",
             Self::Integrity(_) => "integrity_failure",

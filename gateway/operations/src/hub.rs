@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use hub_audit::Log;
 use hub_crypto::{Binding, Kek, Keyring, Origin, RootKey, SystemKeys, WrapPurpose};
+use hub_model::algorithm::Profile;
 use hub_model::registration::HUB_REGISTRATION;
 use hub_model::{
     Clock, HubId, Key, KeyId, KeyState, Name, Participant, ParticipantId, Registration,
@@ -58,6 +59,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// How much is remembered.
     pub caches: CacheSizes,
+    /// Which algorithms new keys may have.
+    pub profile: Profile,
 }
 
 /// The hub, as operations see it.
@@ -166,6 +169,12 @@ impl Hub {
     #[must_use]
     pub const fn registration(&self) -> RegistrationId {
         self.parts.registration
+    }
+
+    /// Which algorithms new keys may have.
+    #[must_use]
+    pub const fn profile(&self) -> Profile {
+        self.parts.profile
     }
 
     /// How many keys are remembered.
@@ -405,6 +414,7 @@ impl Hub {
             algorithm: Some(key.algorithm),
             origin: match key.version(number).map(|version| version.origin) {
                 Some(hub_model::Origin::Imported) => Origin::Imported,
+                Some(hub_model::Origin::Derived) => Origin::Derived,
                 _ => Origin::Generated,
             },
             exportable: key.exportable,

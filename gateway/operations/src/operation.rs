@@ -98,9 +98,16 @@ pub trait Operation: Send + Sync {
         RequestFacts::default()
     }
 
-    /// Another verb the caller needs at the same place, for what this call does beside its own.
+    /// Another verb the caller needs at the same place, for what this call does beside its own. A
+    /// verb of registrations is asked for in the registration of the place.
     fn needs(&self) -> Option<Action> {
         None
+    }
+
+    /// What policies may know where that verb is asked for, and whose encryption context the entry
+    /// has: of what comes out, should it differ from what goes in.
+    fn facts_after(&self) -> RequestFacts<'_> {
+        self.facts()
     }
 
     /// The answer as JSON, where writing it by hand spares a search for what to escape.

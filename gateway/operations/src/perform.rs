@@ -2,10 +2,11 @@
 
 use hub_audit::Receipt;
 use hub_auth::Caller;
+use hub_model::action::ResourceKind;
 use hub_model::entry::{AuditEntry, Decision, Outcome, Subject};
 use hub_model::principal::PeerAddress;
-use hub_model::{Principal, Timestamp};
-use hub_policy::DecisionTrace;
+use hub_model::{Action, Principal, Timestamp};
+use hub_policy::{DecisionTrace, Target};
 use hub_store::Changes;
 use tracing::Instrument as _;
 
@@ -99,11 +100,15 @@ impl Hub {
         place: O::Place,
     ) -> Result<Attempt<O::Reply>, Failure> {
         let facts = operation.facts();
-        let context = facts.encryption_context.cloned();
+        let after = operation.facts_after();
+        let context = after.encryption_context.cloned();
         let permit = tracing::debug_span!(target: "hub::stage", "authorize").in_scope(|| {
-            let may = |action| self.policies().authorize(caller, action, &place.target(), &facts);
-            let permit = may(O::ACTION)?;
-            operation.needs().map_or(Ok(()), |action| may(action).map(drop))?;
+            let policies = self.policies();
+            let permit = policies.authorize(caller, O::ACTION, &place.target(), &facts)?;
+            if let Some(action) = operation.needs() {
+                let target = target_of(&place, action);
+                policies.authorize(caller, action, &target, &after).map(drop)?;
+            }
             Ok::<_, hub_policy::Denial>(permit)
         });
         let permit = match permit {
@@ -338,6 +343,14 @@ pub(crate) fn event(
         trace: None,
         dry_run: false,
         count,
+    }
+}
+
+/// What a verb is asked for at: the place, or the registration it lies in.
+fn target_of<P: Place>(place: &P, action: Action) -> Target<'_> {
+    match (action.resource_kind(), place.registration()) {
+        (ResourceKind::Registration, Some(registration)) => Target::Registration(registration),
+        _ => place.target(),
     }
 }
 

@@ -111,6 +111,8 @@ impl App {
     /// # Errors
     /// [`AppError`] says which part and why.
     pub async fn build(config: Config, mode: Mode) -> Result<Self, AppError> {
+        // Before any key is loaded: each keeps what it was loaded with.
+        hub_crypto::provider::set(config.crypto.provider.into());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let started = clock.now();
         let metrics = Arc::new(Metrics::new().map_err(|e| AppError::Program(e.to_string()))?);
@@ -358,6 +360,7 @@ fn status(
             store_bytes: hub.store().backend().size_on_disk().unwrap_or(0),
             arena: format!("{:?}", arena.kind),
             arena_secrets: u64::try_from(arena.secrets).unwrap_or(u64::MAX),
+            crypto_provider: hub_crypto::provider::current().name().to_owned(),
             integrity: integrity.load().to_string(),
             notices: notices.clone(),
         }

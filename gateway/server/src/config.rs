@@ -47,6 +47,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// The seal of the root key.
     pub seal: SealConfig,
+    /// Providers and algorithms.
+    pub crypto: CryptoConfig,
     #[serde(skip)]
     origins: BTreeMap<&'static str, String>,
     #[serde(skip)]
@@ -261,6 +263,73 @@ pub enum SealKind {
 
 units::words! { SealKind:
     KeyFile = "key-file",
+}
+
+/// `crypto`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CryptoConfig {
+    /// What computes, where there are two.
+    pub provider: CryptoProvider,
+    /// Which algorithms new keys may have.
+    pub profile: CryptoProfile,
+}
+
+/// What computes primitives that there are two implementations of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub enum CryptoProvider {
+    /// RustCrypto, and aws-lc where that is too slow.
+    #[default]
+    #[serde(rename = "auto")]
+    Auto,
+    /// RustCrypto wherever it has the primitive.
+    #[serde(rename = "rustcrypto")]
+    RustCrypto,
+    /// aws-lc wherever it has the primitive.
+    #[serde(rename = "aws-lc")]
+    AwsLc,
+}
+
+units::words! { CryptoProvider:
+    Auto = "auto",
+    RustCrypto = "rustcrypto",
+    AwsLc = "aws-lc",
+}
+
+impl From<CryptoProvider> for hub_crypto::provider::Provider {
+    fn from(provider: CryptoProvider) -> Self {
+        match provider {
+            CryptoProvider::Auto => Self::Auto,
+            CryptoProvider::RustCrypto => Self::RustCrypto,
+            CryptoProvider::AwsLc => Self::AwsLc,
+        }
+    }
+}
+
+/// Which algorithms new keys may have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", try_from = "String")]
+pub enum CryptoProfile {
+    /// Every one.
+    #[default]
+    Any,
+    /// Those that FIPS and NIST recommendations approve. Selects algorithms; is no validated module.
+    FipsAlgorithms,
+}
+
+units::words! { CryptoProfile:
+    Any = "any",
+    FipsAlgorithms = "fips-algorithms",
+}
+
+impl From<CryptoProfile> for hub_model::algorithm::Profile {
+    fn from(profile: CryptoProfile) -> Self {
+        match profile {
+            CryptoProfile::Any => Self::Any,
+            CryptoProfile::FipsAlgorithms => Self::FipsAlgorithms,
+        }
+    }
 }
 
 /// Values from flags, by key; they win over everything else.
@@ -840,6 +909,8 @@ mod tests {
                 ("CIPHER_HUB_SERVER__MAX_CONNECTIONS", "5"),
                 ("CIPHER_HUB_CACHE__KEYS", "7"),
                 ("CIPHER_HUB_STORE__ENGINE", "memory"),
+                ("CIPHER_HUB_CRYPTO__PROVIDER", "aws-lc"),
+                ("CIPHER_HUB_CRYPTO__PROFILE", "fips-algorithms"),
                 ("CIPHER_HUB_AUDIT__CHECKPOINT_INTERVAL", "250ms"),
                 ("RUST_LOG", "debug"),
             ],
@@ -854,6 +925,8 @@ mod tests {
         assert_eq!(config.server.max_connections.get(), 5);
         assert_eq!(config.cache.keys, 7);
         assert_eq!(config.store.engine, StoreEngine::Memory);
+        assert_eq!(config.crypto.provider, CryptoProvider::AwsLc);
+        assert_eq!(config.crypto.profile, CryptoProfile::FipsAlgorithms);
         assert_eq!(config.audit.checkpoint_interval, Duration::from_millis(250));
         assert_eq!(config.log.filter, "debug");
         assert_eq!(config.seal.file, Path::new("/data/seal/seal.json"));
@@ -895,6 +968,13 @@ mod tests {
         assert!(text.contains("`CIPHER_HUB_SERVER__MAX_CONNECTIONS`"), "{text}");
         let text = error("", &[], &[("log.format", "xml")]);
         assert!(text.contains("`log.format`") && text.contains("json"), "{text}");
+        let text = error("", &[("CIPHER_HUB_CRYPTO__PROVIDER", "openssl")], &[]);
+        assert!(
+            text.contains("`CIPHER_HUB_CRYPTO__PROVIDER`") && text.contains("aws-lc"),
+            "{text}"
+        );
+        let text = error("[crypto]\nprofile = \"fips\"\n", &[], &[]);
+        assert!(text.contains("line 2") && text.contains("fips-algorithms"), "{text}");
     }
 
     #[test]

@@ -229,6 +229,7 @@ pub async fn open(
         policies,
         registration: record.registration,
         clock,
+        profile: config.crypto.profile.into(),
         caches: CacheSizes { keys: config.cache.keys, ..CacheSizes::default() },
     }));
     Ok(Opened { hub, keys, first_key, seal_kind: unsealed.kind, notices, stopped_cleanly })

@@ -33,6 +33,7 @@ pub const KINDS: &[(&str, u16, &str, bool)] = &[
     ("wrong_purpose", 409, "The key is for something else", false),
     ("version_unusable", 409, "Not in a state for this use", false),
     ("not_exportable", 409, "Not exportable", false),
+    ("algorithm_not_approved", 409, "Not an algorithm of this hub's profile", false),
     ("result_withheld", 409, "Answer not kept", false),
     ("key_state", 409, "Not in this state", false),
     ("registration_not_frozen", 409, "Registration is not frozen", false),
@@ -220,6 +221,7 @@ impl From<&Error> for Refusal {
             | Error::NoVersion(_)
             | Error::ImportFailed
             | Error::NotExportable
+            | Error::NotApproved(..)
             | Error::PageToken
             | Error::Integrity(_) => refusal,
         }

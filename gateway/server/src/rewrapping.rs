@@ -252,18 +252,19 @@ impl Job {
 
     async fn item(&self, line: &[u8]) -> RewrapLineAnswer {
         self.metrics.audit_events.inc();
-        let RewrapLine { reference, ciphertext, context } = match serde_json::from_slice(line) {
-            Ok(line) => line,
-            Err(error) => {
-                let refusal = self.fallen(crate::request::json_refusal(&error)).await;
-                return refused(None, &refusal);
-            }
-        };
+        let RewrapLine { reference, ciphertext, context, new_context } =
+            match serde_json::from_slice(line) {
+                Ok(line) => line,
+                Err(error) => {
+                    let refusal = self.fallen(crate::request::json_refusal(&error)).await;
+                    return refused(None, &refusal);
+                }
+            };
         if reference.as_ref().is_some_and(|reference| reference.len() > 128) {
             let refusal = Refusal::new("invalid_argument", "a `ref` has at most 128 bytes");
             return refused(None, &self.fallen(refusal).await);
         }
-        let body = RewrapBody { ciphertext, context };
+        let body = RewrapBody { ciphertext, context, new_context };
         let operation = RewrapAny::new(self.registration.clone(), body);
         match self.hub.perform(&self.caller, &operation, &self.meta).await {
             Ok(done) => RewrapLineAnswer { reference, rewrapped: done.reply, problem: None },

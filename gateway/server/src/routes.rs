@@ -510,6 +510,14 @@ fn uses_of_keys() -> Vec<Route> {
         .takes::<uses::Derive>()
         .gives::<uses::Derived>()
         .secret(),
+        Route::new(Method::POST, "/v1/registrations/{registration}/keys/{key}:deriveKey", |p| {
+            let (registration, key) = (p.param("registration")?, p.param("key")?);
+            Ok(keys::DeriveKey { registration, key, body: p.json()? })
+        })
+        .takes::<uses::DeriveKey>()
+        .gives::<key::KeyView>()
+        .creates()
+        .called("keys.deriveKey"),
         Route::new(Method::POST, "/v1/registrations/{registration}/keys/{key}:agree", |p| {
             let (registration, key) = (p.param("registration")?, p.param("key")?);
             Ok(keys::Agree { registration, key, body: p.json()? })
@@ -745,7 +753,7 @@ mod tests {
         let rows = table();
         let mut ids: Vec<_> = rows.iter().map(|row| row.operation_id).collect();
         // Asked for beside another verb, never by itself.
-        let beside = [Action::KeysUseCompromised];
+        let beside = [Action::KeysUseCompromised, Action::KeysRebind];
         for action in Action::ALL.iter().filter(|action| !beside.contains(action)) {
             assert!(ids.contains(&action.name()), "no route for {action}");
         }

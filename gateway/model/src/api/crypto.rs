@@ -108,9 +108,12 @@ impl Decrypted {
 pub struct Rewrap {
     /// What `:encrypt` gave.
     pub ciphertext: String,
-    /// The pairs given to `:encrypt`; carried over.
+    /// The pairs given to `:encrypt`; carried over unless `newContext` is given.
     #[serde(default, skip_serializing_if = "EncryptionContext::is_empty")]
     pub context: EncryptionContext,
+    /// Other pairs to bind from now on, or none with `{}`; for who may `keys.rebind` with them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_context: Option<EncryptionContext>,
 }
 
 /// The new ciphertext.
@@ -145,9 +148,12 @@ pub struct RewrapLine {
     pub reference: Option<String>,
     /// What `:encrypt` gave; it names its key.
     pub ciphertext: String,
-    /// The pairs given to `:encrypt`; carried over.
+    /// The pairs given to `:encrypt`; carried over unless `newContext` is given.
     #[serde(default, skip_serializing_if = "EncryptionContext::is_empty")]
     pub context: EncryptionContext,
+    /// As for `:rewrap`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_context: Option<EncryptionContext>,
 }
 
 /// The answer to one line: the members of `Rewrapped`, or a problem.
@@ -222,6 +228,9 @@ pub struct BatchItem {
     /// For `encrypt`, `decrypt` and `rewrap`: the encryption context.
     #[serde(default, skip_serializing_if = "EncryptionContext::is_empty")]
     pub context: EncryptionContext,
+    /// For `rewrap`: as there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_context: Option<EncryptionContext>,
     /// For `sign`: what `:sign` takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sign: Option<uses::Sign>,
@@ -268,6 +277,7 @@ impl BatchItem {
             plaintext: None,
             ciphertext: None,
             context: EncryptionContext::default(),
+            new_context: None,
             sign: None,
             verify: None,
             mac: None,

@@ -28,6 +28,13 @@ pub struct Status {
     pub arena: String,
     /// Secrets held in memory.
     pub arena_secrets: u64,
+    /// What computes where there are two implementations: `auto`, `rustcrypto` or `aws-lc`.
+    #[serde(default)]
+    pub crypto_provider: String,
+    /// Which algorithms new keys may have: `any` or `fips-algorithms`. Selects algorithms; says
+    /// nothing of a validated module.
+    #[serde(default)]
+    pub crypto_profile: String,
     /// Entries in the audit log.
     pub audit_size: u64,
     /// Entries covered by the newest checkpoint.

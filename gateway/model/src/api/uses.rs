@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Algorithm, EncryptionContext, SecretBytes};
+use crate::{Algorithm, EncryptionContext, Name, SecretBytes, Tags};
 
 /// Most bytes of a message that is signed, authenticated or hashed.
 pub const MAX_MESSAGE: usize = 64 * 1024;
@@ -269,6 +269,50 @@ pub struct Derived {
     pub derived: SecretBytes,
     /// The version it comes from; another one gives another secret.
     pub version: u32,
+}
+
+/// Derives a new key from the primary version of an HKDF key, and stores it. Its bytes are never
+/// shown. The same key, name, algorithm, salt, context and `info` give the same bytes again; any
+/// other, others.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DeriveKey {
+    /// The new key's name, unique in the registration; bound into its bytes.
+    pub name: Name,
+    /// The new key's algorithm: one of AES, ChaCha20, HMAC or HKDF; bound into its bytes, which are
+    /// as many as it takes.
+    pub algorithm: Algorithm,
+    /// Labels of the new key.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
+    /// Whether the new key's material may leave the hub; `false` when absent. Never changes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exportable: bool,
+    /// The salt, in base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub salt: Option<SecretBytes>,
+    /// What the key is for, in base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub info: Option<SecretBytes>,
+    /// Non-secret pairs bound into the new key's bytes, before `info`.
+    #[serde(default, skip_serializing_if = "EncryptionContext::is_empty")]
+    pub context: EncryptionContext,
+}
+
+impl DeriveKey {
+    /// A key of this name and algorithm with every default.
+    #[must_use]
+    pub fn new(name: Name, algorithm: Algorithm) -> Self {
+        Self {
+            name,
+            algorithm,
+            tags: Tags::default(),
+            exportable: false,
+            salt: None,
+            info: None,
+            context: EncryptionContext::default(),
+        }
+    }
 }
 
 /// A peer's public key, in one of these forms.

@@ -68,8 +68,9 @@ impl BatchKey {
             let outcome = self.used(hub, caller, item, uses, meta).await;
             return Item { reference, outcome };
         }
-        let BatchItem { reference, key, op, plaintext, ciphertext, context, .. } = item;
-        if uses > 0 {
+        let BatchItem { reference, key, op, plaintext, ciphertext, context, new_context, .. } =
+            item;
+        if uses > 0 || (new_context.is_some() && op != BatchOp::Rewrap) {
             return Item { reference, outcome: Err(misshapen(hub, caller, op, meta).await) };
         }
         let key: Option<Ref<KeyId>> = key.map(Ref::Name);
@@ -92,7 +93,7 @@ impl BatchKey {
                 }
             }
             (BatchOp::Rewrap, key, None, Some(ciphertext)) => {
-                let body = RewrapBody { ciphertext, context };
+                let body = RewrapBody { ciphertext, context, new_context };
                 let wrap = BatchResult::Rewrapped;
                 match key {
                     Some(key) => {
@@ -119,7 +120,8 @@ impl BatchKey {
     ) -> Result<Option<BatchResult>, Failure> {
         let op = item.op;
         let plain = item.plaintext.is_none() && item.ciphertext.is_none();
-        let fits = plain && item.context.is_empty() && bodies <= 1;
+        let bound = !item.context.is_empty() || item.new_context.is_some();
+        let fits = plain && !bound && bodies <= 1;
         let (Some(key), true) = (item.key.map(Ref::Name), fits) else {
             return Err(misshapen(hub, caller, op, meta).await);
         };

@@ -2,8 +2,8 @@
 
 use hub_crypto::Material;
 use hub_model::api::key::{CreateKey as Body, KeyView};
-use hub_model::{Action, Algorithm, Key, KeyId, RegistrationId};
-use hub_policy::Permit;
+use hub_model::{Action, Algorithm, Key, KeyId, RegistrationId, Timestamp};
+use hub_policy::{Permit, RegistrationFacts};
 use hub_store::{Changes, Revision, layout};
 
 use super::agenda::put_key;
@@ -44,6 +44,7 @@ impl Operation for CreateKey {
         }
         let registration = place.id();
         let algorithm = self.body.algorithm.unwrap_or(Algorithm::Aes256Gcm);
+        hub.check_profile(algorithm)?;
         let name = self.body.name.clone();
         let date = self.body.activation_time;
         let mut key = Key::new(registration, KeyId::generate(), name, algorithm, date, now);
@@ -53,24 +54,36 @@ impl Operation for CreateKey {
             check_rotation(policy, now)?;
             key.rotation = Some(policy.clone());
         }
-        let privacy = hub.system_keys().privacy();
-        let name = layout::key_name(privacy, registration, key.name.as_str());
-        if hub.store().read_bytes(&name).await?.is_some() {
-            return Err(Error::AlreadyExists { what: "key", name: key.name.to_string() });
-        }
-        let mut changes = Changes::new();
-        changes
-            .check_absent(&name)
-            .check_revision(&layout::registration(registration), Revision(place.0.revision))
-            .put(&name, &key.id)?;
+        let mut changes = put_named(hub, &mut key, &place.0, now).await?;
         let default = place.0.registration.rotation.as_ref();
-        put_key(&mut changes, &mut key, default, now)?;
         if !meta.dry_run {
             put_material(hub, &mut changes, &key, 1).await?;
         }
         let view = KeyView::new(&key, default);
         Ok(Plan::new(permit, view).changing(changes).generation(1).key(key.id).version(1))
     }
+}
+
+/// The changes that make a new key's record and give it its name, which must be free.
+pub(super) async fn put_named(
+    hub: &Hub,
+    key: &mut Key,
+    place: &RegistrationFacts,
+    now: Timestamp,
+) -> Result<Changes, Error> {
+    let registration = place.registration.id;
+    let privacy = hub.system_keys().privacy();
+    let name = layout::key_name(privacy, registration, key.name.as_str());
+    if hub.store().read_bytes(&name).await?.is_some() {
+        return Err(Error::AlreadyExists { what: "key", name: key.name.to_string() });
+    }
+    let mut changes = Changes::new();
+    changes
+        .check_absent(&name)
+        .check_revision(&layout::registration(registration), Revision(place.revision))
+        .put(&name, &key.id)?;
+    put_key(&mut changes, key, place.registration.rotation.as_ref(), now)?;
+    Ok(changes)
 }
 
 /// Draws the material of a version and adds its wrapped record to the changes.

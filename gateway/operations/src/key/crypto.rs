@@ -183,6 +183,23 @@ impl Given {
     }
 }
 
+/// What a ciphertext is to be bound to instead.
+trait Rebinds {
+    fn new_context(&self) -> Option<EncryptionContext>;
+}
+
+impl Rebinds for DecryptBody {
+    fn new_context(&self) -> Option<EncryptionContext> {
+        None
+    }
+}
+
+impl Rebinds for RewrapBody {
+    fn new_context(&self) -> Option<EncryptionContext> {
+        self.new_context.clone()
+    }
+}
+
 macro_rules! opening {
     (
         $(#[$doc:meta])* $named:ident,
@@ -196,6 +213,7 @@ macro_rules! opening {
             key: Ref<KeyId>,
             given: Given,
             context: EncryptionContext,
+            new: Option<EncryptionContext>,
         }
 
         impl $named {
@@ -203,7 +221,8 @@ macro_rules! opening {
             #[must_use]
             pub fn new(registration: Ref<RegistrationId>, key: Ref<KeyId>, body: $body) -> Self {
                 let given = Given::new(&body.ciphertext);
-                Self { registration, key, given, context: body.context }
+                let new = body.new_context();
+                Self { registration, key, given, context: body.context, new }
             }
         }
 
@@ -220,6 +239,14 @@ macro_rules! opening {
                 facts(&self.context, self.given.length)
             }
 
+            fn needs(&self) -> Option<Action> {
+                self.new.as_ref().map(|_| Action::KeysRebind)
+            }
+
+            fn facts_after(&self) -> RequestFacts<'_> {
+                facts(self.new.as_ref().unwrap_or(&self.context), self.given.length)
+            }
+
             fn json(reply: $reply) -> Result<Vec<u8>, $reply> {
                 Ok(reply.into_json())
             }
@@ -229,7 +256,7 @@ macro_rules! opening {
                 permit: Permit,
                 scene: Scene<'_, AtKey>,
             ) -> Result<Plan<$reply>, Error> {
-                $finish(permit, scene, &self.given, &self.context).await
+                $finish(permit, scene, &self.given, &self.context, self.new.as_ref()).await
             }
         }
 
@@ -239,6 +266,7 @@ macro_rules! opening {
             registration: Ref<RegistrationId>,
             given: Given,
             context: EncryptionContext,
+            new: Option<EncryptionContext>,
         }
 
         impl $any {
@@ -246,7 +274,8 @@ macro_rules! opening {
             #[must_use]
             pub fn new(registration: Ref<RegistrationId>, body: $body) -> Self {
                 let given = Given::new(&body.ciphertext);
-                Self { registration, given, context: body.context }
+                let new = body.new_context();
+                Self { registration, given, context: body.context, new }
             }
         }
 
@@ -263,6 +292,14 @@ macro_rules! opening {
                 facts(&self.context, self.given.length)
             }
 
+            fn needs(&self) -> Option<Action> {
+                self.new.as_ref().map(|_| Action::KeysRebind)
+            }
+
+            fn facts_after(&self) -> RequestFacts<'_> {
+                facts(self.new.as_ref().unwrap_or(&self.context), self.given.length)
+            }
+
             fn json(reply: $reply) -> Result<Vec<u8>, $reply> {
                 Ok(reply.into_json())
             }
@@ -272,7 +309,7 @@ macro_rules! opening {
                 permit: Permit,
                 scene: Scene<'_, AtKey>,
             ) -> Result<Plan<$reply>, Error> {
-                $finish(permit, scene, &self.given, &self.context).await
+                $finish(permit, scene, &self.given, &self.context, self.new.as_ref()).await
             }
         }
     };
@@ -299,6 +336,7 @@ async fn decrypt(
     scene: Scene<'_, AtKey>,
     given: &Given,
     context: &EncryptionContext,
+    _: Option<&EncryptionContext>,
 ) -> Result<Plan<Decrypted>, Error> {
     let plaintext = open(&scene, given, context).await?;
     let version = given.version();
@@ -310,10 +348,19 @@ async fn rewrap(
     scene: Scene<'_, AtKey>,
     given: &Given,
     context: &EncryptionContext,
+    new: Option<&EncryptionContext>,
 ) -> Result<Plan<Rewrapped>, Error> {
     let version = state::protecting(&scene)?;
     let plaintext = open(&scene, given, context).await?;
-    let ciphertext = seal(&scene, context, &plaintext, "/ciphertext").await?;
+    let ciphertext = seal(&scene, new.unwrap_or(context), &plaintext, "/ciphertext").await?;
     let from_version = given.version();
-    Ok(Plan::new(permit, Rewrapped { ciphertext, from_version, version }).version(version))
+    let plan = Plan::new(permit, Rewrapped { ciphertext, from_version, version }).version(version);
+    // The entry has the new context, and by its digest what the ciphertext was bound to before.
+    Ok(match new {
+        Some(_) => {
+            let digest = hub_crypto::hash::sha256(&context.canonical());
+            plan.detail(format!("from context sha256:{}", hub_audit::encode::hex(&digest)))
+        }
+        None => plan,
+    })
 }

@@ -7,7 +7,7 @@ use hub_crypto::transport;
 use hub_model::algorithm::{Hash, Kind};
 use hub_model::api::transfer::{ExportKey as Body, ExportedKey, Transport};
 use hub_model::secret::decode_base64;
-use hub_model::{Action, KeyId, RegistrationId, SecretBytes};
+use hub_model::{Action, Algorithm, KeyId, RegistrationId, SecretBytes};
 use hub_policy::Permit;
 
 use super::import::{form, format};
@@ -88,6 +88,9 @@ impl Operation for ExportKey {
                 pointer: "/version",
                 detail: format!("version {version} is not in a state to be exported"),
             });
+        }
+        if body.transport == Transport::X25519MlKem768AesKwp {
+            hub.check_profile(Algorithm::X25519MlKem768)?;
         }
         let recipient = self.recipient()?;
         let thumbprint = encode::thumbprint(&*recipient);

@@ -103,6 +103,7 @@ impl Operation for CreateImportJob {
             return Err(Error::HubRegistration("it holds no keys"));
         }
         let (registration, algorithm) = (place.id(), self.algorithm()?);
+        hub.check_profile(algorithm)?;
         let prefix = layout::import_jobs(registration);
         let jobs = hub.store().scan::<ImportJob>(&prefix, None, MAX_JOBS).await?;
         // Those that have ended are swept within the hour and do not count.
@@ -242,6 +243,7 @@ impl Operation for ImportKey {
             return Err(Error::HubRegistration("it holds no keys"));
         }
         let (registration, body) = (place.id(), &self.body);
+        hub.check_profile(body.algorithm)?;
         let privacy = hub.system_keys().privacy();
         let name = layout::key_name(privacy, registration, body.name.as_str());
         if hub.store().read_bytes(&name).await?.is_some() {
@@ -312,6 +314,7 @@ impl Operation for ImportVersion {
         if key.origin != Origin::Imported {
             return Err(refused("versions are imported of imported keys only".to_owned()));
         }
+        hub.check_profile(key.algorithm)?;
         if key.state != KeyState::Active {
             return Err(refused(format!("a key that is {} takes no new version", key.state)));
         }

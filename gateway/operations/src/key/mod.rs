@@ -8,6 +8,7 @@ mod crypto;
 mod data_keys;
 mod export;
 mod import;
+mod profile;
 mod read;
 mod rotate;
 mod rsa;
@@ -34,8 +35,8 @@ pub use steps::{
 pub use stream::{DecryptStream, EncryptStream, StreamBegun, StreamTotals, UseStream};
 pub use sweep::Swept;
 pub use uses::{
-    Agree, Decapsulate, Derive, Encapsulate, GenerateDataKey, GetPublicKey, Jwks, Mac, Sign,
-    Unwrap, Verify, VerifyMac, Wrap,
+    Agree, Decapsulate, Derive, DeriveKey, Encapsulate, GenerateDataKey, GetPublicKey, Jwks, Mac,
+    Sign, Unwrap, Verify, VerifyMac, Wrap,
 };
 
 pub(crate) use agenda::put_replan;

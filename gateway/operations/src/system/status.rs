@@ -32,6 +32,8 @@ pub struct StatusFacts {
     pub arena: String,
     /// Secrets held in memory.
     pub arena_secrets: u64,
+    /// What computes primitives that there are two implementations of.
+    pub crypto_provider: String,
     /// How the last full scan of the store ended.
     pub integrity: String,
     /// What an operator should know.
@@ -72,6 +74,8 @@ impl Operation for Status {
             store_bytes: facts.store_bytes,
             arena: facts.arena,
             arena_secrets: facts.arena_secrets,
+            crypto_provider: facts.crypto_provider,
+            crypto_profile: hub.profile().name().to_owned(),
             audit_size: hub.log().appender().position().audit.size,
             checkpoint_size: hub.log().latest().map_or(0, |signed| signed.checkpoint.size),
             policy_revision: hub.policies().revision().to_string(),

@@ -9,6 +9,7 @@ use hub_audit::Log;
 use hub_audit::log::OnRollback;
 use hub_auth::{Authenticator, Caller, Channel, Presented};
 use hub_crypto::{RootKey, SystemKeys};
+use hub_model::algorithm::Profile;
 use hub_model::api::participant::{CreateParticipant as ParticipantBody, IssueCredential};
 use hub_model::api::registration::CreateRegistration as RegistrationBody;
 use hub_model::clock::ManualClock;
@@ -75,6 +76,7 @@ impl World {
             registration,
             clock: shared,
             caches: CacheSizes::default(),
+            profile: Profile::Any,
         });
         Self { hub, authenticator, clock, admin: first.api_key }
     }

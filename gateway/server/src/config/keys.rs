@@ -95,6 +95,10 @@ keys! {
         "The key file; best on another mount than the data.";
     "seal.file" = r#""./cipher-hub-data/seal/seal.json""#,
         "The seal file: slots, no secret.";
+    "crypto.provider" = r#""auto""#,
+        "What computes where there are two: \"auto\", \"rustcrypto\" or \"aws-lc\" (ADR 13).";
+    "crypto.profile" = r#""any""#,
+        "Algorithms of new keys: \"any\", or \"fips-algorithms\" for approved ones (no validated module).";
 }
 
 /// The setting of this name.

@@ -121,7 +121,8 @@ impl Client {
         ciphertext: &str,
         context: &EncryptionContext,
     ) -> Result<Rewrapped, Error> {
-        let body = Rewrap { ciphertext: ciphertext.to_owned(), context: context.clone() };
+        let (ciphertext, context) = (ciphertext.to_owned(), context.clone());
+        let body = Rewrap { ciphertext, context, new_context: None };
         self.fetch(operation(registration, None, "rewrap")?.json(&body)?).await
     }
 
@@ -136,8 +137,27 @@ impl Client {
         ciphertext: &str,
         context: &EncryptionContext,
     ) -> Result<Rewrapped, Error> {
-        let body = Rewrap { ciphertext: ciphertext.to_owned(), context: context.clone() };
+        let (ciphertext, context) = (ciphertext.to_owned(), context.clone());
+        let body = Rewrap { ciphertext, context, new_context: None };
         self.fetch(operation(registration, Some(key), "rewrap")?.json(&body)?).await
+    }
+
+    /// Rewraps and binds another encryption context: with the key named, or with the one the
+    /// ciphertext names. Takes the permission `keys.rebind` with the new context, too.
+    ///
+    /// # Errors
+    /// Those of any call: see [`Error`].
+    pub async fn rebind(
+        &self,
+        registration: &str,
+        key: Option<&str>,
+        ciphertext: &str,
+        context: &EncryptionContext,
+        new_context: &EncryptionContext,
+    ) -> Result<Rewrapped, Error> {
+        let (ciphertext, context) = (ciphertext.to_owned(), context.clone());
+        let body = Rewrap { ciphertext, context, new_context: Some(new_context.clone()) };
+        self.fetch(operation(registration, key, "rewrap")?.json(&body)?).await
     }
 
     /// Rewraps any number of ciphertexts, one JSON object a line: `RewrapLine` out,

@@ -1,14 +1,15 @@
 //! What keys are used for beside encryption, public halves, random bytes and hashes.
 
 use hub_model::api::crypto::Decrypted;
+use hub_model::api::key::KeyView;
 use hub_model::api::uses::{
-    Agree, DataKey, Decapsulate, Decapsulated, Derive, Derived, Encapsulate, Encapsulated,
-    GenerateDataKey, Hash, Hashed, Jwks, Mac, MacTag, PublicKeyView, Random, RandomBytes, Sign,
-    Signed, Unwrap, Verified, Verify, VerifyMac, Wrap, Wrapped,
+    Agree, DataKey, Decapsulate, Decapsulated, Derive, DeriveKey, Derived, Encapsulate,
+    Encapsulated, GenerateDataKey, Hash, Hashed, Jwks, Mac, MacTag, PublicKeyView, Random,
+    RandomBytes, Sign, Signed, Unwrap, Verified, Verify, VerifyMac, Wrap, Wrapped,
 };
 
 use crate::call::{Call, Path};
-use crate::{Client, Error};
+use crate::{Client, Error, Tagged};
 
 fn key_path(registration: &str, key: &str) -> Result<Path, Error> {
     Path::registration(registration)?.then("keys").item(key)
@@ -111,6 +112,20 @@ impl Client {
     ) -> Result<Derived, Error> {
         let path = key_path(registration, key)?.verb("derive");
         self.fetch(Call::compute(path, true).json(body)?).await
+    }
+
+    /// Derives a new key and stores it; its bytes are not shown.
+    ///
+    /// # Errors
+    /// Those of any call: see [`Error`].
+    pub async fn derive_key(
+        &self,
+        registration: &str,
+        key: &str,
+        body: &DeriveKey,
+    ) -> Result<Tagged<KeyView>, Error> {
+        let path = key_path(registration, key)?.verb("deriveKey");
+        self.fetch_tagged(Call::create(path).json(body)?).await
     }
 
     /// Agrees on a secret with a peer, and derives from it.

@@ -92,7 +92,8 @@ pub fn thumbprint(key: &dyn PublicKey) -> String {
     base64url(&hash::sha256(text.as_bytes()))
 }
 
-/// The `alg` of JWS (RFC 7518 §3.1, RFC 8037 §3.1, RFC 8812 §3.2) that keys of the kind sign by.
+/// The `alg` of JWS (RFC 7518 §3.1, RFC 8037 §3.1, RFC 8812 §3.2, RFC
+/// 9964 §4) that keys of the kind sign by.
 #[must_use]
 pub const fn jws_algorithm(kind: Kind) -> Option<&'static str> {
     Some(match kind {
@@ -107,6 +108,9 @@ pub const fn jws_algorithm(kind: Kind) -> Option<&'static str> {
         Kind::Ecdsa(Curve::P521) => "ES512",
         Kind::Ecdsa(Curve::Secp256k1) => "ES256K",
         Kind::Ed25519 => "EdDSA",
+        Kind::MlDsa(44) => "ML-DSA-44",
+        Kind::MlDsa(65) => "ML-DSA-65",
+        Kind::MlDsa(87) => "ML-DSA-87",
         _ => return None,
     })
 }

@@ -50,6 +50,7 @@ async fn pair(
     if !algorithm.is_asymmetric() {
         return invalid("/keyPair", "keys of this algorithm have no public half");
     }
+    scene.hub.check_profile(algorithm)?;
     let work = move || {
         let material = Material::generate(algorithm)?;
         let private = material.private()?;

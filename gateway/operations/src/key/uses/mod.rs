@@ -7,6 +7,7 @@
 mod agree;
 mod data_key;
 mod derive;
+mod derive_key;
 mod encapsulate;
 mod mac;
 mod public;
@@ -21,6 +22,7 @@ use hub_model::usage::Side;
 use hub_model::{Action, EncryptionContext, KeyId, Purpose, RegistrationId, SecretBytes};
 use hub_policy::{Permit, RequestFacts};
 
+pub use self::derive_key::DeriveKey;
 pub use self::public::{GetPublicKey, Jwks};
 use crate::hub::{HotKey, Hub};
 use crate::operation::{AtKey, Lost, Operation, Scene};

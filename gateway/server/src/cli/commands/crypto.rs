@@ -76,13 +76,20 @@ Examples:
   cipher-hub key rotate shop/orders && cipher-hub rewrap shop/orders < old > new
   cipher-hub rewrap --registration shop -i card.ch -o card.ch --context order=4711
   cipher-hub rewrap --registration shop --lines < old.ndjson > new.ndjson
+  cipher-hub rewrap shop/orders --context order=4711 --new-context order=4712 < old > new
 
-Lines are {\"ref\": …, \"ciphertext\": …, \"context\": …}; each is answered by a line with the new
-ciphertext or a problem, in order.")]
+Lines are {\"ref\": …, \"ciphertext\": …, \"context\": …, \"newContext\": …}; each is answered by a line
+with the new ciphertext or a problem, in order. Another context takes the permission keys.rebind.")]
 pub(crate) struct RewrapArgs {
     /// Rewrap any number of ciphertexts, one JSON object a line
-    #[arg(long, conflicts_with_all = ["key", "context"])]
+    #[arg(long, conflicts_with_all = ["key", "context", "new_context", "drop_context"])]
     lines: bool,
+    /// Pair to bind instead of the old ones; not secret itself, and logged
+    #[arg(long, value_name = "NAME=VALUE", value_parser = values::pair)]
+    new_context: Vec<(String, String)>,
+    /// Bind no pairs from now on
+    #[arg(long, conflicts_with = "new_context")]
+    drop_context: bool,
     #[command(flatten)]
     source: Source,
     #[command(flatten)]
@@ -173,9 +180,14 @@ pub(crate) async fn rewrap(args: RewrapArgs, session: &mut Session<'_>) -> Resul
         return rewrap_lines(args, session).await;
     }
     let context = values::context(args.filter.context)?;
+    let changed = args.drop_context || !args.new_context.is_empty();
+    let new = values::context(args.new_context)?;
     let (client, registration, key) = place(args.source, session)?;
     let ciphertext = ciphertext(session, args.filter.input.as_deref()).await?;
     let answer = match key {
+        key if changed => {
+            client.rebind(&registration, key.as_deref(), &ciphertext, &context, &new).await?
+        }
         Some(key) => client.rewrap_with_key(&registration, &key, &ciphertext, &context).await?,
         None => client.rewrap(&registration, &ciphertext, &context).await?,
     };

@@ -20,6 +20,10 @@ pub(crate) async fn status(session: &mut Session<'_>) -> Result<(), Failure> {
             "audit",
             format!("{} entries, {} in a checkpoint", status.audit_size, status.checkpoint_size),
         ),
+        (
+            "crypto",
+            format!("provider {}, algorithms {}", status.crypto_provider, status.crypto_profile),
+        ),
         ("policies", status.policy_revision.clone()),
         ("integrity", status.integrity.clone()),
     ];

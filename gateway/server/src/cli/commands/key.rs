@@ -255,7 +255,7 @@ pub(crate) async fn run(command: KeyCommand, session: &mut Session<'_>) -> Resul
     }
 }
 
-fn show(session: &mut Session<'_>, view: &KeyView) -> Result<(), Failure> {
+pub(super) fn show(session: &mut Session<'_>, view: &KeyView) -> Result<(), Failure> {
     session.console.item(
         view,
         &[

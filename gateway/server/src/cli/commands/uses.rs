@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 
 use cipher_hub_client::SecretBytes;
 use clap::{Args, ValueEnum};
-use hub_model::Algorithm;
 use hub_model::api::uses::{
-    Derive, GenerateDataKey, MAX_MESSAGE, Mac, Random, Sign, SignatureFormat, Verify, VerifyMac,
+    Derive, DeriveKey, GenerateDataKey, MAX_MESSAGE, Mac, Random, Sign, SignatureFormat, Verify,
+    VerifyMac,
 };
 use hub_model::secret::decode_base64;
+use hub_model::{Algorithm, Name};
 use zeroize::Zeroizing;
 
 use super::super::failure::{Code, Failure};
@@ -16,6 +17,7 @@ use super::super::files;
 use super::super::output::clean;
 use super::super::run::Session;
 use super::super::values::{self, Place};
+use super::key;
 
 /// More than any signature, code or password has.
 const MAX_SMALL: usize = 16 * 1024;
@@ -163,7 +165,10 @@ pub(crate) struct DatakeyArgs {
 #[command(after_help = "\
 Examples:
   cipher-hub derive shop/master --info 'backup 2026' --bytes 64 -o backup.key --binary
-  cipher-hub derive shop/pepper --password --salt 'c2FsdCBvZiAxNiBieXRlcyE=' < password.txt")]
+  cipher-hub derive shop/pepper --password --salt 'c2FsdCBvZiAxNiBieXRlcyE=' < password.txt
+  cipher-hub derive shop/master --context tenant=acme --into acme-data --algorithm AES_256_GCM
+
+With --into the secret becomes a key of the hub and is not shown; that needs keys.create, too.")]
 pub(crate) struct DeriveArgs {
     /// The key
     #[arg(value_name = "REG/KEY")]
@@ -186,6 +191,23 @@ pub(crate) struct DeriveArgs {
     /// The version to derive from; without it the primary one
     #[arg(long = "key-version", value_name = "NUMBER")]
     version: Option<u32>,
+    /// For HKDF keys: store the secret as a new key of this name instead of showing it
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "algorithm",
+        conflicts_with_all = ["bytes", "password", "version", "out", "binary"]
+    )]
+    into: Option<Name>,
+    /// The new key's algorithm: one of AES, ChaCha20, HMAC or HKDF
+    #[arg(long, requires = "into")]
+    algorithm: Option<Algorithm>,
+    /// Let the new key leave the hub one day, wrapped for a recipient
+    #[arg(long, requires = "into")]
+    exportable: bool,
+    /// Label of the new key
+    #[arg(long, value_name = "NAME=VALUE", value_parser = values::pair, requires = "into")]
+    tag: Vec<(String, String)>,
     #[command(flatten)]
     sink: Sink,
 }
@@ -286,6 +308,16 @@ pub(crate) async fn derive(args: DeriveArgs, session: &mut Session<'_>) -> Resul
     let salt = args.salt.as_deref().map(decode_base64).transpose().map_err(|error| {
         Failure::usage(error.to_string(), "give the salt in base64: printf salt | base64")
     })?;
+    let salt = salt.map(SecretBytes::new);
+    let info = args.info.map(|info| SecretBytes::new(info.into_bytes()));
+    if let (Some(name), Some(algorithm)) = (args.into, args.algorithm) {
+        let tags = values::tags(args.tag)?;
+        let exportable = args.exportable;
+        let body =
+            DeriveKey { tags, exportable, salt, info, context, ..DeriveKey::new(name, algorithm) };
+        let made = client.derive_key(&args.key.registration, &args.key.name, &body).await?;
+        return key::show(session, &made.value);
+    }
     let password = if args.password {
         let mut bytes = read(session, None, MAX_SMALL, "a password").await?;
         let ended = bytes.strip_suffix(b"\n").map_or(bytes.len(), <[u8]>::len);
@@ -296,8 +328,8 @@ pub(crate) async fn derive(args: DeriveArgs, session: &mut Session<'_>) -> Resul
     };
     let body = Derive {
         bytes: args.bytes,
-        salt: salt.map(SecretBytes::new),
-        info: args.info.map(|info| SecretBytes::new(info.into_bytes())),
+        salt,
+        info,
         password,
         context,
         version: args.version,
