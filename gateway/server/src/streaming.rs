@@ -477,7 +477,8 @@ impl<const DECRYPTS: bool> Job<DECRYPTS> {
             return Ok(());
         }
         self.caller = self.credential.authenticate().await?;
-        let permitted = self.operation.still_permitted(&self.hub, &self.caller, self.version).await;
+        let (hub, caller, received) = (&self.hub, &self.caller, self.reader.received());
+        let permitted = self.operation.still_permitted(hub, caller, self.version, received).await;
         permitted.map_err(|error| error.code())?;
         self.asked = Instant::now();
         Ok(())
