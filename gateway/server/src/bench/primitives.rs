@@ -9,7 +9,6 @@ use hub_model::algorithm::{Curve, Hash, Kind};
 use serde::Serialize;
 
 use super::openssl::{self, Speeds};
-use super::report::median;
 use super::{Plan, failed};
 use crate::cli::Failure;
 
@@ -75,7 +74,11 @@ pub(super) async fn measure(plan: &Plan) -> Result<Primitives, Failure> {
 }
 
 /// Encryption in place with the key loaded, as `openssl speed` does it.
-fn megabytes_per_second(cipher: &dyn Aead, size: usize, time: Duration) -> Result<f64, Failure> {
+pub(super) fn megabytes_per_second(
+    cipher: &dyn Aead,
+    size: usize,
+    time: Duration,
+) -> Result<f64, Failure> {
     let no_memory = || failed("no memory for a cipher");
     let loaded = cipher.load(&[1; KEY_LEN]).ok_or_else(no_memory)?;
     let mut buffer = vec![7; size];
@@ -110,23 +113,52 @@ fn signatures(
     ])
 }
 
-/// How often a second: the median of rounds, after one that warms up.
+/// How often a second of processor time, which is what `openssl speed` counts too: what else the
+/// machine does then matters little to either.
 fn rate(time: Duration, mut step: impl FnMut() -> Result<(), Failure>) -> Result<f64, Failure> {
-    const ROUNDS: u32 = 10;
-    let round = time / ROUNDS;
-    let mut rates = Vec::new();
-    for _ in 0..=ROUNDS {
-        let started = Instant::now();
-        let mut count = 0_u32;
-        while started.elapsed() < round || count == 0 {
+    /// How long no clock is looked at, which costs a system call.
+    const BLIND: Duration = Duration::from_millis(10);
+    step()?;
+    let started = Stopwatch::start();
+    let mut count = 0_u32;
+    loop {
+        let round = Instant::now();
+        while round.elapsed() < BLIND {
             for _ in 0..4 {
                 step()?;
             }
             count = count.saturating_add(4);
         }
-        rates.push(f64::from(count) / started.elapsed().as_secs_f64());
+        let spent = started.spent();
+        if spent >= time {
+            return Ok(f64::from(count) / spent.as_secs_f64());
+        }
     }
-    Ok(median(rates.split_off(1)))
+}
+
+/// The processor time of this thread, or the time of day where the kernel does not tell.
+struct Stopwatch {
+    processor: Option<Duration>,
+    clock: Instant,
+}
+
+impl Stopwatch {
+    fn start() -> Self {
+        Self { processor: Self::processor(), clock: Instant::now() }
+    }
+
+    fn spent(&self) -> Duration {
+        match (Self::processor(), self.processor) {
+            (Some(now), Some(then)) => now.saturating_sub(then),
+            _ => self.clock.elapsed(),
+        }
+    }
+
+    /// `/proc/thread-self/schedstat`: nanoseconds on a processor come first.
+    fn processor() -> Option<Duration> {
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+        text.split_ascii_whitespace().next()?.parse().ok().map(Duration::from_nanos)
+    }
 }
 
 #[cfg(test)]

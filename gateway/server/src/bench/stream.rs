@@ -1,19 +1,17 @@
 //! One long stream: how fast it is encrypted over loopback, beside the cipher alone and beside a
 //! bare hyper server that sends the stream back as it is.
 
-use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use hub_crypto::aead::{KEY_LEN, NONCE_LEN, aws_lc};
+use hub_crypto::aead::aws_lc;
 use hub_crypto::stream::{CHUNK_LEN, HEADER_LEN};
 use serde::Serialize;
 
 use super::children::{Bare, Gateway, Vitals};
-use super::openssl;
 use super::pour::{Poured, pour};
 use super::report::median;
 use super::setup::{self, Callers};
-use super::{Plan, failed};
+use super::{Plan, failed, openssl, primitives};
 use crate::cli::Failure;
 
 const TAG_LEN: u64 = 16;
@@ -70,7 +68,7 @@ pub(super) async fn measure(
         for side in order {
             side.stream(&head, bytes).await?;
         }
-        cipher.push(cipher_alone()?);
+        cipher.push(primitives::megabytes_per_second(&aws_lc::AES_256_GCM, CHUNK_LEN, ALONE)?);
     }
     let peak = gateway.vitals().peak();
     let resident_growth_bytes = peak.zip(before).map(|(peak, before)| peak.saturating_sub(before));
@@ -162,26 +160,8 @@ impl Side {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown without digits")]
-pub(super) fn megabytes(bytes: u64) -> f64 {
+fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
-}
-
-/// The cipher of the chunks in place, in MB/s.
-fn cipher_alone() -> Result<f64, Failure> {
-    use hub_crypto::aead::Aead as _;
-    let no_memory = || failed("no memory for a cipher");
-    let cipher = aws_lc::AES_256_GCM.load(&[1; KEY_LEN]).ok_or_else(no_memory)?;
-    let mut buffer = vec![7; CHUNK_LEN];
-    let mut bytes = 0_u64;
-    let started = Instant::now();
-    while started.elapsed() < ALONE {
-        for _ in 0..64 {
-            let sealed = cipher.seal(&[2; NONCE_LEN], &[], black_box(&mut buffer));
-            black_box(sealed.ok_or_else(no_memory)?);
-        }
-        bytes += 64 * u64::try_from(CHUNK_LEN).unwrap_or(0);
-    }
-    Ok(megabytes(bytes) / started.elapsed().as_secs_f64())
 }
 
 #[cfg(test)]
@@ -193,10 +173,5 @@ mod tests {
         assert_eq!(sealed_len(0), 80 + 16);
         assert_eq!(sealed_len(65_536), 80 + 65_536 + 16);
         assert_eq!(sealed_len(65_537), 80 + 65_537 + 32);
-    }
-
-    #[test]
-    fn the_cipher_alone_is_fast() {
-        assert!(cipher_alone().unwrap() > 10.0);
     }
 }
