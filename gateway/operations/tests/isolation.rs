@@ -192,3 +192,45 @@ async fn roles_at_creation_are_granted_only_by_those_who_may_grant() {
     assert_eq!(entry["policies"][0], "local.no-grants");
     assert_eq!(entry["detail"], "roles.grant");
 }
+
+/// A rotator may rewrap in every context. With a right to use keys in one of them, that must not
+/// become a right to read them all.
+#[tokio::test]
+async fn data_is_not_carried_out_of_a_context_by_rebinding() {
+    let folder = tempfile::tempdir().unwrap();
+    let permit = r#"@id("local.tenant-a")
+        permit (principal, action in CipherHub::Action::"UseKey", resource is CipherHub::Key)
+        when {
+            context.encryptionContext.hasTag("tenant") &&
+            context.encryptionContext.getTag("tenant") == "a"
+        };"#;
+    std::fs::write(folder.path().join("10-local.cedar"), permit).unwrap();
+    let bundle = hub_policy::Bundle::read(folder.path()).unwrap();
+    let world = World::over(std::sync::Arc::new(hub_store::MemoryBackend::new()), bundle).await;
+    world.registration("shop").await;
+    let body = hub_model::api::key::CreateKey::new("orders".parse().unwrap());
+    world.ok(&world.admin, &key::CreateKey { registration: named("shop"), body }).await;
+    let app = world.participant("shop", "app", &[Role::Apps]).await;
+    let rotator = world.participant("shop", "turner", &[Role::Rotators]).await;
+    let context = |tenant: &str| {
+        let pairs = [("tenant".to_owned(), tenant.to_owned())];
+        hub_model::EncryptionContext::new(pairs.into()).unwrap()
+    };
+    let plaintext = hub_model::SecretBytes::new(b"of b".to_vec());
+    let body = hub_model::api::crypto::Encrypt { plaintext, context: context("b") };
+    let (registration, orders) = (named("shop"), named("orders"));
+    let ciphertext =
+        world.ok(&app, &key::Encrypt { registration, key: orders, body }).await.ciphertext;
+    let rewrap = |new: Option<&str>| {
+        let body = hub_model::api::crypto::Rewrap {
+            ciphertext: ciphertext.clone(),
+            context: context("b"),
+            new_context: new.map(context),
+        };
+        key::Rewrap::new(named("shop"), named("orders"), body)
+    };
+    world.ok(&rotator, &rewrap(None)).await;
+    let refused = world.attempt(&rotator, &rewrap(Some("a")), &meta()).await.unwrap_err();
+    assert_eq!(refused.error.code(), "denied");
+    world.ok(&app, &rewrap(Some("a"))).await;
+}
