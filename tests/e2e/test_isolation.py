@@ -16,6 +16,8 @@ MISSING = {
     "key": "key_01jd8r0000000000000000000a",
     "participant": "ptc_01jd8r0000000000000000000a",
     "credential": "crd_01jd8r0000000000000000000a",
+    "operation": "op_01jd8r0000000000000000000a",
+    "dataKey": "missing",
 }
 
 
@@ -30,10 +32,9 @@ def routes():
 
 
 def fill(path, values):
-    for name in ("registration", "key", "participant", "credential", "role", "version"):
-        path = path.replace(
-            "{" + name + "}", values.get(name, {"role": "apps", "version": "1"}.get(name, ""))
-        )
+    usual = {"role": "apps", "version": "1", "dataKey": "kept", "operation": MISSING["operation"]}
+    for name in ("registration", "key", "participant", "credential", *usual):
+        path = path.replace("{" + name + "}", values.get(name, usual.get(name, "")))
     assert "{" not in path, path
     return path
 
@@ -72,6 +73,7 @@ def body_of(operation, sealed):
         "keys.decapsulate": {"ciphertext": b64("x")},
         "registrations.random": {},
         "registrations.hash": {"message": b64("x")},
+        "keys.putDataKey": {"name": "intruder", "ciphertext": sealed},
         "keys.importJob": {"transport": "X25519_ML_KEM_768_AES_KWP"},
         "keys.import": {
             "name": "intruder",

@@ -827,13 +827,3 @@ def test_no_secret_is_in_log_or_trail(world):
     text = "".join(entry["bytes"] for entry in entries) + hub.stdout() + hub.stderr()
     assert secret not in text and b64(secret) not in text
     assert "keys.unwrap" in text and "keys.verify" in text
-
-
-@pytest.mark.parametrize("algorithm", ["AES_256_GCM_SIV", "AES_256_GCM_RAW"])
-def test_what_must_stop_after_a_number_of_messages_waits_for_counters(hub, algorithm):
-    hub.registration("counted-" + algorithm.lower().replace("_", "-"))
-    path = f"/v1/registrations/counted-{algorithm.lower().replace('_', '-')}/keys"
-    problem = hub.refused(
-        400, "invalid_argument", "POST", path, {"name": "limited", "algorithm": algorithm}
-    )
-    assert "not served yet" in problem["detail"]

@@ -1,10 +1,7 @@
 //! Runs every fuzz target for a while on stable Rust: seeds, then what a seeded mutator makes of
 //! them. `CONTRIBUTING.md` says how libFuzzer runs the same targets for as long as one likes.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, in its helpers too"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};

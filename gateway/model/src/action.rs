@@ -89,6 +89,15 @@ actions! {
     KeysScheduleDestroy = "keys.scheduleDestroy" on Key: "Schedule the destruction of a key or a version";
     KeysCancelDestroy = "keys.cancelDestroy" on Key: "Cancel the destruction of a key or a version";
     KeysSetPrimary = "keys.setPrimary" on Key: "Make an existing version primary";
+    KeysPutDataKey = "keys.putDataKey" on Key: "Keep a wrapped data key with the hub";
+    KeysDeleteDataKey = "keys.deleteDataKey" on Key: "Delete a wrapped data key that the hub keeps";
+    KeysGetDataKey = "keys.getDataKey" on Key: "Read a wrapped data key that the hub keeps";
+    KeysListDataKeys = "keys.listDataKeys" on Key: "List the wrapped data keys that the hub keeps";
+    KeysMigrate = "keys.migrate" on Key: "Encrypt the data keys that the hub keeps again under the primary version";
+    OperationsGet = "operations.get" on Registration: "Read and watch a long operation";
+    OperationsList = "operations.list" on Registration: "List long operations";
+    OperationsCancel = "operations.cancel" on Registration: "Cancel a long operation";
+    OperationsResume = "operations.resume" on Registration: "Go on with a long operation that failed or was cancelled";
     KeysUseCompromised = "keys.useCompromised" on Key: "Process data with a compromised key or version";
     RegistrationsCreate = "registrations.create" on Hub: "Create a registration";
     RegistrationsList = "registrations.list" on Hub: "List registrations";
@@ -138,6 +147,8 @@ impl Action {
                 | Self::KeysAgree
                 | Self::KeysEncapsulate
                 | Self::KeysDecapsulate
+                | Self::KeysPutDataKey
+                | Self::KeysDeleteDataKey
         )
     }
 }

@@ -186,6 +186,8 @@ ids! {
     RequestId, "req", "request";
     /// A key to wrap one key with, for its import.
     ImportJobId, "job", "import job";
+    /// Identifies a long operation.
+    OperationId, "op", "operation";
 }
 
 #[cfg(test)]

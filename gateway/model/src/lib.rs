@@ -26,7 +26,9 @@ pub use algorithm::Algorithm;
 pub use clock::{Clock, Timestamp};
 pub use context::EncryptionContext;
 pub use error::Error;
-pub use id::{CredentialId, HubId, ImportJobId, KeyId, ParticipantId, RegistrationId, RequestId};
+pub use id::{
+    CredentialId, HubId, ImportJobId, KeyId, OperationId, ParticipantId, RegistrationId, RequestId,
+};
 pub use key::{Key, KeyVersion, Origin, Purpose};
 pub use lifecycle::{KeyState, Step, VersionState};
 pub use name::{Name, Tags};

@@ -57,6 +57,9 @@ pub struct UsageCounters {
     /// use, never after it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_use: Option<Timestamp>,
+    /// When data was last processed with it, in the same sense.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_process: Option<Timestamp>,
 }
 
 impl UsageCounters {
@@ -65,6 +68,9 @@ impl UsageCounters {
         let tally = self.side_mut(side);
         *tally = tally.plus(use_);
         self.last_use = self.last_use.max(Some(now));
+        if side == Side::Process {
+            self.last_process = self.last_process.max(Some(now));
+        }
     }
 
     /// Adds the counts of another place, such as another node.
@@ -72,6 +78,7 @@ impl UsageCounters {
         self.protect = self.protect.plus(other.protect);
         self.process = self.process.plus(other.process);
         self.last_use = self.last_use.max(other.last_use);
+        self.last_process = self.last_process.max(other.last_process);
     }
 
     /// The counts of one side.
@@ -115,6 +122,7 @@ pub struct Reservation {
     protect: Blocks,
     process: Blocks,
     last_use: Option<Timestamp>,
+    last_process: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -140,6 +148,7 @@ impl Reservation {
             protect: Blocks::resume(durable.protect),
             process: Blocks::resume(durable.process),
             last_use: durable.last_use,
+            last_process: durable.last_process,
         }
     }
 
@@ -155,6 +164,9 @@ impl Reservation {
             (Taken::Taken, Taken::Taken) => {
                 *blocks = ahead;
                 self.last_use = self.last_use.max(Some(now));
+                if side == Side::Process {
+                    self.last_process = self.last_process.max(Some(now));
+                }
                 Take::Taken
             }
             (operations, bytes) => {
@@ -163,9 +175,12 @@ impl Reservation {
                     operations: blocks.operations.wanted(operations, use_.operations),
                     bytes: blocks.bytes.wanted(bytes, use_.bytes),
                 };
-                let mut record = self.durable();
+                let mut record = self.record();
                 *record.side_mut(side) = wanted;
                 record.last_use = record.last_use.max(Some(now));
+                if side == Side::Process {
+                    record.last_process = record.last_process.max(Some(now));
+                }
                 Take::NeedsReservation(record)
             }
         }
@@ -185,15 +200,18 @@ impl Reservation {
             protect: self.protect.used(),
             process: self.process.used(),
             last_use: self.last_use,
+            last_process: self.last_process,
         }
     }
 
-    /// What the durable record holds.
-    const fn durable(&self) -> UsageCounters {
+    /// What the durable record holds, with the dates of the last uses, which it may be behind with.
+    #[must_use]
+    pub const fn record(&self) -> UsageCounters {
         UsageCounters {
             protect: self.protect.durable(),
             process: self.process.durable(),
             last_use: self.last_use,
+            last_process: self.last_process,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What operations reach: the store through its caches, the hub's keys, policy, the log, the clock.
 
-use std::sync::{Arc, RwLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, RwLock};
 
 use hub_audit::Log;
 use hub_crypto::{Binding, Kek, Keyring, Origin, RootKey, SystemKeys, WrapPurpose};
@@ -14,6 +15,8 @@ use hub_policy::{Policies, RegistrationFacts};
 use hub_store::{Cache, Path, Store, Versioned, layout};
 
 use crate::heavy::{self, Heavy, OpenFailures};
+use crate::jobs::Jobs;
+use crate::usage::{Meter, Usage};
 use crate::{Error, Ref};
 
 /// How much is remembered.
@@ -65,6 +68,8 @@ pub struct Hub {
     keys: Cache<Box<[u8]>, HotKey>,
     heavy: Heavy,
     failures: Arc<OpenFailures>,
+    usage: Usage,
+    jobs: Jobs,
     /// Date and steady time when it began: what dates are checked against before destruction.
     began: (Timestamp, std::time::Duration),
 }
@@ -79,6 +84,8 @@ pub struct HotKey {
     registration: RegistrationId,
     /// The primary's material, and that of older versions as they are asked for.
     keyring: RwLock<Keyring>,
+    /// The counts of the versions that are being used.
+    meters: Mutex<BTreeMap<u32, Arc<Meter>>>,
 }
 
 impl std::fmt::Debug for HotKey {
@@ -88,6 +95,10 @@ impl std::fmt::Debug for HotKey {
 }
 
 impl HotKey {
+    pub(crate) const fn meters(&self) -> &Mutex<BTreeMap<u32, Arc<Meter>>> {
+        &self.meters
+    }
+
     /// Uses the keyring. No lock is held across an await: `use_it` is synchronous.
     pub(crate) fn with_keyring<T>(&self, use_it: impl FnOnce(&Keyring) -> T) -> T {
         match self.keyring.read() {
@@ -110,6 +121,8 @@ impl Hub {
             keys: Cache::new("keys", sizes.keys),
             heavy: Heavy::new(),
             failures: Arc::default(),
+            usage: Usage::default(),
+            jobs: Jobs::default(),
             began: (parts.clock.now(), parts.clock.steady()),
             parts,
         }
@@ -194,6 +207,16 @@ impl Hub {
     /// Failed openings of RSA keys.
     pub(crate) const fn failures(&self) -> &Arc<OpenFailures> {
         &self.failures
+    }
+
+    /// Long operations.
+    pub(crate) const fn jobs(&self) -> &Jobs {
+        &self.jobs
+    }
+
+    /// The counts of use.
+    pub(crate) const fn usage(&self) -> &Usage {
+        &self.usage
     }
 
     pub(crate) fn root(&self) -> &RootKey {
@@ -299,6 +322,7 @@ impl Hub {
             revision: revision.0,
             registration,
             keyring: RwLock::new(keyring),
+            meters: Mutex::default(),
         });
         self.keys.insert(slot.into(), Arc::clone(&hot), stamp);
         Ok(hot)

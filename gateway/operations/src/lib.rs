@@ -7,6 +7,7 @@ mod error;
 mod heavy;
 mod hub;
 mod idempotency;
+pub mod jobs;
 pub mod key;
 pub mod operation;
 pub mod page;
@@ -16,6 +17,7 @@ mod plan;
 mod refer;
 pub mod registration;
 pub mod system;
+mod usage;
 
 pub use error::{Error, Failure};
 pub use hub::{CacheSizes, HotKey, Hub, Parts};

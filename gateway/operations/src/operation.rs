@@ -118,6 +118,12 @@ pub trait Operation: Send + Sync {
         Err(reply)
     }
 
+    /// Where what goes on after the answer is to be looked for: a path of the API, in the
+    /// registration that the caller named.
+    fn location(_reply: &Self::Reply, _registration: &str) -> Option<String> {
+        None
+    }
+
     /// Reads, checks and computes; writes nothing. The permit is spent on the plan.
     fn plan(
         &self,

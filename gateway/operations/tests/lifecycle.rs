@@ -509,8 +509,7 @@ async fn the_default_of_the_registration_reaches_its_keys() {
     assert_eq!(shop.get().await.0.next_rotation_time, None);
     shop.pass(10);
     assert_eq!(shop.sweep().await.changes, 0);
-    // What nobody watches yet is not taken.
-    let policy: RotationPolicy = serde_json::from_str(r#"{"maxOperations":5}"#).unwrap();
+    let policy: RotationPolicy = serde_json::from_str(r#"{"maxOperations":0}"#).unwrap();
     let rotation = Some(Some(policy));
     let refused = shop.patch(PatchKey { rotation, ..PatchKey::default() }).await;
     assert_eq!(refused.err(), Some("invalid_argument"));

@@ -17,7 +17,7 @@ use hub_operations::system::StatusFacts;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, Health};
-use crate::chores::{checkpoints, event, flush, integrity, lifecycle, reload, space, sweep};
+use crate::chores::{checkpoints, event, flush, integrity, jobs, lifecycle, reload, space, sweep};
 use crate::config::{Config, StoreEngine};
 use crate::failures::Failures;
 use crate::listen::Server;
@@ -290,6 +290,7 @@ impl App {
                 ),
             );
         }
+        tasks.spawn("jobs", jobs(Arc::clone(&hub), token.clone()));
         tasks.spawn("lifecycle", lifecycle(Arc::clone(&hub), token.clone()));
         tasks.spawn("sweep", sweep(Arc::clone(&hub), Arc::clone(&self.swept), token.clone()));
         health.accepting.pass();
@@ -298,11 +299,15 @@ impl App {
 
         tasks.stopped().await;
         health.accepting.fail("the hub is stopping");
+        hub.end_watches();
         tracing::info!("stopping");
         let _late = tasks.shutdown(config.server.drain_timeout + 5 * SECOND).await;
         // Streams whose connection was dropped still write how they ended.
         let _ = tokio::time::timeout(SECOND, self.gateway.streams.finished()).await;
         let _ = self.failures.flush(&hub).await;
+        if let Err(error) = hub.settle_usage(true).await {
+            tracing::error!(%error, "counts of use could not be written: they read higher later");
+        }
         if !mode.dev {
             event(&hub, "system.stop", None).await;
         }

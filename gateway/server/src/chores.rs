@@ -2,7 +2,7 @@
 //! scans, sweeping.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use hub_model::Clock;
@@ -192,10 +192,30 @@ pub(crate) async fn sweep(
     }
 }
 
+/// Works on long operations: at the start, what a stop or a crash has left, then when asked to.
+pub(crate) async fn jobs(hub: Arc<Hub>, token: CancellationToken) {
+    const HOUR: Duration = Duration::from_secs(3600);
+    loop {
+        let stop = token.clone();
+        let wait = match hub.run_jobs(&move || stop.is_cancelled()).await {
+            Ok(_) => HOUR,
+            Err(error) => {
+                tracing::error!(%error, "a long operation was stopped; it goes on later");
+                10 * SECOND
+            }
+        };
+        tokio::select! {
+            () = token.cancelled() => return,
+            () = hub.jobs_due() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
 /// Does with keys what time alone asks for: at the start, at the next date, and each minute.
 pub(crate) async fn lifecycle(hub: Arc<Hub>, token: CancellationToken) {
     const MINUTE: Duration = Duration::from_secs(60);
-    let (mut entered, mut held) = (false, 0);
+    let (mut entered, mut held, mut settled) = (false, 0, Instant::now());
     loop {
         if !entered {
             match hub.enter_agenda().await {
@@ -223,8 +243,16 @@ pub(crate) async fn lifecycle(hub: Arc<Hub>, token: CancellationToken) {
             }
             Err(error) => tracing::error!(%error, "sweeping keys failed; it goes on later"),
         }
-        if !until(&token, wait).await {
-            return;
+        if settled.elapsed() >= MINUTE || hub.usage_crowded() {
+            settled = Instant::now();
+            if let Err(error) = hub.settle_usage(false).await {
+                tracing::error!(%error, "counts of use could not be written; they are later");
+            }
+        }
+        tokio::select! {
+            () = token.cancelled() => return,
+            () = tokio::time::sleep(wait) => {}
+            () = hub.usage_due() => {}
         }
     }
 }

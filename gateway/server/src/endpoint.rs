@@ -4,9 +4,10 @@ use std::marker::PhantomData;
 use std::time::Instant;
 
 use futures_util::future::BoxFuture;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderValue, Method, Response};
 use hub_auth::Caller;
+use hub_model::Action;
 use hub_model::api::crypto::{Batch, BatchAnswer, BatchAnswerItem};
 use hub_operations::key::BatchKey;
 use hub_operations::system::Status;
@@ -69,7 +70,16 @@ where
                 Ok(operation) => operation,
                 Err(refusal) => return Err(gateway.fallen(row, caller, &meta, refusal).await),
             };
-            perform(gateway, row, caller, &operation, &meta).await
+            let mut reply = None;
+            let performed = perform(gateway, row, caller, &operation, &meta, |answer| {
+                reply = O::location(answer, parts.text("registration"));
+            });
+            let mut answered = performed.await?;
+            if let Some(location) = reply.and_then(|path| HeaderValue::try_from(path).ok()) {
+                answered.headers_mut().insert(LOCATION, location);
+                answered.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            Ok(answered)
         })
     }
 }
@@ -80,6 +90,7 @@ async fn perform<O: Operation>(
     caller: &Caller,
     operation: &O,
     meta: &Meta,
+    look: impl FnOnce(&O::Reply),
 ) -> Result<Reply, Refusal> {
     let outcome = gateway.hub.perform(caller, operation, meta).await;
     gateway.metrics.audit_events.inc();
@@ -88,8 +99,17 @@ async fn perform<O: Operation>(
             gateway.metrics.policy_decision(Some(true));
             gateway.count_crypto::<O>(done.algorithm, None);
             let changed = row.method != Method::GET && !meta.dry_run && !O::ACTION.uses_key();
-            if row.action == hub_model::Action::RegistrationsDelete && changed {
-                gateway.swept.notify_one();
+            match row.action {
+                Action::RegistrationsDelete if changed => gateway.swept.notify_one(),
+                Action::KeysMigrate | Action::OperationsCancel | Action::OperationsResume
+                    if changed =>
+                {
+                    gateway.hub.jobs_moved();
+                }
+                _ => {}
+            }
+            if let Some(reply) = &done.reply {
+                look(reply);
             }
             gateway.respond(row, done, changed, O::json)
         }
@@ -118,7 +138,7 @@ impl Endpoint for StatusEndpoint {
     ) -> BoxFuture<'a, Result<Reply, Refusal>> {
         Box::pin(async move {
             let operation = Status { facts: (gateway.status)() };
-            perform(gateway, row, caller, &operation, &meta).await
+            perform(gateway, row, caller, &operation, &meta, |_| {}).await
         })
     }
 }

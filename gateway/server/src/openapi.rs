@@ -167,7 +167,13 @@ fn operation(row: &Route, schemas: &mut BTreeMap<String, Value>) -> Value {
 
 /// The media type of bodies that have a schema.
 fn media(row: &Route) -> &'static str {
-    if row.body == Body::Lines { crate::rewrapping::LINES } else { "application/json" }
+    match row.body {
+        Body::Lines => crate::rewrapping::LINES,
+        _ if row.path.ends_with("/events") && row.operation_id == "operations.events" => {
+            "text/event-stream"
+        }
+        _ => "application/json",
+    }
 }
 
 fn parameters(row: &Route) -> Vec<Value> {

@@ -81,6 +81,11 @@ impl Parts<'_> {
         })
     }
 
+    /// A path parameter as it was given.
+    pub(crate) fn text(&self, name: &str) -> &str {
+        self.raw(name)
+    }
+
     fn raw(&self, name: &str) -> &str {
         self.params.iter().find(|(known, _)| *known == name).map_or("", |(_, text)| text)
     }

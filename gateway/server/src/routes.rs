@@ -3,9 +3,10 @@
 
 use http::{Method, StatusCode};
 use hub_model::api::{
-    audit, crypto, key, page::Page, participant, registration, system, transfer, uses,
+    audit, crypto, job, key, page::Page, participant, registration, system, transfer, uses,
 };
 use hub_model::{Action, Role};
+use hub_operations::jobs;
 use hub_operations::key as keys;
 use hub_operations::participant as ptc;
 use hub_operations::registration as reg;
@@ -19,6 +20,7 @@ use crate::public_key::PublicKeyEndpoint;
 use crate::request::Parts;
 use crate::rewrapping::RewrapStreamEndpoint;
 use crate::streaming::StreamEndpoint;
+use crate::watching::EventsEndpoint;
 
 /// What a body may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +147,8 @@ pub fn table() -> Vec<Route> {
     rows.extend(uses_of_keys());
     rows.extend(transfers());
     rows.extend(streams());
+    rows.extend(data_keys());
+    rows.extend(operations());
     rows.extend(hub());
     rows
 }
@@ -641,6 +645,77 @@ fn streams() -> Vec<Route> {
     ]
 }
 
+/// Wrapped data keys that the hub keeps.
+fn data_keys() -> Vec<Route> {
+    const ALL: &str = "/v1/registrations/{registration}/keys/{key}/dataKeys";
+    const ONE: &str = "/v1/registrations/{registration}/keys/{key}/dataKeys/{dataKey}";
+    vec![
+        Route::new(Method::POST, ALL, |p| {
+            let (registration, key) = (p.param("registration")?, p.param("key")?);
+            Ok(keys::PutDataKey { registration, key, body: p.json()? })
+        })
+        .takes::<job::PutDataKey>()
+        .gives::<job::KeptDataKey>()
+        .creates(),
+        Route::new(Method::GET, ALL, |p| {
+            let (registration, key) = (p.param("registration")?, p.param("key")?);
+            Ok(keys::ListDataKeys { registration, key, page: p.page()? })
+        })
+        .gives::<Page<job::KeptDataKey>>()
+        .paged(),
+        Route::new(Method::GET, ONE, |p| {
+            let (registration, key) = (p.param("registration")?, p.param("key")?);
+            Ok(keys::GetDataKey { registration, key, name: p.param("dataKey")? })
+        })
+        .gives::<job::KeptDataKey>(),
+        Route::new(Method::DELETE, ONE, |p| {
+            let (registration, key) = (p.param("registration")?, p.param("key")?);
+            Ok(keys::DeleteDataKey { registration, key, name: p.param("dataKey")? })
+        })
+        .empty(),
+        Route {
+            success: StatusCode::ACCEPTED,
+            ..Route::new(Method::POST, "/v1/registrations/{registration}/keys/{key}:migrate", |p| {
+                Ok(jobs::Migrate { registration: p.param("registration")?, key: p.param("key")? })
+            })
+            .gives::<job::OperationView>()
+        },
+    ]
+}
+
+/// Long operations.
+fn operations() -> Vec<Route> {
+    const ALL: &str = "/v1/registrations/{registration}/operations";
+    const ONE: &str = "/v1/registrations/{registration}/operations/{operation}";
+    const CANCEL: &str = "/v1/registrations/{registration}/operations/{operation}:cancel";
+    const RESUME: &str = "/v1/registrations/{registration}/operations/{operation}:resume";
+    const EVENTS: &str = "/v1/registrations/{registration}/operations/{operation}/events";
+    vec![
+        Route::new(Method::GET, ALL, |p| {
+            Ok(jobs::ListOperations { registration: p.param("registration")?, page: p.page()? })
+        })
+        .gives::<Page<job::OperationView>>()
+        .paged(),
+        Route::new(Method::GET, ONE, crate::watching::operation).gives::<job::OperationView>(),
+        Route::new(Method::POST, CANCEL, |p| {
+            let (registration, operation) = (p.param("registration")?, p.param("operation")?);
+            Ok(jobs::CancelOperation { registration, operation })
+        })
+        .gives::<job::OperationView>(),
+        Route::new(Method::POST, RESUME, |p| {
+            let (registration, operation) = (p.param("registration")?, p.param("operation")?);
+            Ok(jobs::ResumeOperation { registration, operation })
+        })
+        .gives::<job::OperationView>(),
+        Route {
+            endpoint: Box::new(EventsEndpoint),
+            ..Route::new(Method::GET, EVENTS, crate::watching::operation)
+                .gives::<job::OperationView>()
+                .called("operations.events")
+        },
+    ]
+}
+
 fn hub() -> Vec<Route> {
     vec![
         Route {
@@ -693,6 +768,7 @@ mod tests {
         for row in table() {
             let whole = row.path.ends_with('}')
                 && !row.path.contains("/members/")
+                && !row.path.contains("/dataKeys/")
                 && !row.path.contains("/credentials/");
             let changes = row.method == Method::PATCH || row.method == Method::DELETE;
             assert_eq!(row.if_match, whole && changes, "{} {}", row.method, row.path);

@@ -10,6 +10,9 @@
 //! | `o/<ptc>/<crd>` | which credentials a participant has |
 //! | `k/<reg>/<key>` | a key's facts |
 //! | `v/<key>/<version>` | a version's material, wrapped under the KEK |
+//! | `u/<key>/<version>` | how much a version was used, in blocks ahead of use |
+//! | `y/<key>/<token>` | a data key that the hub keeps, wrapped under the key |
+//! | `f/<reg>/<op>` | a long operation |
 //! | `n/<scope>/<token>` | which id a name stands for |
 //! | `i/<ptc>/<token>` | the answer kept for an idempotency key |
 //! | `j/<reg>/<job>` | an import job; its private key wrapped under the KEK |
@@ -20,7 +23,9 @@
 //! | `w/<writer>/…` | head and audit batches of a writer |
 
 use hub_crypto::HmacKey;
-use hub_model::{CredentialId, ImportJobId, KeyId, ParticipantId, RegistrationId, Timestamp};
+use hub_model::{
+    CredentialId, ImportJobId, KeyId, OperationId, ParticipantId, RegistrationId, Timestamp,
+};
 
 use crate::Path;
 
@@ -127,6 +132,46 @@ pub fn version(key: KeyId, number: u32) -> Path {
 pub fn versions(key: KeyId) -> String {
     format!("v/{key}/")
 }
+
+/// How much a version was used.
+#[must_use]
+pub fn usage(key: KeyId, number: u32) -> Path {
+    path(&format!("u/{key}/{number:08x}"))
+}
+
+/// The prefix of the usage of a key's versions.
+#[must_use]
+pub fn usages(key: KeyId) -> String {
+    format!("u/{key}/")
+}
+
+/// A data key that the hub keeps, by its name.
+#[must_use]
+pub fn data_key(privacy: &HmacKey, key: KeyId, name: &str) -> Path {
+    let scope = format!("y/{key}");
+    path(&format!("{scope}/{}", token(privacy, &scope, name)))
+}
+
+/// The prefix of the data keys under a key.
+#[must_use]
+pub fn data_keys(key: KeyId) -> String {
+    format!("y/{key}/")
+}
+
+/// A long operation.
+#[must_use]
+pub fn operation(registration: RegistrationId, id: OperationId) -> Path {
+    path(&format!("f/{registration}/{id}"))
+}
+
+/// The prefix of a registration's long operations.
+#[must_use]
+pub fn operations(registration: RegistrationId) -> String {
+    format!("f/{registration}/")
+}
+
+/// The prefix of all long operations.
+pub const OPERATIONS: &str = "f/";
 
 /// What a registration's name stands for.
 #[must_use]

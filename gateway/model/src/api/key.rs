@@ -8,7 +8,7 @@ use super::present;
 use crate::key::DESTROY_WAIT_DAYS;
 use crate::{
     Algorithm, Error, Key, KeyId, KeyState, KeyVersion, Name, Origin, Period, Purpose,
-    RotationPolicy, Tags, Timestamp, VersionState,
+    RotationPolicy, Tags, Timestamp, UsageCounters, VersionState,
 };
 
 /// Creates a key.
@@ -207,6 +207,13 @@ pub struct VersionView {
     /// When it is to be destroyed; once destroyed, when it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destroy_time: Option<Timestamp>,
+    /// How much it was used; after a crash up to a block more than that. Where versions are read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<UsageCounters>,
+    /// Whether data may still be protected under it that the primary version should protect: it is
+    /// not primary, has protected something, and can still be read. Where versions are read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub needs_rewrap: Option<bool>,
 }
 
 impl VersionView {
@@ -223,7 +230,19 @@ impl VersionView {
             deactivate_time: version.deactivated,
             compromise_time: version.compromised,
             destroy_time: version.destroy_at,
+            usage: None,
+            needs_rewrap: None,
         }
+    }
+
+    /// With how much it was used.
+    #[must_use]
+    pub fn used(mut self, usage: UsageCounters) -> Self {
+        let protected = usage.protect.operations > 0;
+        self.needs_rewrap =
+            Some(!self.primary && protected && self.state != VersionState::Destroyed);
+        self.usage = Some(usage);
+        self
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod audit;
 pub mod crypto;
+pub mod job;
 pub mod key;
 pub mod page;
 pub mod participant;

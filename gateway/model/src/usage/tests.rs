@@ -116,7 +116,12 @@ fn slack(it: &Reservation) -> UsageCounters {
         operations: blocks.operations.size(),
         bytes: blocks.bytes.size(),
     };
-    UsageCounters { protect: of(&it.protect), process: of(&it.process), last_use: None }
+    UsageCounters {
+        protect: of(&it.protect),
+        process: of(&it.process),
+        last_use: None,
+        last_process: None,
+    }
 }
 
 fn numbers(counters: &UsageCounters) -> [u64; 4] {

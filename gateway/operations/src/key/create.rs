@@ -7,7 +7,7 @@ use hub_policy::{Permit, RegistrationFacts};
 use hub_store::{Changes, Revision, layout};
 
 use super::agenda::put_key;
-use super::{check_rotation, check_served};
+use super::check_rotation;
 use crate::heavy;
 use crate::hub::{Hub, is_hub};
 use crate::operation::{AtRegistration, Keeps, Lost, Operation, Scene};
@@ -45,7 +45,6 @@ impl Operation for CreateKey {
         let registration = place.id();
         let algorithm = self.body.algorithm.unwrap_or(Algorithm::Aes256Gcm);
         hub.check_profile(algorithm)?;
-        check_served(algorithm)?;
         let name = self.body.name.clone();
         let date = self.body.activation_time;
         let mut key = Key::new(registration, KeyId::generate(), name, algorithm, date, now);

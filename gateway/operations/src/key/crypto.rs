@@ -5,6 +5,7 @@ use hub_model::api::crypto::{
     Decrypt as DecryptBody, Decrypted, Encrypt as EncryptBody, Encrypted, Rewrap as RewrapBody,
     Rewrapped,
 };
+use hub_model::usage::Side;
 use hub_model::{Action, EncryptionContext, KeyId, Purpose, RegistrationId, SecretBytes};
 use hub_policy::{Permit, RequestFacts};
 
@@ -14,6 +15,7 @@ use super::uses::check_purpose;
 use crate::hub::Hub;
 use crate::operation::{AtKey, Lost, Operation, Scene};
 use crate::plan::Plan;
+use crate::usage;
 use crate::{Error, Ref};
 
 fn facts(context: &EncryptionContext, payload: usize) -> RequestFacts<'_> {
@@ -76,8 +78,10 @@ pub(super) async fn seal(
     plaintext: &SecretBytes,
     pointer: &'static str,
 ) -> Result<String, Error> {
+    let key = &scene.place.hot.key;
     check_purpose(&scene.place.hot, Purpose::Encrypt)?;
-    if scene.place.hot.key.algorithm.is_asymmetric() {
+    usage::count(scene, key.primary, Side::Protect, plaintext.len()).await?;
+    if key.algorithm.is_asymmetric() {
         return rsa::seal(scene, context, plaintext, pointer).await;
     }
     seal_symmetric(scene, context, plaintext)
@@ -94,8 +98,29 @@ fn seal_symmetric(
     Ok(hot.with_keyring(|keyring| keyring.seal(&context, plaintext.expose_secret()))?)
 }
 
-/// Opens a ciphertext under the key the caller was authorized for.
+/// Opens a ciphertext under the key the caller was authorized for, and counts that.
 async fn open(
+    scene: &Scene<'_, AtKey>,
+    given: &Given,
+    context: &EncryptionContext,
+) -> Result<SecretBytes, Error> {
+    let plaintext = open_uncounted(scene, given, context).await?;
+    usage::count(scene, given.version(), Side::Process, plaintext.len()).await?;
+    Ok(plaintext)
+}
+
+/// Whether a ciphertext opens under the key a call is about; gives the version it is under.
+pub(super) async fn check_opens(
+    scene: &Scene<'_, AtKey>,
+    ciphertext: &str,
+    context: &EncryptionContext,
+) -> Result<u32, Error> {
+    let given = Given::new(ciphertext);
+    open(scene, &given, context).await?;
+    Ok(given.version())
+}
+
+async fn open_uncounted(
     scene: &Scene<'_, AtKey>,
     given: &Given,
     context: &EncryptionContext,

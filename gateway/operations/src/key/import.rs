@@ -19,7 +19,6 @@ use hub_store::{Changes, Revision, Versioned, layout};
 use serde::{Deserialize, Serialize};
 
 use super::agenda::put_key;
-use super::check_served;
 use super::rotate::MAX_VERSIONS;
 use crate::hub::{Hub, is_hub};
 use crate::operation::{AtKey, AtRegistration, Keeps, Lost, Operation, Scene};
@@ -229,7 +228,6 @@ impl Operation for ImportKey {
         }
         let (registration, body) = (place.id(), &self.body);
         hub.check_profile(body.algorithm)?;
-        check_served(body.algorithm)?;
         let privacy = hub.system_keys().privacy();
         let name = layout::key_name(privacy, registration, body.name.as_str());
         if hub.store().read_bytes(&name).await?.is_some() {

@@ -2,7 +2,7 @@
 
 use hub_model::api::key::{KeyView, VersionView};
 use hub_model::api::page::Page;
-use hub_model::{Action, Key, KeyId, RegistrationId};
+use hub_model::{Action, Key, KeyId, KeyVersion, RegistrationId};
 use hub_policy::Permit;
 use hub_store::layout;
 
@@ -103,7 +103,12 @@ impl Operation for ListVersions {
         };
         let key = &scene.place.hot.key;
         let mut rest = key.versions.iter().filter(|v| v.number > after);
-        let items: Vec<_> = rest.by_ref().take(limit).map(|v| VersionView::new(key, v)).collect();
+        let usages = scene.hub.usages_of(key.id).await?;
+        let view = |version: &KeyVersion| {
+            let usage = usages.get(&version.number).copied().unwrap_or_default();
+            VersionView::new(key, version).used(usage)
+        };
+        let items: Vec<_> = rest.by_ref().take(limit).map(view).collect();
         let last = rest.next().and(items.last());
         let next_page_token = last.map(|last: &VersionView| {
             page::seal_token(scene.hub, &list, &last.version.to_string())
@@ -139,6 +144,8 @@ impl Operation for GetVersion {
     ) -> Result<Plan<VersionView>, Error> {
         let key = &scene.place.hot.key;
         let version = key.version(self.version).ok_or(Error::NoVersion(self.version))?;
-        Ok(Plan::new(permit, VersionView::new(key, version)).version(self.version))
+        let usage = scene.hub.usage_of(key.id, self.version).await?;
+        let view = VersionView::new(key, version).used(usage);
+        Ok(Plan::new(permit, view).version(self.version))
     }
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use hub_auth::Caller;
 use hub_crypto::stream::{HEADER_LEN, StreamHeader, StreamOpener, StreamSealer};
 use hub_model::entry::{Outcome, Subject};
+use hub_model::usage::{Side, Tally};
 use hub_model::{Action, Algorithm, EncryptionContext, KeyId, RegistrationId};
 use hub_policy::{DecisionTrace, Permit, RequestFacts};
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,7 @@ use crate::hub::{HotKey, Hub};
 use crate::operation::{AtKey, Lost, Meta, Operation, Scene};
 use crate::perform::Done;
 use crate::plan::Plan;
-use crate::{Error, Ref};
+use crate::{Error, Ref, usage};
 
 /// Encrypts a stream under a key's primary version.
 pub type EncryptStream = UseStream<false>;
@@ -123,6 +124,9 @@ impl<const DECRYPTS: bool> UseStream<DECRYPTS> {
     ) -> Result<(), Error> {
         let begun = self.begun()?;
         let StreamTotals { version, received, sent } = totals;
+        if let Some(version) = version {
+            self.count_end(hub, &begun.hot, version, received, outcome).await?;
+        }
         let subject = Subject {
             registration: Some(begun.hot.registration()),
             key: Some(begun.hot.key.id),
@@ -133,6 +137,28 @@ impl<const DECRYPTS: bool> UseStream<DECRYPTS> {
             ),
         };
         hub.record_end(caller, meta, Self::ACTION, subject, &begun.trace, outcome).await
+    }
+}
+
+impl<const DECRYPTS: bool> UseStream<DECRYPTS> {
+    /// Counts what the beginning could not: bytes of a length that was not known, and what was
+    /// decrypted, whose version the header named.
+    async fn count_end(
+        &self,
+        hub: &Hub,
+        hot: &HotKey,
+        version: u32,
+        bytes: u64,
+        outcome: Outcome,
+    ) -> Result<(), Error> {
+        let (side, tally) = match (DECRYPTS, self.length) {
+            (true, _) if outcome == Outcome::OK => (Side::Process, Tally::one(bytes)),
+            (false, u64::MAX) => (Side::Protect, Tally { operations: 0, bytes }),
+            _ => return Ok(()),
+        };
+        let facts = hub.find_registration(&Ref::Id(hot.registration())).await?;
+        let default = facts.registration.rotation.as_ref();
+        hub.count_use(hot, version, side, tally, default).await
     }
 }
 
@@ -215,6 +241,12 @@ impl<const DECRYPTS: bool> Operation for UseStream<DECRYPTS> {
                 pointer: "key",
                 detail: "the primary version of the key is not active".to_owned(),
             });
+        }
+        if !DECRYPTS {
+            // Of a length nobody has said, the bytes are counted at the end.
+            let bytes = usize::try_from(self.length).ok().filter(|_| self.length < u64::MAX);
+            let bytes = bytes.unwrap_or(0);
+            usage::count(&scene, hot.key.primary, Side::Protect, bytes).await?;
         }
         let begun = Begun { hot: Arc::clone(hot), trace: Arc::clone(permit.trace()) };
         *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun);

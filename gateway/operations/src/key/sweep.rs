@@ -73,6 +73,12 @@ impl Hub {
     pub async fn sweep_keys(&self) -> Result<Swept, Error> {
         let now = self.clock().now();
         let mut swept = Swept::default();
+        for (registration, key) in self.take_worn() {
+            if let Err(error) = self.sweep_key(registration, key, None, &mut swept).await {
+                tracing::error!(%error, %registration, "a key that is worn was passed over");
+                swept.failed += 1;
+            }
+        }
         let mut after: Option<Path> = None;
         'pages: loop {
             let page = self.store().scan::<Entry>(layout::AGENDA, after.as_ref(), 100).await?;
@@ -82,7 +88,10 @@ impl Hub {
                     break 'pages;
                 }
                 let due = match found.value.key {
-                    Some(key) => self.sweep_key(&found.value, key, path, &mut swept).await,
+                    Some(key) => {
+                        let registration = found.value.registration;
+                        self.sweep_key(registration, key, Some(path), &mut swept).await
+                    }
                     None => self.replan(found.value.registration, path, found.revision).await,
                 };
                 // What fails for one key must not keep all others from their dates. It stays in
@@ -197,20 +206,20 @@ impl Hub {
         }
     }
 
+    /// Does what is due for a key: for the one with an entry `at` its date, for another whatever
+    /// its use asks for.
     async fn sweep_key(
         &self,
-        entry: &Entry,
+        registration: RegistrationId,
         id: KeyId,
-        at: &Path,
+        at: Option<&Path>,
         swept: &mut Swept,
     ) -> Result<(), Error> {
-        let path = layout::key(entry.registration, id);
+        let path = layout::key(registration, id);
         for _ in 0..MOST_CHANGES {
-            let facts = match self.find_registration(&Ref::Id(entry.registration)).await {
+            let facts = match self.find_registration(&Ref::Id(registration)).await {
                 Ok(facts) => facts,
-                Err(Error::NotFound { .. }) => {
-                    return self.leave_agenda(entry.registration, at).await;
-                }
+                Err(Error::NotFound { .. }) => return self.leave_agenda(registration, at).await,
                 Err(error) => return Err(error),
             };
             // A frozen registration does not change; its entries wait where they are.
@@ -218,9 +227,10 @@ impl Hub {
                 return Ok(());
             }
             let Some(found) = self.store().read::<Key>(&path).await? else {
-                return self.leave_agenda(entry.registration, at).await;
+                return self.leave_agenda(registration, at).await;
             };
-            if found.value.agenda.is_none_or(|date| date > self.clock().now()) {
+            let later = found.value.agenda.is_none_or(|date| date > self.clock().now());
+            if at.is_some() && later {
                 // Done, or put off, by somebody else.
                 return Ok(());
             }
@@ -247,7 +257,8 @@ impl Hub {
             .check_revision(&layout::key(key.registration, key.id), revision)
             .check_revision(&layout::registration(key.registration), Revision(facts.revision));
         let mut entry = by_hub("system.planKeys", now, key.registration, Some(key.id));
-        match due(&key, default, now, trusted, swept) {
+        let usage = self.usage_of(key.id, key.primary).await?;
+        match due(&key, default, &usage, now, trusted, swept) {
             None if next_date(&key, default, now) == key.agenda => return Ok(false),
             None => {}
             Some(Due::Activate) => {
@@ -368,7 +379,12 @@ impl Hub {
         Ok(gone.len())
     }
 
-    async fn leave_agenda(&self, registration: RegistrationId, at: &Path) -> Result<(), Error> {
+    async fn leave_agenda(
+        &self,
+        registration: RegistrationId,
+        at: Option<&Path>,
+    ) -> Result<(), Error> {
+        let Some(at) = at else { return Ok(()) };
         let mut changes = Changes::new();
         changes.delete(at);
         let entry = by_hub("system.planKeys", self.clock().now(), registration, None);
@@ -389,6 +405,7 @@ impl Hub {
 fn due(
     key: &Key,
     default: Option<&RotationPolicy>,
+    usage: &UsageCounters,
     now: Timestamp,
     trusted: Timestamp,
     swept: &mut Swept,
@@ -408,13 +425,20 @@ fn due(
         }
         swept.held += usize::from(version.due_step(now).is_some());
     }
-    let policy = key.rotation.as_ref().or(default).filter(|_| key.state == KeyState::Active)?;
+    if key.state != KeyState::Active {
+        return None;
+    }
+    let policy = key.rotation.as_ref().or(default);
     let facts = key.rotation_facts()?;
     let room = key.versions.len() < MAX_VERSIONS;
-    let reason = rotation::due(policy, &facts, &UsageCounters::default(), now);
+    let worn = key.algorithm.message_limit();
+    let worn = worn.is_some_and(|limit| usage.protect.operations >= limit.rotate_at);
+    let reason = policy.and_then(|policy| rotation::due(policy, &facts, usage, now));
+    let reason = reason.or(worn.then_some(rotation::Reason::Operations));
     if let Some(reason) = reason.filter(|_| room) {
         return Some(Due::Rotate(reason));
     }
+    let policy = policy?;
     let past = rotation::past_retention(policy, key, now);
     (!past.is_empty()).then_some(Due::Deactivate(past))
 }
@@ -455,7 +479,7 @@ fn numbers(versions: &[u32]) -> String {
     text
 }
 
-fn by_hub(
+pub(crate) fn by_hub(
     action: &'static str,
     now: Timestamp,
     registration: RegistrationId,

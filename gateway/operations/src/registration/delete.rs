@@ -101,10 +101,12 @@ impl Hub {
 
     async fn sweep_one(&self, id: RegistrationId) -> Result<usize, Error> {
         let mut paths = Vec::new();
-        self.paths_under::<Key>(&layout::keys(id), &mut paths, |key| layout::versions(key.id))
-            .await?;
+        self.paths_under::<Key>(&layout::keys(id), &mut paths, |key| {
+            vec![layout::versions(key.id), layout::usages(key.id), layout::data_keys(key.id)]
+        })
+        .await?;
         self.paths_under::<Participant>(&layout::participants(id), &mut paths, |participant| {
-            layout::credentials_of(participant.id)
+            vec![layout::credentials_of(participant.id)]
         })
         .await?;
         // Each note that a participant has a credential leads to the credential itself.
@@ -126,6 +128,7 @@ impl Hub {
         self.bare_paths(&format!("n/k/{id}/"), &mut paths).await?;
         self.bare_paths(&format!("n/p/{id}/"), &mut paths).await?;
         self.bare_paths(&layout::import_jobs(id), &mut paths).await?;
+        self.bare_paths(&layout::operations(id), &mut paths).await?;
         // A participant of `hub` may still hold roles here; they name an id nothing has any more.
         let count = paths.len();
         for chunk in paths.chunks(CHUNK) {
@@ -152,18 +155,20 @@ impl Hub {
         Ok(())
     }
 
-    /// Paths of typed records and, before each, of the records below it.
+    /// Paths of typed records and, before each, of the records that belong to it.
     async fn paths_under<T: serde::de::DeserializeOwned>(
         &self,
         prefix: &str,
         paths: &mut Vec<Path>,
-        below: impl Fn(&T) -> String,
+        below: impl Fn(&T) -> Vec<String>,
     ) -> Result<(), Error> {
         let mut after = None;
         loop {
             let page = self.store().scan::<T>(prefix, after.as_ref(), 500).await?;
             for (path, record) in &page.records {
-                self.bare_paths(&below(&record.value), paths).await?;
+                for prefix in below(&record.value) {
+                    self.bare_paths(&prefix, paths).await?;
+                }
                 paths.push(path.clone());
             }
             match page.records.last() {

@@ -81,6 +81,10 @@ impl World {
         Self { hub, authenticator, clock, admin: first.api_key }
     }
 
+    pub(crate) fn clock_now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     pub(crate) async fn caller(&self, key: &SecretText) -> Caller {
         let header = format!("Bearer {}", key.expose_secret());
         let channel = Channel { address: PeerAddress::Unix, tls: false };

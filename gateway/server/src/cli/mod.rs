@@ -32,6 +32,7 @@ pub(crate) use commands::context::{ContextCommand, LoginArgs};
 pub(crate) use commands::credential::CredentialCommand;
 pub(crate) use commands::crypto::{DecryptArgs, EncryptArgs, RewrapArgs};
 pub(crate) use commands::key::KeyCommand;
+pub(crate) use commands::operation::OperationCommand;
 pub(crate) use commands::participant::ParticipantCommand;
 pub(crate) use commands::policy::PolicyCommand;
 pub(crate) use commands::program::{CompletionArgs, HealthcheckArgs, ManArgs};
@@ -273,6 +274,9 @@ pub(crate) enum Command {
     /// Keys and their versions
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Long operations
+    #[command(subcommand)]
+    Operation(OperationCommand),
     /// Encrypt stdin to stdout
     Encrypt(EncryptArgs),
     /// Decrypt stdin to stdout

@@ -2,6 +2,7 @@
 
 mod crypto;
 mod hub;
+mod jobs;
 mod keys;
 mod lifecycle;
 mod participants;

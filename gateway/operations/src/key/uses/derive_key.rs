@@ -6,19 +6,19 @@ use hub_crypto::kdf::{self, Derivation};
 use hub_model::algorithm::Kind;
 use hub_model::api::key::KeyView;
 use hub_model::api::uses::DeriveKey as Body;
+use hub_model::usage::Side;
 use hub_model::{
     Action, Algorithm, EncryptionContext, Key, KeyId, Origin, Purpose, RegistrationId, SecretBytes,
 };
 use hub_policy::{Permit, RequestFacts};
 use hub_store::layout;
 
-use super::super::check_served;
 use super::super::create::put_named;
 use super::{bound_info, compute, invalid, protecting, refusal};
 use crate::hub::Hub;
 use crate::operation::{AtKey, Keeps, Lost, Operation, Scene};
 use crate::plan::Plan;
-use crate::{Error, Ref};
+use crate::{Error, Ref, usage};
 
 /// What the `info` of derived keys begins with.
 ///
@@ -74,7 +74,6 @@ impl Operation for DeriveKey {
             return invalid("/algorithm", "keys of AES, ChaCha20, HMAC and HKDF can be derived");
         };
         hub.check_profile(algorithm)?;
-        check_served(algorithm)?;
         let (registration, id) = (facts.registration.id, KeyId::generate());
         let mut key = Key::new(registration, id, body.name.clone(), algorithm, None, now);
         key.tags = body.tags.clone();
@@ -91,6 +90,7 @@ impl Operation for DeriveKey {
             Material::from_secret(algorithm, kdf::derive(&material, &from, len)?)
         };
         let derived = compute(&scene, false, work).await?.map_err(|error| refusal(error, ""))?;
+        usage::count(&scene, base, Side::Process, 0).await?;
         let path = layout::version(id, 1);
         let kek = hub.kek(registration).await?;
         let wrapped = kek.wrap_material(&hub.binding(&path, &key, 1), &derived);

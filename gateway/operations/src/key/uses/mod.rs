@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use hub_crypto::Material;
 use hub_model::api::uses as api;
+use hub_model::usage::Side;
 use hub_model::{Action, EncryptionContext, KeyId, Purpose, RegistrationId, SecretBytes};
 use hub_policy::{Permit, RequestFacts};
 
@@ -26,7 +27,7 @@ pub use self::public::{GetPublicKey, Jwks};
 use crate::hub::{HotKey, Hub};
 use crate::operation::{AtKey, Lost, Operation, Scene};
 use crate::plan::Plan;
-use crate::{Error, Ref};
+use crate::{Error, Ref, usage};
 
 /// What using a key gave.
 struct Used<R> {
@@ -86,6 +87,9 @@ macro_rules! uses {
                 scene: Scene<'_, AtKey>,
             ) -> Result<Plan<$reply>, Error> {
                 let used = $plan(&scene, &self.body).await?;
+                if let Some(side) = side(Self::ACTION).filter(|_| used.detail.is_none()) {
+                    usage::count(&scene, used.version, side, self.body.payload()).await?;
+                }
                 let plan = Plan::new(permit, used.reply).version(used.version);
                 Ok(match used.detail {
                     Some(detail) => plan.detail(detail),
@@ -119,6 +123,17 @@ uses! {
     Encapsulate(api::Encapsulate) -> api::Encapsulated, KeysEncapsulate, encapsulate::encapsulate;
     /// Reads a carried secret.
     Decapsulate(api::Decapsulate) -> api::Decapsulated, KeysDecapsulate, encapsulate::decapsulate;
+}
+
+/// What a use counts as. Data keys are counted where they are encrypted.
+const fn side(action: Action) -> Option<Side> {
+    match action {
+        Action::KeysSign | Action::KeysMac | Action::KeysWrap | Action::KeysEncapsulate => {
+            Some(Side::Protect)
+        }
+        Action::KeysGenerateDataKey => None,
+        _ => Some(Side::Process),
+    }
 }
 
 /// Refuses a key that is for something else.

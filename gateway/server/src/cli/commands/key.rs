@@ -11,6 +11,7 @@ use super::super::run::Session;
 use super::super::values::{self, Place};
 use super::every;
 use super::lifecycle::{self, DestroyArgs, RotationCommand, SetPrimaryArgs, Target, policy_text};
+use super::operation::{self, DataKeysCommand, MigrateArgs};
 use super::transfer::{self, ExportArgs, ImportArgs};
 
 /// Keys.
@@ -76,6 +77,11 @@ Examples:
   cipher-hub key rotation clear shop/orders"
     )]
     Rotation(RotationCommand),
+    /// Wrap the data keys that the hub keeps anew, under the primary version
+    Migrate(MigrateArgs),
+    /// Wrapped data keys that the hub keeps under a key
+    #[command(subcommand, after_help = "Examples:\n  cipher-hub key data-keys list shop/orders")]
+    DataKeys(DataKeysCommand),
     /// Show a key's public half
     Public(PublicArgs),
 }
@@ -243,6 +249,8 @@ pub(crate) async fn run(command: KeyCommand, session: &mut Session<'_>) -> Resul
             lifecycle::step(session, &client, at, KeyStep::CancelDestroy, None).await
         }
         KeyCommand::SetPrimary(args) => lifecycle::set_primary(session, &client, args).await,
+        KeyCommand::Migrate(args) => operation::migrate(session, &client, args).await,
+        KeyCommand::DataKeys(command) => operation::data_keys(session, &client, command).await,
         KeyCommand::Rotation(command) => lifecycle::rotation(session, &client, command).await,
     }
 }
@@ -288,13 +296,25 @@ impl Row for KeyView {
 
 impl Row for VersionView {
     const HEAD: &'static [&'static str] =
-        &["VERSION", "STATE", "PRIMARY", "CREATED", "DESTRUCTION"];
+        &["VERSION", "STATE", "PRIMARY", "USES", "LAST USE", "REWRAP", "CREATED", "DESTRUCTION"];
 
     fn cells(&self) -> Vec<String> {
         let primary = if self.primary { "yes" } else { "" };
         let state = self.state.to_string();
         let destruction = self.destroy_time.map(time).unwrap_or_default();
         let created = time(self.create_time);
-        vec![self.version.to_string(), state, primary.to_owned(), created, destruction]
+        let usage = self.usage.unwrap_or_default();
+        let last = usage.last_use.map(time).unwrap_or_default();
+        let rewrap = if self.needs_rewrap == Some(true) { "needed" } else { "" };
+        vec![
+            self.version.to_string(),
+            state,
+            primary.to_owned(),
+            usage.operations().to_string(),
+            last,
+            rewrap.to_owned(),
+            created,
+            destruction,
+        ]
     }
 }

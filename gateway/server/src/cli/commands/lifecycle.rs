@@ -80,6 +80,7 @@ pub(crate) struct KeyArg {
 #[command(after_help = "\
 Examples:
   cipher-hub key rotation set shop/orders --period P90D --grace-period P30D
+  cipher-hub key rotation set shop/orders --max-operations 1000000000
   cipher-hub key rotation set shop/orders --cron '0 3 1 * *' --time-zone Europe/Zurich --jitter PT6H")]
 pub(crate) struct SetArgs {
     /// The key
@@ -97,6 +98,12 @@ pub(crate) struct SetArgs {
     /// Rotate before the primary version is older than this
     #[arg(long, value_name = "DURATION")]
     max_age: Option<Period>,
+    /// Rotate when the primary version has protected data so often
+    #[arg(long, value_name = "NUMBER")]
+    max_operations: Option<u64>,
+    /// Rotate when the primary version has protected so many bytes
+    #[arg(long, value_name = "BYTES")]
+    max_bytes: Option<u64>,
     /// Spread the dates of many keys over this time
     #[arg(long, value_name = "DURATION")]
     jitter: Option<Period>,
@@ -206,6 +213,8 @@ fn policy(args: &SetArgs) -> Result<RotationPolicy, Failure> {
     let zone = args.time_zone.as_deref().unwrap_or("UTC");
     put("schedule", args.cron.as_ref().map(|cron| json!({ "cron": cron, "timeZone": zone })));
     put("maxAge", text(&args.max_age));
+    put("maxOperations", args.max_operations.map(Value::from));
+    put("maxBytes", args.max_bytes.map(Value::from));
     put("jitter", text(&args.jitter));
     put("retain", args.retain.map(Value::from));
     put("gracePeriod", text(&args.grace_period));
@@ -265,6 +274,8 @@ mod tests {
             cron: Some("0 3 1 * *".to_owned()),
             time_zone: Some("Europe/Zurich".to_owned()),
             max_age: Some("P180D".parse().unwrap()),
+            max_operations: Some(9),
+            max_bytes: None,
             jitter: None,
             retain: Some(2),
             grace_period: None,
@@ -272,6 +283,7 @@ mod tests {
         let value = serde_json::to_value(policy(&args).unwrap()).unwrap();
         assert_eq!(value["schedule"]["timeZone"], "Europe/Zurich");
         assert_eq!((&value["maxAge"], &value["retain"]), (&json!("P180D"), &json!(2)));
+        assert_eq!(value["maxOperations"], 9);
         let bad = SetArgs { cron: Some("nonsense".to_owned()), ..args };
         assert!(policy(&bad).is_err());
     }
