@@ -7,6 +7,7 @@ one that needs a body this file does not know is an error.
 import json
 import subprocess
 
+import httpx
 import pytest
 
 from hub import b64, binary
@@ -365,3 +366,26 @@ def test_owners_cannot_reach_the_hub_through_membership(hub, worlds):
     answer = hub.call("PUT", f"/v1/registrations/hub/roles/admins/members/{uid}")
     assert answer.status_code == 404, answer.text
     hub.refused(403, "denied", "GET", "/v1/system/status", key=mine.owner)
+
+
+def test_nobody_makes_the_hub_unwrap_a_key_they_may_not_use(fresh):
+    """Guessing names costs the hub no key material in memory."""
+    mine, theirs = fresh.shop("mine"), fresh.shop("theirs")
+    fresh.restart()
+
+    def secrets():
+        text = httpx.get(fresh.management + "/metrics", trust_env=False).text
+        (line,) = [one for one in text.splitlines() if one.startswith("cipher_hub_arena_secrets ")]
+        return float(line.split()[1])
+
+    assert fresh.call("GET", theirs.key_path, key=mine.app).status_code == 404
+    before = secrets()
+    for key in (mine.owner, mine.app):
+        fresh.refused(404, "not_found", "GET", theirs.key_path, key=key)
+        body = {"plaintext": b64("x")}
+        fresh.refused(404, "not_found", "POST", f"{theirs.key_path}:encrypt", body, key)
+    fresh.ok("GET", theirs.key_path, key=theirs.owner)
+    fresh.refused(403, "denied", "POST", f"{theirs.key_path}:encrypt", body, theirs.owner)
+    assert secrets() == before
+    theirs.encrypt("x")
+    assert secrets() > before

@@ -40,6 +40,17 @@ impl Keyring {
         }
     }
 
+    /// Lets go of the oldest versions until there are `most`; the primary and `keep` stay.
+    pub fn limit(&mut self, most: usize, keep: u32) {
+        let mut beyond = self.versions.len().saturating_sub(most);
+        let primary = self.primary;
+        self.versions.retain(|version, _| {
+            let goes = beyond > 0 && *version != primary && *version != keep;
+            beyond -= usize::from(goes);
+            !goes
+        });
+    }
+
     /// The key.
     #[must_use]
     pub const fn key(&self) -> KeyId {
@@ -109,6 +120,17 @@ impl fmt::Debug for Keyring {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_oldest_versions_go_first_and_the_primary_never() {
+        let mut ring = keyring(1, &[1, 2, 3, 4, 5]);
+        ring.limit(3, 2);
+        assert_eq!(ring.versions().collect::<Vec<_>>(), [1, 2, 5]);
+        ring.limit(3, 2);
+        assert_eq!(ring.versions().count(), 3);
+        ring.limit(0, 5);
+        assert_eq!(ring.versions().collect::<Vec<_>>(), [1, 5]);
+    }
 
     fn keyring(primary: u32, versions: &[u32]) -> Keyring {
         let (key, registration) = (KeyId::generate(), RegistrationId::generate());

@@ -10,8 +10,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use hub_model::RegistrationId;
 use hub_model::algorithm::Kind;
-use hub_model::{KeyId, RegistrationId};
 use tokio::sync::Semaphore;
 
 use crate::Error;
@@ -100,14 +100,14 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// From how many keys on those whose window has passed are forgotten.
 const SWEEP: usize = 1024;
 
-/// Failed openings by key.
+/// Failed openings by the id of a key, or of an import job and its key.
 #[derive(Debug, Default)]
-pub(crate) struct OpenFailures(Mutex<HashMap<KeyId, (Instant, u32)>>);
+pub(crate) struct OpenFailures(Mutex<HashMap<[u8; 16], (Instant, u32)>>);
 
 impl OpenFailures {
     /// Refuses when too many have failed.
-    pub(crate) fn check(&self, key: KeyId, now: Instant) -> Result<(), Error> {
-        let Some((since, count)) = lock(&self.0).get(&key).copied() else { return Ok(()) };
+    pub(crate) fn check(&self, key: &[u8; 16], now: Instant) -> Result<(), Error> {
+        let Some((since, count)) = lock(&self.0).get(key).copied() else { return Ok(()) };
         let left = WINDOW.saturating_sub(now.saturating_duration_since(since));
         if count < MAX_FAILURES || left.is_zero() {
             return Ok(());
@@ -116,13 +116,13 @@ impl OpenFailures {
     }
 
     /// Counts one.
-    pub(crate) fn count(&self, key: KeyId, now: Instant) {
+    pub(crate) fn count(&self, key: &[u8; 16], now: Instant) {
         let mut keys = lock(&self.0);
         let passed = |since: Instant| now.saturating_duration_since(since) >= WINDOW;
         if keys.len() >= SWEEP {
             keys.retain(|_, (since, _)| !passed(*since));
         }
-        let entry = keys.entry(key).or_insert((now, 0));
+        let entry = keys.entry(*key).or_insert((now, 0));
         if passed(entry.0) {
             *entry = (now, 0);
         }
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn the_hundred_and_first_failure_waits_for_the_next_minute() {
         let (failures, start) = (OpenFailures::default(), Instant::now());
-        let (key, other) = (KeyId::generate(), KeyId::generate());
+        let (key, other) = (&[1; 16], &[2; 16]);
         for _ in 0..MAX_FAILURES {
             assert!(failures.check(key, start).is_ok());
             failures.count(key, start);

@@ -16,8 +16,12 @@ use hub_store::{Cache, Path, Store, Versioned, layout};
 
 use crate::heavy::{self, Heavy, OpenFailures};
 use crate::jobs::Jobs;
-use crate::usage::{Meter, Usage};
+use crate::usage::{Meter, Usage, lock};
 use crate::{Error, Ref};
+
+/// Versions of one key whose material is in memory at most. They are used right after they were
+/// loaded, so that none is missed when others push it out.
+const MOST_LOADED: usize = 256;
 
 /// How much is remembered.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +74,8 @@ pub struct Hub {
     failures: Arc<OpenFailures>,
     usage: Usage,
     jobs: Jobs,
+    /// When destroyed material was last purged, in steady time.
+    purged: Mutex<Option<std::time::Duration>>,
     /// Date and steady time when it began: what dates are checked against before destruction.
     began: (Timestamp, std::time::Duration),
 }
@@ -82,7 +88,7 @@ pub struct HotKey {
     pub revision: u64,
     /// Its registration, as when it was loaded.
     registration: RegistrationId,
-    /// The primary's material, and that of older versions as they are asked for.
+    /// The material of versions as they are asked for, [`MOST_LOADED`] at most.
     keyring: RwLock<Keyring>,
     /// The counts of the versions that are being used.
     meters: Mutex<BTreeMap<u32, Arc<Meter>>>,
@@ -123,6 +129,7 @@ impl Hub {
             failures: Arc::default(),
             usage: Usage::default(),
             jobs: Jobs::default(),
+            purged: Mutex::default(),
             began: (parts.clock.now(), parts.clock.steady()),
             parts,
         }
@@ -182,6 +189,25 @@ impl Hub {
         self.keys.sweep();
         self.keks.sweep();
         self.registrations.sweep();
+    }
+
+    /// Gets what was deleted out of the engine's files, where blocking is allowed.
+    pub(crate) async fn purge(&self) -> Result<(), Error> {
+        let backend = Arc::clone(self.store().backend());
+        let purged = tokio::task::spawn_blocking(move || hub_store::block_on(backend.purge()));
+        let stopping = |_| Error::Integrity("the purge was broken off".into());
+        Ok(purged.await.map_err(stopping)??)
+    }
+
+    /// Whether the last purge of destroyed material is long enough ago, and if so, notes this one.
+    pub(crate) fn may_purge(&self) -> bool {
+        const PAUSE: std::time::Duration = std::time::Duration::from_secs(300);
+        let (now, mut last) = (self.clock().steady(), lock(&self.purged));
+        let may = last.is_none_or(|last| now.saturating_sub(last) >= PAUSE);
+        if may {
+            *last = Some(now);
+        }
+        may
     }
 
     /// Forgets every keyring: on stop and on seal.
@@ -279,7 +305,7 @@ impl Hub {
         Ok(kek)
     }
 
-    /// Finds a key of a registration, with its keyring open.
+    /// Finds a key of a registration: its facts, and what of its material was loaded before.
     ///
     /// INVARIANT: every path read holds the registration's id, so a key of another registration is
     /// never found.
@@ -311,12 +337,9 @@ impl Hub {
         if key.registration != registration || key.id != id {
             return Err(Error::Integrity("a key record names another key".into()));
         }
-        let mut keyring = Keyring::new(key.id, registration, key.algorithm, key.primary);
+        // Its material is unwrapped when a use was permitted, and not before.
+        let keyring = Keyring::new(key.id, registration, key.algorithm, key.primary);
         stamp.watch(&layout::kek(registration, 1));
-        if has_material(&key, key.primary) {
-            let primary = self.material(&key, key.primary).await?;
-            keyring.insert(key.primary, primary);
-        }
         let hot = Arc::new(HotKey {
             key,
             revision: revision.0,
@@ -341,6 +364,7 @@ impl Hub {
             Err(poisoned) => poisoned.into_inner(),
         };
         keyring.insert(number, material);
+        keyring.limit(MOST_LOADED, number);
         Ok(())
     }
 

@@ -419,7 +419,7 @@ fn is_worn(
         })
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Counts are whole after every statement.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What these locks guard is whole after every statement.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

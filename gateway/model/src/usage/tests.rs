@@ -30,7 +30,7 @@ fn the_stored_form_reads_what_is_missing_as_nothing() {
     assert_eq!(
         json,
         "{\"protect\":{\"operations\":0,\"bytes\":0},\"process\":{\"operations\":1,\"bytes\":3},\
-         \"lastUse\":\"1970-01-01T00:00:01.000000Z\"}"
+         \"lastUse\":\"1970-01-01T00:00:01.000000Z\",\"lastProcess\":\"1970-01-01T00:00:01.000000Z\"}"
     );
     assert_eq!(serde_json::from_str::<UsageCounters>(&json).unwrap(), full);
 }

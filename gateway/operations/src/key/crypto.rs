@@ -84,6 +84,7 @@ pub(super) async fn seal(
     if key.algorithm.is_asymmetric() {
         return rsa::seal(scene, context, plaintext, pointer).await;
     }
+    scene.hub.load_version(&scene.place.hot, key.primary).await?;
     seal_symmetric(scene, context, plaintext)
 }
 

@@ -213,6 +213,7 @@ pub(crate) async fn rewrap(
     if header.key != hot.key.id || !hot.key.processes(header.version) {
         return Err(Error::DecryptionFailed);
     }
+    hub.load_version(hot, hot.key.primary).await?;
     hub.load_version(hot, header.version).await?;
     let bound = context.canonical();
     hot.with_keyring(|keyring| {

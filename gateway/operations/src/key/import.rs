@@ -1,7 +1,7 @@
 //! `keys.importJob`, `keys.import`, `keys.importVersion`: keys that come from elsewhere, wrapped for
 //! a key of the hub that is used once.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hub_crypto::asymmetric::{self, encode};
 use hub_crypto::{Binding, KeyFormat, Material, TransportForm, WrapPurpose, transport};
@@ -157,7 +157,21 @@ impl Hub {
         }
     }
 
-    /// Unwraps a key that was wrapped for a job of this registration, and spends the job.
+    /// A job of this registration that has not ended.
+    async fn import_job(
+        &self,
+        registration: RegistrationId,
+        job: ImportJobId,
+        now: Timestamp,
+    ) -> Result<Versioned<ImportJob>, Error> {
+        let path = layout::import_job(registration, job);
+        let found = self.store().read::<ImportJob>(&path).await?;
+        let found = found.filter(|job| now < job.value.expires);
+        found.ok_or_else(|| Error::not_found("import job", job))
+    }
+
+    /// Unwraps a key that was wrapped for a job of this registration, and spends the job. Failed
+    /// openings are counted as those of RSA keys are.
     async fn unwrap_import(
         &self,
         registration: RegistrationId,
@@ -168,10 +182,8 @@ impl Hub {
         now: Timestamp,
     ) -> Result<Material, Error> {
         let path = layout::import_job(registration, job);
-        let found = self.store().read::<ImportJob>(&path).await?;
-        let found = found.filter(|job| now < job.value.expires);
-        let Versioned { value, revision } =
-            found.ok_or_else(|| Error::not_found("import job", job))?;
+        self.failures().check(job.as_bytes(), Instant::now())?;
+        let Versioned { value, revision } = self.import_job(registration, job, now).await?;
         let binding = self.job_binding(path.as_bytes(), registration, value.algorithm);
         let kek = self.kek(registration).await?;
         let secret = kek.unwrap(&binding, value.wrapped.expose_secret())?;
@@ -192,7 +204,11 @@ impl Hub {
                     other => Error::Invalid { pointer: "/wrapped", detail: other.to_string() },
                 })
         };
-        let material = self.heavy().run(registration, work).await??;
+        let material = self.heavy().run(registration, work).await?.inspect_err(|error| {
+            if matches!(error, Error::ImportFailed) {
+                self.failures().count(job.as_bytes(), Instant::now());
+            }
+        })?;
         changes.check_revision(&path, revision).delete(&path);
         Ok(material)
     }
@@ -240,6 +256,12 @@ impl Operation for ImportKey {
         key.origin = Origin::Imported;
         for version in &mut key.versions {
             version.origin = Origin::Imported;
+        }
+        if scene.meta.dry_run {
+            // Tried out is everything but the opening, which is for whoever means it.
+            hub.import_job(registration, body.job, now).await?;
+            let view = KeyView::new(&key, place.0.registration.rotation.as_ref());
+            return Ok(Plan::new(permit, view).key(id).version(1).detail(body.job.to_string()));
         }
         let mut changes = Changes::new();
         let inside = (body.algorithm, body.format);
@@ -306,6 +328,12 @@ impl Operation for ImportVersion {
         key.primary_since = None;
         key.updated = now;
         key.generation += 1;
+        if meta.dry_run {
+            hub.import_job(key.registration, body.job, now).await?;
+            let default = place.registration.registration.rotation.as_ref();
+            let plan = Plan::new(permit, KeyView::new(&key, default));
+            return Ok(plan.version(number).detail(body.job.to_string()));
+        }
         let mut changes = Changes::new();
         let inside = (key.algorithm, body.format);
         let material = hub

@@ -70,7 +70,7 @@ pub(super) async fn open(
 ) -> Result<SecretBytes, Error> {
     let (hub, key) = (scene.hub, &scene.place.hot.key);
     let id = key.id;
-    hub.failures().check(id, Instant::now())?;
+    hub.failures().check(id.as_bytes(), Instant::now())?;
     let version = given.map_or(0, RsaCiphertext::version);
     let material = if key.processes(version) { load(scene, version).await? } else { None };
     let opened = match (given, material) {
@@ -79,17 +79,17 @@ pub(super) async fn open(
             let failures = std::sync::Arc::clone(hub.failures());
             let work = move || {
                 // Others may have failed while this one waited.
-                failures.check(id, Instant::now())?;
+                failures.check(id.as_bytes(), Instant::now())?;
                 let opened = material.private().and_then(|key| key.decrypt(&raw, &label));
                 if opened.is_err() {
-                    failures.count(id, Instant::now());
+                    failures.count(id.as_bytes(), Instant::now());
                 }
                 Ok::<_, Error>(opened.ok())
             };
             hub.heavy().run(key.registration, work).await??
         }
         _ => {
-            hub.failures().count(id, Instant::now());
+            hub.failures().count(id.as_bytes(), Instant::now());
             None
         }
     };

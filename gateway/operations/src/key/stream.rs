@@ -243,6 +243,7 @@ impl<const DECRYPTS: bool> Operation for UseStream<DECRYPTS> {
             });
         }
         if !DECRYPTS {
+            scene.hub.load_version(hot, hot.key.primary).await?;
             // Of a length nobody has said, the bytes are counted at the end.
             let bytes = usize::try_from(self.length).ok().filter(|_| self.length < u64::MAX);
             let bytes = bytes.unwrap_or(0);

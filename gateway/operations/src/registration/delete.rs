@@ -90,7 +90,7 @@ impl Hub {
             return Ok(swept);
         }
         self.forget_stale();
-        self.store().backend().purge().await?;
+        self.purge().await?;
         for (id, erasure) in erased {
             let mut changes = Changes::new();
             changes.delete(&erasure);
@@ -102,7 +102,12 @@ impl Hub {
     async fn sweep_one(&self, id: RegistrationId) -> Result<usize, Error> {
         let mut paths = Vec::new();
         self.paths_under::<Key>(&layout::keys(id), &mut paths, |key| {
-            vec![layout::versions(key.id), layout::usages(key.id), layout::data_keys(key.id)]
+            let mut prefixes =
+                vec![layout::versions(key.id), layout::usages(key.id), layout::data_keys(key.id)];
+            // A whole path begins with itself.
+            let agenda = key.agenda.map(|at| layout::agenda(at, key.registration, key.id));
+            prefixes.extend(agenda.map(|path| path.as_str().to_owned()));
+            prefixes
         })
         .await?;
         self.paths_under::<Participant>(&layout::participants(id), &mut paths, |participant| {
@@ -117,7 +122,7 @@ impl Hub {
             .map(layout::credential)
             .collect();
         paths.splice(0..0, credentials);
-        // What a key has beside its record; its entry in the agenda leaves when its date comes.
+        // What a key has beside its record.
         let notes: Vec<Path> = paths
             .iter()
             .filter(|path| path.as_str().starts_with("k/"))

@@ -52,7 +52,9 @@ impl Shards {
                 self.0.fetch_sub(1, Ordering::Relaxed);
             }
         }
-        let Some(shard) = self.0.iter().min_by_key(|s| s.load.load(Ordering::Relaxed)) else {
+        // A thread that has ended by a panic would look like the one with the least to do.
+        let alive = self.0.iter().filter(|shard| !shard.thread.is_finished());
+        let Some(shard) = alive.min_by_key(|s| s.load.load(Ordering::Relaxed)) else {
             return;
         };
         shard.load.fetch_add(1, Ordering::Relaxed);

@@ -90,7 +90,7 @@ impl Operation for DeriveKey {
             Material::from_secret(algorithm, kdf::derive(&material, &from, len)?)
         };
         let derived = compute(&scene, false, work).await?.map_err(|error| refusal(error, ""))?;
-        usage::count(&scene, base, Side::Process, 0).await?;
+        usage::count(&scene, base, Side::Process, len).await?;
         let path = layout::version(id, 1);
         let kek = hub.kek(registration).await?;
         let wrapped = kek.wrap_material(&hub.binding(&path, &key, 1), &derived);
