@@ -318,7 +318,8 @@ def test_the_openapi_document_is_what_the_hub_serves(hub, shop):
                 continue
             count += 1
             concrete = path
-            for name in ("registration", "participant", "credential", "role", "key", "version"):
+            names = ("registration", "participant", "credential", "role", "key", "version")
+            for name in (*names, "dataKey", "operation"):
                 concrete = concrete.replace(
                     "{" + name + "}", {"role": "apps", "version": "1"}.get(name, "nothing")
                 )
