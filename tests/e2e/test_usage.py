@@ -209,9 +209,19 @@ def test_data_keys_are_checked_before_they_are_kept(hub):
     hub.refused(400, "invalid_json", "POST", path, {"name": "Two", "ciphertext": sealed}, shop.app)
     hub.refused(403, "denied", "POST", path, {"name": "two", "ciphertext": sealed}, shop.owner)
     assert [k["name"] for k in hub.ok("GET", path, key=shop.owner)["items"]] == ["one"]
-    assert hub.call("DELETE", f"{path}/one", key=shop.app).status_code == 204
+    # Applications keep data keys; what they encrypted is lost with them, so owners delete them.
+    hub.refused(403, "denied", "DELETE", f"{path}/one", key=shop.app)
+    assert hub.call("DELETE", f"{path}/one", key=shop.owner).status_code == 204
     hub.refused(404, "not_found", "GET", f"{path}/one", key=shop.app)
-    hub.refused(404, "not_found", "DELETE", f"{path}/one", key=shop.app)
+    hub.refused(404, "not_found", "DELETE", f"{path}/one", key=shop.owner)
+    long = shop.encrypt("x" * 16_000)
+    wrong = {"name": "long", "ciphertext": long}
+    hub.refused(400, "invalid_argument", "POST", path, wrong, shop.app)
+    # One of an older version is kept under the primary.
+    old = shop.encrypt("k" * 32)
+    hub.ok("POST", f"{shop.key_path}:rotate", key=shop.owner)
+    kept = hub.ok("POST", path, {"name": "old", "ciphertext": old}, shop.app)
+    assert kept["version"] == 2 and shop.decrypt(kept["ciphertext"]) == b"k" * 32
 
 
 def test_the_command_line_does_all_of_it(hub):
@@ -231,6 +241,31 @@ def test_the_command_line_does_all_of_it(hub):
     (one,) = json.loads(listed.stdout)
     assert one["state"] == "succeeded"
     hub.cli("operation", "watch", "tour", one["uid"], key=shop.owner)
-    hub.cli("key", "data-keys", "delete", place, "eu-2026", "--yes", key=shop.app)
+    hub.cli("key", "data-keys", "delete", place, "eu-2026", "--yes", key=shop.owner)
     assert "eu-2026" not in hub.cli("key", "data-keys", "list", place, key=shop.app).stdout
     assert unb64(b64("x")) == b"x"
+
+
+def test_a_migration_that_meets_rotation_by_use_ends(hub):
+    shop = hub.shop("chase")
+    plain = keep(shop, 40)
+    etag = {"if-match": hub.etag(shop.key_path, shop.owner)}
+    rotation = {"rotation": {"maxOperations": 5}}
+    hub.ok("PATCH", shop.key_path, rotation, shop.owner, etag)
+    hub.ok("POST", f"{shop.key_path}:rotate", key=shop.owner)
+    where = migrate(shop, shop.owner)
+    wait_for("the end", lambda: succeeded(shop, where, shop.owner))
+    assert len(versions(shop)) <= 6
+    version, secret = opened(shop, "data-7")
+    assert version >= 2 and secret == plain["data-7"]
+
+
+def test_a_participant_watches_few_operations_at_once(hub):
+    shop = hub.shop("watchers")
+    keep(shop, 1)
+    where = migrate(shop, shop.owner)
+    path, headers = f"{hub.url}{where}/events", {"authorization": f"Bearer {shop.owner}"}
+    wait_for("the end", lambda: succeeded(shop, where, shop.owner))
+    # Those of an operation that is over end by themselves, and give their place back.
+    for _ in range(20):
+        assert httpx.get(path, headers=headers, trust_env=False).text.count("data: ") == 1

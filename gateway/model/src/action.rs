@@ -148,7 +148,6 @@ impl Action {
                 | Self::KeysEncapsulate
                 | Self::KeysDecapsulate
                 | Self::KeysPutDataKey
-                | Self::KeysDeleteDataKey
         )
     }
 }

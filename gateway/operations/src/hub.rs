@@ -19,8 +19,7 @@ use crate::jobs::Jobs;
 use crate::usage::{Meter, Usage, lock};
 use crate::{Error, Ref};
 
-/// Versions of one key whose material is in memory at most. They are used right after they were
-/// loaded, so that none is missed when others push it out.
+/// Versions of one key whose material is in memory at most.
 const MOST_LOADED: usize = 256;
 
 /// How much is remembered.
@@ -353,7 +352,7 @@ impl Hub {
 
     /// Makes sure that the keyring holds this version. A number the key does not have is no error:
     /// opening will fail like any other failed opening.
-    pub(crate) async fn load_version(&self, hot: &HotKey, number: u32) -> Result<(), Error> {
+    async fn load_version(&self, hot: &HotKey, number: u32) -> Result<(), Error> {
         let loaded = hot.with_keyring(|keyring| keyring.material(number).is_some());
         if loaded || !has_material(&hot.key, number) {
             return Ok(());
@@ -366,6 +365,33 @@ impl Hub {
         keyring.insert(number, material);
         keyring.limit(MOST_LOADED, number);
         Ok(())
+    }
+
+    /// Uses a version with its material in the keyring; `None` for one that has none. Should
+    /// others push it out between loading and use, it is loaded again.
+    pub(crate) async fn using<T>(
+        &self,
+        hot: &HotKey,
+        number: u32,
+        use_it: impl Fn(&Keyring) -> T,
+    ) -> Result<Option<T>, Error> {
+        loop {
+            let used = hot.with_keyring(|k| k.material(number).is_some().then(|| use_it(k)));
+            if used.is_some() || !has_material(&hot.key, number) {
+                return Ok(used);
+            }
+            Box::pin(self.load_version(hot, number)).await?;
+        }
+    }
+
+    /// The material of a version; `None` for one that has none.
+    pub(crate) async fn material_of(
+        &self,
+        hot: &HotKey,
+        number: u32,
+    ) -> Result<Option<Arc<hub_crypto::Material>>, Error> {
+        let found = self.using(hot, number, |keyring| keyring.material(number).cloned()).await?;
+        Ok(found.flatten())
     }
 
     async fn material(&self, key: &Key, number: u32) -> Result<hub_crypto::Material, Error> {

@@ -3,10 +3,12 @@
 //! stop or a crash anywhere loses nothing and does nothing twice, and two who work on one
 //! operation do not get in each other's way.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use hub_model::api::job::{ItemFailure, KeptDataKey, OperationState, OperationView, Progress};
 use hub_model::api::page::Page;
+use hub_model::entry::Outcome;
 use hub_model::usage::{Side, Tally};
 use hub_model::{Action, KeyId, OperationId, RegistrationId, Timestamp};
 use hub_policy::{Permit, RequestFacts};
@@ -23,10 +25,16 @@ use crate::{Error, Ref};
 
 /// Items in one transaction.
 const CHUNK: usize = 32;
+/// Ciphertext read for one transaction, about.
+const CHUNK_BYTES: usize = 64 * 1024;
 /// Failures that are remembered by name.
 const FAILURES: usize = 100;
 /// Operations of one registration that are not over.
 const MAX_RUNNING: usize = 100;
+/// Operations of one registration in all: beyond, the oldest that are over go.
+const MAX_KEPT: usize = 500;
+/// How often an operation that meets errors is tried before it fails.
+const TRIES: u8 = 3;
 /// How long an operation that is over can be read.
 const KEPT: Duration = Duration::from_secs(30 * 86_400);
 
@@ -57,6 +65,9 @@ pub(crate) struct Job {
     failed: u64,
     failures: Vec<ItemFailure>,
     problem: Option<String>,
+    /// How often the present chunk met an error.
+    #[serde(default)]
+    tries: u8,
     /// The last record looked at.
     cursor: Option<String>,
     /// The version that was primary when the pass began.
@@ -102,7 +113,7 @@ impl Job {
         self.state = OperationState::Running;
         (self.done, self.failed, self.target) = (0, 0, target);
         self.failures.clear();
-        (self.problem, self.cursor, self.ended) = (None, None, None);
+        (self.problem, self.cursor, self.ended, self.tries) = (None, None, None, 0);
         (self.begun, self.updated) = (now, now);
     }
 
@@ -153,36 +164,20 @@ impl Operation for Migrate {
         crate::key::check_keeps(&scene)?;
         let target = crate::key::protecting(&scene)?;
         let (registration, key) = (place.hot.registration(), place.hot.key.id);
-        let mut running = 0;
-        let mut after: Option<Path> = None;
-        let all = layout::operations(registration);
-        loop {
-            let page = hub.store().scan::<Job>(&all, after.as_ref(), 500).await?;
-            for (_, job) in page.records.iter().filter(|(_, job)| !job.value.state.is_final()) {
-                if job.value.key == key {
-                    let id = job.value.id;
-                    return Err(Error::State(format!("{id} is migrating this key already")));
-                }
-                running += 1;
-            }
-            match page.records.last() {
-                Some((last, _)) if page.more => after = Some(last.clone()),
-                _ => break,
-            }
-        }
-        if running >= MAX_RUNNING {
-            return Err(Error::TooMany("there are 100 operations that are not over"));
-        }
+        let mut changes = Changes::new();
+        make_room(hub, registration, key, &mut changes).await?;
+        let total = if scene.meta.dry_run { 0 } else { hub.count_data_keys(key).await? };
         let mut job = Job {
             id: OperationId::generate(),
             registration,
             key,
             state: OperationState::Running,
             done: 0,
-            total: hub.count_data_keys(key).await?,
+            total,
             failed: 0,
             failures: Vec::new(),
             problem: None,
+            tries: 0,
             cursor: None,
             target,
             created: now,
@@ -193,7 +188,6 @@ impl Operation for Migrate {
         job.begin(target, now);
         let path = layout::operation(registration, job.id);
         let facts = &place.registration;
-        let mut changes = Changes::new();
         changes
             .check_absent(&path)
             .check_revision(&layout::registration(registration), Revision(facts.revision))
@@ -201,6 +195,32 @@ impl Operation for Migrate {
         let detail = job.id.to_string();
         Ok(Plan::new(permit, job.view()).changing(changes).version(target).detail(detail))
     }
+}
+
+/// Refuses one operation too many, and takes the oldest that is over along when there are many.
+async fn make_room(
+    hub: &Hub,
+    registration: RegistrationId,
+    key: KeyId,
+    changes: &mut Changes,
+) -> Result<(), Error> {
+    let all = layout::operations(registration);
+    let page = hub.store().scan::<Job>(&all, None, 2 * MAX_KEPT).await?;
+    let running = || page.records.iter().filter(|(_, job)| !job.value.state.is_final());
+    if let Some((_, job)) = running().find(|(_, job)| job.value.key == key) {
+        return Err(Error::State(format!("{} is migrating this key already", job.value.id)));
+    }
+    if running().count() >= MAX_RUNNING {
+        return Err(Error::TooMany("there are 100 operations that are not over"));
+    }
+    if page.records.len() >= MAX_KEPT {
+        // By id, which is by age.
+        let over = page.records.iter().filter(|(_, job)| job.value.state.is_final());
+        for (path, job) in over.take(2) {
+            changes.check_revision(path, job.revision).delete(path);
+        }
+    }
+    Ok(())
 }
 
 macro_rules! at_operation {
@@ -318,9 +338,13 @@ impl ResumeOperation {
             return Err(Error::State(format!("the operation {state}")));
         }
         let hot = scene.hub.find_key(job.registration, &Ref::Id(job.key)).await?;
-        job.total = scene.hub.count_data_keys(job.key).await?;
-        job.begin(hot.key.primary, scene.now);
         let mut changes = Changes::new();
+        // Those that would go must not be this one.
+        make_room(scene.hub, job.registration, job.key, &mut Changes::new()).await?;
+        if !scene.meta.dry_run {
+            job.total = scene.hub.count_data_keys(job.key).await?;
+        }
+        job.begin(hot.key.primary, scene.now);
         changes.check_revision(path, revision).put(path, &job)?;
         Ok(Plan::new(permit, job.view()).changing(changes).key(job.key))
     }
@@ -393,32 +417,73 @@ impl Hub {
     /// When the store or the log fails.
     pub async fn run_jobs(&self, stop: &(dyn Fn() -> bool + Sync)) -> Result<usize, Error> {
         let mut chunks = 0;
+        // One a registration and turn, so that one with many does not slow the others.
+        let mut waiting = self.running_jobs().await?;
+        while !waiting.is_empty() {
+            for jobs in waiting.values_mut() {
+                if stop() {
+                    return Ok(chunks);
+                }
+                let Some(path) = jobs.pop_front() else { continue };
+                let Some(found) = self.store().read::<Job>(&path).await? else { continue };
+                if found.value.state.is_final() {
+                    continue;
+                }
+                match self.run_chunk(&path, &found).await {
+                    Ok(()) => chunks += 1,
+                    // What cannot be logged is not done; all else is this operation's own trouble.
+                    Err(error @ Error::AuditUnavailable(_)) => return Err(error),
+                    Err(error) => self.note_trouble(&path, &found, &error).await?,
+                }
+                jobs.push_back(path);
+                tokio::task::yield_now().await;
+            }
+            waiting.retain(|_, jobs| !jobs.is_empty());
+        }
+        Ok(chunks)
+    }
+
+    /// The operations that are not over, by registration. Removes those over for long.
+    async fn running_jobs(&self) -> Result<BTreeMap<RegistrationId, VecDeque<Path>>, Error> {
+        let mut running: BTreeMap<RegistrationId, VecDeque<Path>> = BTreeMap::new();
+        let mut after: Option<Path> = None;
         loop {
-            let mut worked = false;
-            let mut after: Option<Path> = None;
-            loop {
-                let page =
-                    self.store().scan::<Job>(layout::OPERATIONS, after.as_ref(), 100).await?;
-                for (path, found) in &page.records {
-                    if stop() {
-                        return Ok(chunks);
-                    }
-                    if found.value.state.is_final() {
-                        self.forget_job(path, found).await?;
-                        continue;
-                    }
-                    self.run_chunk(path, found).await?;
-                    (worked, chunks) = (true, chunks + 1);
-                    tokio::task::yield_now().await;
-                }
-                match page.records.last() {
-                    Some((last, _)) if page.more => after = Some(last.clone()),
-                    _ => break,
+            let page = self.store().scan::<Job>(layout::OPERATIONS, after.as_ref(), 100).await?;
+            for (path, found) in &page.records {
+                if found.value.state.is_final() {
+                    self.forget_job(path, found).await?;
+                } else {
+                    running.entry(found.value.registration).or_default().push_back(path.clone());
                 }
             }
-            if !worked {
-                return Ok(chunks);
+            match page.records.last() {
+                Some((last, _)) if page.more => after = Some(last.clone()),
+                _ => return Ok(running),
             }
+        }
+    }
+
+    /// An error ends an operation after some tries, and no other.
+    async fn note_trouble(
+        &self,
+        path: &Path,
+        found: &Versioned<Job>,
+        error: &Error,
+    ) -> Result<(), Error> {
+        let (now, mut job) = (self.clock().now(), found.value.clone());
+        tracing::warn!(%error, operation = %job.id, "a chunk of a long operation failed");
+        job.tries = job.tries.saturating_add(1);
+        if job.tries >= TRIES {
+            job.end(OperationState::Failed, Some(error.code()), now);
+        }
+        let mut changes = Changes::new();
+        changes.check_revision(path, found.revision).put(path, &job)?;
+        let mut entry = by_hub(Action::KeysMigrate.name(), now, job.registration, Some(job.key));
+        entry.outcome = Outcome(error.code());
+        entry.subject.detail = Some(job.id.to_string().into());
+        match self.log().appender().append(&entry, changes).await {
+            Ok(_) | Err(hub_audit::Error::Conflict) => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -443,12 +508,22 @@ impl Hub {
         changes.check_revision(path, found.revision);
         let mut rewrapped = 0;
         match self.usable(&job).await {
-            Ok(hot) => rewrapped = self.plan_chunk(&hot, &mut job, &mut changes, now).await?,
+            Ok((hot, registration)) => {
+                // Neither frozen nor suspended in between.
+                changes
+                    .check_revision(&layout::registration(job.registration), registration)
+                    .check_revision(
+                        &layout::key(job.registration, job.key),
+                        Revision(hot.revision),
+                    );
+                rewrapped = self.plan_chunk(&hot, &mut job, &mut changes, now).await?;
+            }
             Err(error @ (Error::State(_) | Error::NotFound { .. })) => {
                 job.end(OperationState::Failed, Some(error.code()), now);
             }
             Err(error) => return Err(error),
         }
+        job.tries = 0;
         changes.put(path, &job)?;
         let mut entry = by_hub(Action::KeysMigrate.name(), now, job.registration, Some(job.key));
         entry.subject.detail = Some(format!("{} {rewrapped} rewrapped", job.id).into());
@@ -463,7 +538,7 @@ impl Hub {
     }
 
     /// The key of an operation, if it can be worked on.
-    async fn usable(&self, job: &Job) -> Result<std::sync::Arc<HotKey>, Error> {
+    async fn usable(&self, job: &Job) -> Result<(std::sync::Arc<HotKey>, Revision), Error> {
         let facts = self.find_registration(&Ref::Id(job.registration)).await?;
         if facts.registration.frozen {
             return Err(Error::State("the registration is frozen".to_owned()));
@@ -472,7 +547,7 @@ impl Hub {
         if !hot.key.protects(hot.key.primary) {
             return Err(Error::State("the primary version protects nothing".to_owned()));
         }
-        Ok(hot)
+        Ok((hot, Revision(facts.revision)))
     }
 
     /// Plans the next chunk; gives how many data keys it wraps anew.
@@ -483,20 +558,25 @@ impl Hub {
         changes: &mut Changes,
         now: Timestamp,
     ) -> Result<usize, Error> {
+        // Rotated meanwhile, the rest goes under the newer version; what is done is not done again,
+        // or migration and rotation by use would chase each other.
         let primary = hot.key.primary;
-        if job.target != primary {
-            // Rotated meanwhile: what is done would be old at the end.
-            job.begin(primary, now);
-        }
         let prefix = layout::data_keys(job.key);
         let after = job.cursor.as_deref().map(Path::new).transpose()?;
         let page = self.store().scan::<KeptDataKey>(&prefix, after.as_ref(), CHUNK).await?;
         let (mut rewrapped, mut tally) = (0, Tally::default());
+        let (mut bytes, mut more, mut cursor) = (0, page.more, None);
         for (path, item) in &page.records {
+            if bytes > CHUNK_BYTES {
+                more = true;
+                break;
+            }
+            cursor = Some(path.as_str().to_owned());
             job.done += 1;
-            if item.value.version == primary {
+            if item.value.version >= job.target || item.value.version == primary {
                 continue;
             }
+            bytes += item.value.ciphertext.len();
             let KeptDataKey { ciphertext, context, .. } = &item.value;
             match rewrap_data_key(self, hot, ciphertext, context).await {
                 Ok(ciphertext) => {
@@ -520,8 +600,8 @@ impl Hub {
         }
         job.updated = now;
         job.total = job.total.max(job.done);
-        match page.records.last() {
-            Some((last, _)) if page.more => job.cursor = Some(last.as_str().to_owned()),
+        match cursor {
+            Some(last) if more => job.cursor = Some(last),
             _ if job.failed > 0 => job.end(OperationState::Failed, Some("items_failed"), now),
             _ => {
                 job.total = job.done;
@@ -535,7 +615,7 @@ impl Hub {
         let (prefix, mut count) = (layout::data_keys(key), 0_u64);
         let mut after: Option<Path> = None;
         loop {
-            let page = self.store().scan_bytes(&prefix, after.as_ref(), 1000, None).await?;
+            let page = self.store().scan_bytes(&prefix, after.as_ref(), 100, None).await?;
             count += u64::try_from(page.records.len()).unwrap_or(0);
             match page.records.last() {
                 Some((last, _)) if page.more => after = Some(last.clone()),

@@ -83,6 +83,8 @@ pub struct Scene<'a, P> {
 pub trait Operation: Send + Sync {
     /// The verb.
     const ACTION: Action;
+    /// Whether it may carry data from one encryption context to another.
+    const CHANGES_CONTEXT: bool = false;
     /// What is kept for an idempotency key.
     const KEEPS: Keeps = Keeps::Nothing;
     /// Where it acts.

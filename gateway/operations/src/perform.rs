@@ -108,6 +108,11 @@ impl Hub {
             if let Some(action) = operation.needs() {
                 let target = target_of(&place, action);
                 policies.authorize(caller, action, &target, &after).map(drop)?;
+                // What goes from one context to another needs the right in both: else it would
+                // carry data out of a context the caller may not read.
+                if O::CHANGES_CONTEXT {
+                    policies.authorize(caller, action, &target, &facts).map(drop)?;
+                }
             }
             Ok::<_, hub_policy::Denial>(permit)
         });

@@ -17,15 +17,17 @@ use tokio::sync::{Notify, OwnedMutexGuard};
 
 use crate::Error;
 use crate::hub::{HotKey, Hub};
-use crate::key::by_hub;
+use crate::key::{WORN_VERSIONS, by_hub};
 use crate::operation::{AtKey, Scene};
 
 /// Records written in one transaction.
-const CHUNK: usize = 64;
+const CHUNK: usize = 40;
 /// How often one version may ask to be rotated.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Meters nobody holds that are kept until the next settling.
 const IDLE: usize = 20_000;
+/// Meters one key holds.
+const HELD: usize = 256;
 
 /// The meters of a hub.
 #[derive(Debug, Default)]
@@ -83,11 +85,16 @@ impl Meter {
         }
     }
 
-    /// What the record should hold and does not. When it is the `last` one, exactly what was used.
+    /// What the record should hold and does not. When it is the `last` one, exactly what was used:
+    /// whatever is taken after all needs a reservation first, which comes after this record.
     fn unwritten(&self, last: bool) -> Option<UsageCounters> {
-        let counting = lock(&self.counting);
-        let reservation = &counting.reservation;
-        let record = if last { reservation.used() } else { reservation.record() };
+        let mut counting = lock(&self.counting);
+        if !last {
+            let record = counting.reservation.record();
+            return (record != counting.written).then_some(record);
+        }
+        let record = counting.reservation.used();
+        counting.reservation = Reservation::resume(&record);
         (record != counting.written).then_some(record)
     }
 
@@ -175,7 +182,8 @@ impl Hub {
                 hot.key.algorithm
             )));
         }
-        let worn = hot.key.primary == version && is_worn(policy, limit, &used);
+        let room = hot.key.versions.len() < WORN_VERSIONS;
+        let worn = room && hot.key.primary == version && is_worn(policy, limit, &used);
         if worn && meter.may_ask(now) {
             lock(&self.usage().worn).insert((hot.registration(), hot.key.id));
             self.usage().wake.notify_one();
@@ -220,10 +228,7 @@ impl Hub {
         entry.subject.version = Some(meter.version);
         match self.log().appender().append(&entry, changes).await {
             Ok(receipt) => meter.written(record, receipt.revision()),
-            Err(hub_audit::Error::Conflict) => {
-                let found = self.store().read::<UsageCounters>(&meter.path()).await?;
-                *lock(&meter.counting) = Counting::of(found);
-            }
+            Err(hub_audit::Error::Conflict) => self.start_anew(meter).await?,
             Err(error) => return Err(error.into()),
         }
         Ok(())
@@ -245,15 +250,24 @@ impl Hub {
                     counting: Mutex::new(Counting::of(found)),
                     turn: Arc::default(),
                 });
-                let mut meters = lock(&self.usage().meters);
-                let meter = Arc::clone(meters.entry(at).or_insert(fresh));
-                if self.is_crowded(meters.len()) {
+                let (meter, count) = {
+                    let mut meters = lock(&self.usage().meters);
+                    (Arc::clone(meters.entry(at).or_insert(fresh)), meters.len())
+                };
+                if self.is_crowded(count) {
                     self.usage().wake.notify_one();
                 }
                 meter
             }
         };
-        lock(hot.meters()).insert(version, Arc::clone(&meter));
+        let mut held = lock(hot.meters());
+        held.insert(version, Arc::clone(&meter));
+        // The oldest is let go of, and settled as one that nobody holds.
+        let oldest = held.keys().next().copied().filter(|_| held.len() > HELD);
+        if let Some(oldest) = oldest.filter(|oldest| *oldest != version) {
+            held.remove(&oldest);
+        }
+        drop(held);
         Ok(meter)
     }
 
@@ -332,7 +346,7 @@ impl Hub {
             // Alone: taken out of the map, and no key holds it. Nothing more is taken from it.
             let last = end || Arc::strong_count(&meter) == 1;
             if let Some(record) = meter.unwritten(last) {
-                chunk.push((Settling { meter, record, last }, turn));
+                chunk.push((Settling { meter, record }, turn));
             }
             if chunk.len() == CHUNK {
                 settled += self.settle(std::mem::take(&mut chunk)).await?;
@@ -355,10 +369,8 @@ impl Hub {
         }
         match self.log().appender().append(&entry, changes).await {
             Ok(receipt) => {
-                for (Settling { meter, record, last }, _) in &some {
-                    if !last {
-                        meter.written(*record, receipt.revision());
-                    }
+                for (Settling { meter, record }, _) in &some {
+                    meter.written(*record, receipt.revision());
                 }
                 Ok(some.len())
             }
@@ -370,17 +382,27 @@ impl Hub {
                 }
                 Ok(settled)
             }
-            Err(hub_audit::Error::Conflict) => Ok(0),
+            Err(hub_audit::Error::Conflict) => {
+                for (Settling { meter, .. }, _) in &some {
+                    self.start_anew(meter).await?;
+                }
+                Ok(0)
+            }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Counts on from what the record says.
+    async fn start_anew(&self, meter: &Meter) -> Result<(), Error> {
+        let found = self.store().read::<UsageCounters>(&meter.path()).await?;
+        *lock(&meter.counting) = Counting::of(found);
+        Ok(())
     }
 }
 
 struct Settling {
     meter: Arc<Meter>,
     record: UsageCounters,
-    /// Nothing is taken from the meter any more.
-    last: bool,
 }
 
 impl Usage {

@@ -7,17 +7,22 @@
 
 mod bare;
 mod children;
+mod keys;
 mod load;
 mod measure;
+mod openssl;
+mod pour;
+mod primitives;
 mod report;
 mod setup;
+mod stream;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::{BenchArgs, Code, Failure, Format};
+use crate::cli::{BenchArgs, BenchPart, Code, Failure, Format};
 
 /// What to do, and how long.
 #[derive(Debug, Clone)]
@@ -29,7 +34,10 @@ struct Plan {
     keys: u32,
     starts: u32,
     batch_items: u32,
-    only: Option<(String, usize)>,
+    stream_bytes: u64,
+    /// Turns of the stream for either side.
+    streams: u32,
+    only: Option<BenchPart>,
     dir: PathBuf,
     quiet: bool,
 }
@@ -39,6 +47,7 @@ impl Plan {
         let seconds = |value: u32| Duration::from_secs(u64::from(value));
         let connections = usize::try_from(args.connections).unwrap_or(usize::MAX);
         let dir = args.dir.clone().unwrap_or_else(std::env::temp_dir);
+        let few = !matches!(args.only, None | Some(BenchPart::Keys));
         if args.quick {
             return Self {
                 connections,
@@ -48,7 +57,9 @@ impl Plan {
                 keys: args.keys.min(100),
                 starts: 1,
                 batch_items: 20,
-                only: None,
+                stream_bytes: 16 << 20,
+                streams: 1,
+                only: args.only.clone(),
                 dir,
                 quiet,
             };
@@ -58,13 +69,20 @@ impl Plan {
             rounds: args.rounds,
             turn: seconds(args.seconds),
             warm_up: seconds(args.seconds).min(Duration::from_secs(1)),
-            keys: if args.only.is_some() { args.keys.min(100) } else { args.keys },
-            starts: if args.only.is_some() { 1 } else { 7 },
+            keys: if few { args.keys.min(100) } else { args.keys },
+            starts: if few { 1 } else { 7 },
             batch_items: 100,
+            stream_bytes: 1 << 30,
+            streams: 5,
             only: args.only.clone(),
             dir,
             quiet,
         }
+    }
+
+    /// Whether this part is measured.
+    fn wants(&self, part: &BenchPart) -> bool {
+        self.only.as_ref().is_none_or(|only| only == part)
     }
 
     /// Progress, for whoever waits.

@@ -194,11 +194,11 @@ pub(crate) async fn sweep(
 
 /// Works on long operations: at the start, what a stop or a crash has left, then when asked to.
 pub(crate) async fn jobs(hub: Arc<Hub>, token: CancellationToken) {
-    const HOUR: Duration = Duration::from_secs(3600);
+    const MINUTE: Duration = Duration::from_secs(60);
     loop {
         let stop = token.clone();
         let wait = match hub.run_jobs(&move || stop.is_cancelled()).await {
-            Ok(_) => HOUR,
+            Ok(_) => MINUTE,
             Err(error) => {
                 tracing::error!(%error, "a long operation was stopped; it goes on later");
                 10 * SECOND
@@ -243,7 +243,8 @@ pub(crate) async fn lifecycle(hub: Arc<Hub>, token: CancellationToken) {
             }
             Err(error) => tracing::error!(%error, "sweeping keys failed; it goes on later"),
         }
-        if settled.elapsed() >= MINUTE || hub.usage_crowded() {
+        let crowded = hub.usage_crowded() && settled.elapsed() >= 5 * SECOND;
+        if settled.elapsed() >= MINUTE || crowded {
             settled = Instant::now();
             if let Err(error) = hub.settle_usage(false).await {
                 tracing::error!(%error, "counts of use could not be written; they are later");

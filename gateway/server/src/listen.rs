@@ -46,6 +46,8 @@ use wire::{Life, Protocol, Verdict, Wire};
 
 const HEAD_BYTES: usize = 16 * 1024;
 const HEAD_FIELDS: usize = 64;
+/// The most that is read or written at once. Buffers grow to this for long bodies only.
+const BUFFER: usize = 256 * 1024;
 const BACKLOG: u32 = 1024;
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -622,7 +624,7 @@ fn http1_builder() -> http1::Builder {
         .header_read_timeout(None)
         .max_headers(HEAD_FIELDS)
         .max_header_size(HEAD_BYTES)
-        .max_buf_size(HEAD_BYTES.max(64 * 1024))
+        .max_buf_size(BUFFER)
         .keep_alive(true)
         .half_close(false);
     builder

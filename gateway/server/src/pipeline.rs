@@ -27,6 +27,7 @@ use crate::routes::{self, Body, Route};
 use crate::tasks::Crew;
 use crate::telemetry::{STAGE, name_span, span_for};
 use crate::throttle::{Throttle, Ticket};
+use crate::watching::Watchers;
 
 const CHECKPOINT: HeaderName = HeaderName::from_static("cipher-hub-checkpoint");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -59,6 +60,7 @@ pub struct Gateway {
     pub(crate) settings: Settings,
     /// Streams that are being worked on.
     pub(crate) streams: Crew,
+    pub(crate) watchers: Watchers,
     pub(crate) status: Box<dyn Fn() -> StatusFacts + Send + Sync>,
     pub(crate) swept: Arc<tokio::sync::Notify>,
     rows: Vec<Row>,
@@ -127,6 +129,7 @@ impl Gateway {
             metrics: parts.metrics,
             settings: parts.settings,
             streams: Crew::new(),
+            watchers: Watchers::default(),
             status: parts.status,
             swept: parts.swept,
             rows,

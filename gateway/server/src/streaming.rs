@@ -436,11 +436,14 @@ impl<const DECRYPTS: bool> Job<DECRYPTS> {
                 return Err(TOO_LARGE);
             }
             self.ask_again().await?;
-            // In small steps: others share this thread.
+            // In steps: others share this thread. Not in small ones: what is handed out at once is
+            // sent by one system call.
             while data.has_remaining() {
-                let step = data.split_to(data.len().min(CHUNK_LEN));
+                let step = data.split_to(data.len().min(TURN));
                 work.push(&step)?;
                 turn += step.len();
+                // Given back before the connection reads on, whose buffer it is.
+                drop(step);
                 self.hand_out(&mut work).await?;
                 if turn >= TURN {
                     turn = 0;
@@ -477,7 +480,8 @@ impl<const DECRYPTS: bool> Job<DECRYPTS> {
             return Ok(());
         }
         self.caller = self.credential.authenticate().await?;
-        let permitted = self.operation.still_permitted(&self.hub, &self.caller, self.version).await;
+        let (hub, caller, received) = (&self.hub, &self.caller, self.reader.received());
+        let permitted = self.operation.still_permitted(hub, caller, self.version, received).await;
         permitted.map_err(|error| error.code())?;
         self.asked = Instant::now();
         Ok(())

@@ -3,20 +3,23 @@
 //! The first event says how it stands; one follows whenever that has changed, at most five a
 //! second; the stream ends with the operation, or when the caller may not watch any longer.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response, StatusCode};
 use hub_auth::Caller;
+use hub_model::ParticipantId;
 use hub_model::api::job::OperationView;
 use hub_operations::jobs::GetOperation;
 use hub_operations::{Hub, Meta};
 use tokio::sync::mpsc;
 
 use crate::endpoint::{Endpoint, Of};
+use crate::inbound::EdgeError;
 use crate::listen::Reply;
 use crate::pipeline::Gateway;
 use crate::problem::{AUDIT_SEQ, Refusal};
@@ -24,10 +27,16 @@ use crate::reply::{Piece, ReplyBody, StreamBody};
 use crate::request::Parts;
 use crate::routes::Route;
 use crate::streaming::{Credential, deliver};
+use crate::throttle::Limited;
 
 /// Between two events at least, and between two looks at who is watching at most.
 const PACE: Duration = Duration::from_millis(200);
 const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// How many events one participant watches at once, and all together: each looks again and again.
+const EACH: u32 = 8;
+const ALL: usize = 256;
+/// How long one stream of events lasts at most. Whoever wants more connects again.
+const LIFE: Duration = Duration::from_secs(900);
 /// How often something is sent, so that whoever stands in between keeps the connection.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
@@ -54,6 +63,12 @@ impl Endpoint for EventsEndpoint {
         meta: Meta,
     ) -> BoxFuture<'a, Result<Reply, Refusal>> {
         Box::pin(async move {
+            let Some(place) = gateway.watchers.admit(caller.principal().participant) else {
+                let limited = Limited { retry_after: LIFE / 60, policy: "participant" };
+                gateway.metrics.rate_limited(&limited);
+                let refusal = Refusal::from(&EdgeError::from(limited));
+                return Err(gateway.fallen(row, caller, &meta, refusal).await);
+            };
             let watched = operation(&parts);
             let credential = Credential::of(gateway, &parts);
             // Authorized and recorded like any reading of it.
@@ -73,9 +88,50 @@ impl Endpoint for EventsEndpoint {
             gateway.streams.spawn(async move {
                 // Whoever went away needs no end.
                 let _ = watcher.run().await;
+                drop(place);
             });
             Ok(reply)
         })
+    }
+}
+
+/// Who watches, and how often.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Watchers(Arc<Mutex<HashMap<ParticipantId, u32>>>);
+
+impl Watchers {
+    /// A place for one more, or `None` when there is none.
+    fn admit(&self, participant: ParticipantId) -> Option<Watching> {
+        let mut all = self.counts();
+        let total: usize = all.values().map(|count| usize::try_from(*count).unwrap_or(ALL)).sum();
+        let count = all.entry(participant).or_insert(0);
+        if *count >= EACH || total >= ALL {
+            return None;
+        }
+        *count += 1;
+        Some(Watching { watchers: self.clone(), participant })
+    }
+
+    fn counts(&self) -> MutexGuard<'_, HashMap<ParticipantId, u32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place among the watchers, given back when dropped.
+struct Watching {
+    watchers: Watchers,
+    participant: ParticipantId,
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let mut all = self.watchers.counts();
+        if let Some(count) = all.get_mut(&self.participant) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                all.remove(&self.participant);
+            }
+        }
     }
 }
 
@@ -90,7 +146,7 @@ impl Watcher {
     async fn run(self) -> Result<(), &'static str> {
         let mut moved = self.hub.watch_jobs();
         let mut shown: Option<OperationView> = None;
-        let mut quiet = Duration::ZERO;
+        let (mut quiet, begun) = (Duration::ZERO, Instant::now());
         loop {
             moved.mark_unchanged();
             let caller = self.credential.authenticate().await?;
@@ -104,7 +160,7 @@ impl Watcher {
                 self.send(": waiting\n\n".to_owned()).await?;
                 quiet = Duration::ZERO;
             }
-            if over || self.hub.is_ending() {
+            if over || self.hub.is_ending() || begun.elapsed() >= LIFE {
                 return deliver(&self.sender, Piece::End, HEARTBEAT).await;
             }
             tokio::select! {
@@ -122,5 +178,26 @@ impl Watcher {
 
     async fn send(&self, text: String) -> Result<(), &'static str> {
         deliver(&self.sender, Piece::Data(Bytes::from(text)), HEARTBEAT).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_participant_has_few_places_and_gives_them_back() {
+        let (watchers, one) = (Watchers::default(), ParticipantId::generate());
+        let mut places: Vec<_> = (0..EACH).map(|_| watchers.admit(one).unwrap()).collect();
+        assert!(watchers.admit(one).is_none());
+        assert!(watchers.admit(ParticipantId::generate()).is_some());
+        places.pop();
+        places.push(watchers.admit(one).unwrap());
+        drop(places);
+        let many = (0..ALL).map(|_| watchers.admit(ParticipantId::generate()));
+        let many: Vec<_> = many.collect();
+        assert!(many.iter().all(Option::is_some) && watchers.admit(one).is_none());
+        drop(many);
+        assert!(watchers.counts().values().all(|count| *count == 0));
     }
 }

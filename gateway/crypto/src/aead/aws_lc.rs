@@ -65,6 +65,19 @@ impl LoadedAead for Loaded {
         tag.as_ref().try_into().ok()
     }
 
+    fn seal_to(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        aad: &[u8],
+        input: &[u8],
+        output: &mut [u8],
+    ) -> Option<[u8; TAG_LEN]> {
+        let (nonce, aad) = (aead::Nonce::assume_unique_for_key(*nonce), aead::Aad::from(aad));
+        let mut tag = [0; TAG_LEN];
+        self.0.seal_out_of_place_scatter(nonce, aad, input, output, &[], &mut tag).ok()?;
+        Some(tag)
+    }
+
     fn open(
         &self,
         nonce: &[u8; NONCE_LEN],
@@ -114,7 +127,13 @@ mod tests {
                     theirs.seal(&[7; 32], &[8; 12], aad, &mut b).unwrap(),
                 ];
                 assert!(a == b && tags[0] == tags[1], "{len}");
-                let mut out = vec![0; len];
+                let mut out = vec![1; len];
+                for cipher in [ours, theirs] {
+                    let loaded = cipher.load(&[7; 32]).unwrap();
+                    let tag = loaded.seal_to(&[8; 12], aad, &plain, &mut out).unwrap();
+                    assert!(out == b && tag == tags[1], "{len}");
+                    assert!(loaded.seal_to(&[8; 12], aad, &plain, &mut vec![0; len + 1]).is_none());
+                }
                 ours.open(&[7; 32], &[8; 12], aad, &b, &mut out, &tags[1]).unwrap();
                 assert_eq!(out, plain);
             }

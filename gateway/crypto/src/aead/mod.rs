@@ -63,6 +63,27 @@ pub trait LoadedAead: Send + Sync {
     fn seal(&self, nonce: &[u8; NONCE_LEN], aad: &[u8], buffer: &mut [u8])
     -> Option<[u8; TAG_LEN]>;
 
+    /// Encrypts from `input` to `output`, which are equally long, and gives the tag. `None`, with
+    /// no plaintext left in `output`, when [`LoadedAead::seal`] refuses or the lengths differ.
+    #[must_use]
+    fn seal_to(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        aad: &[u8],
+        input: &[u8],
+        output: &mut [u8],
+    ) -> Option<[u8; TAG_LEN]> {
+        if input.len() != output.len() {
+            return None;
+        }
+        output.copy_from_slice(input);
+        let tag = self.seal(nonce, aad, output);
+        if tag.is_none() {
+            output.fill(0);
+        }
+        tag
+    }
+
     /// As [`Aead::open`].
     #[must_use]
     fn open(

@@ -6,6 +6,9 @@ use hub_model::SecretBytes;
 use zeroize::Zeroize as _;
 
 /// Bytes that are erased when dropped and shown as `[secret]`. Growing leaves no copy behind.
+///
+/// INVARIANT: what lies beyond the length is free of secrets at any time, so erasing the bytes is
+/// enough. (`Vec::zeroize` goes byte by byte, which took as long as decrypting.)
 #[derive(Default)]
 pub struct SecretBuffer(Vec<u8>);
 
@@ -60,7 +63,7 @@ impl SecretBuffer {
             // By hand: a reallocation of `Vec` would leave the old bytes behind.
             let mut larger = Vec::with_capacity(needed.max(self.0.capacity().saturating_mul(2)));
             larger.extend_from_slice(&self.0);
-            self.0.zeroize();
+            self.0.as_mut_slice().zeroize();
             self.0 = larger;
         }
     }
@@ -85,7 +88,7 @@ impl SecretBuffer {
 
 impl Drop for SecretBuffer {
     fn drop(&mut self) {
-        self.0.zeroize();
+        self.0.as_mut_slice().zeroize();
     }
 }
 

@@ -90,12 +90,11 @@ fn seal(chunks: &mut Chunks, chunk: &[u8], last: bool, out: &mut Vec<u8>) -> Res
     let nonce = chunks.nonce(last).ok_or(Error::TooLongFor(usize::MAX))?;
     out.reserve(chunk.len() + TAG_LEN);
     let start = out.len();
-    out.extend_from_slice(chunk);
+    out.resize(start + chunk.len(), 0);
     let sealed = out.get_mut(start..).unwrap_or_default();
     // INVARIANT: a chunk is below the length that ciphers refuse. Should one refuse all the same,
-    // no plaintext may stay in the output.
-    let Some(tag) = chunks.cipher.seal(&nonce, &[], sealed) else {
-        sealed.fill(0);
+    // no plaintext is left in the output.
+    let Some(tag) = chunks.cipher.seal_to(&nonce, &[], chunk, sealed) else {
         out.truncate(start);
         return Err(Error::TooLongFor(CHUNK_LEN));
     };

@@ -84,19 +84,12 @@ pub(super) async fn seal(
     if key.algorithm.is_asymmetric() {
         return rsa::seal(scene, context, plaintext, pointer).await;
     }
-    scene.hub.load_version(&scene.place.hot, key.primary).await?;
-    seal_symmetric(scene, context, plaintext)
-}
-
-fn seal_symmetric(
-    scene: &Scene<'_, AtKey>,
-    context: &EncryptionContext,
-    plaintext: &SecretBytes,
-) -> Result<String, Error> {
-    let _span = tracing::debug_span!(target: "hub::stage", "seal").entered();
-    let context = context.canonical();
-    let hot = &scene.place.hot;
-    Ok(hot.with_keyring(|keyring| keyring.seal(&context, plaintext.expose_secret()))?)
+    let (hot, context) = (&scene.place.hot, context.canonical());
+    let sealed = scene.hub.using(hot, key.primary, |keyring| {
+        let _span = tracing::debug_span!(target: "hub::stage", "seal").entered();
+        keyring.seal(&context, plaintext.expose_secret())
+    });
+    Ok(sealed.await?.ok_or(Error::NoVersion(key.primary))??)
 }
 
 /// Opens a ciphertext under the key the caller was authorized for, and counts that.
@@ -132,14 +125,17 @@ async fn open_uncounted(
         return rsa::open(scene, given.rsa.as_ref(), context).await;
     }
     let envelope = given.envelope.as_ref().ok_or(Error::DecryptionFailed)?;
-    if envelope.header().key == hot.key.id {
-        state::processing(scene, envelope.header().version)?;
-        scene.hub.load_version(hot, envelope.header().version).await?;
+    let header = envelope.header();
+    if header.key != hot.key.id {
+        return Err(Error::DecryptionFailed);
     }
-    let _span = tracing::debug_span!(target: "hub::stage", "open").entered();
+    state::processing(scene, header.version)?;
     let context = context.canonical();
-    hot.with_keyring(|keyring| keyring.open(envelope, &context))
-        .map_err(|_| Error::DecryptionFailed)
+    let opened = scene.hub.using(hot, header.version, |keyring| {
+        let _span = tracing::debug_span!(target: "hub::stage", "open").entered();
+        keyring.open(envelope, &context)
+    });
+    opened.await?.and_then(Result::ok).ok_or(Error::DecryptionFailed)
 }
 
 /// The key a ciphertext names, in this registration.
@@ -228,6 +224,7 @@ macro_rules! opening {
 
         impl Operation for $named {
             const ACTION: Action = $action;
+            const CHANGES_CONTEXT: bool = true;
             type Place = AtKey;
             type Reply = $reply;
 
@@ -281,6 +278,7 @@ macro_rules! opening {
 
         impl Operation for $any {
             const ACTION: Action = $action;
+            const CHANGES_CONTEXT: bool = true;
             type Place = AtKey;
             type Reply = $reply;
 

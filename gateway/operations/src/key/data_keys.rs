@@ -4,6 +4,7 @@
 use hub_crypto::Envelope;
 use hub_model::api::job::{KeptDataKey, PutDataKey as PutBody};
 use hub_model::api::page::Page;
+use hub_model::usage::Side;
 use hub_model::{Action, EncryptionContext, KeyId, Name, Purpose, RegistrationId};
 use hub_policy::{Permit, RequestFacts};
 use hub_store::{Changes, Path, Revision, Versioned, layout};
@@ -15,7 +16,12 @@ use crate::hub::Hub;
 use crate::operation::{AtKey, Keeps, Lost, Operation, Scene};
 use crate::page::{self, PageRequest};
 use crate::plan::Plan;
-use crate::{Error, Ref};
+use crate::{Error, Ref, usage};
+
+/// The longest wrapped data key: more than any key pair takes.
+const MAX_WRAPPED: usize = 16 * 1024;
+/// Most of them on a page.
+const MAX_PAGE: usize = 100;
 
 /// Keeps a wrapped data key.
 #[derive(Debug)]
@@ -53,14 +59,28 @@ impl Operation for PutDataKey {
         check_kind(&scene)?;
         let PutBody { name, ciphertext, context } = &self.body;
         // What does not open now would never be noticed, and never be migrated.
-        let version = check_opens(&scene, ciphertext, context).await?;
+        if ciphertext.len() > MAX_WRAPPED {
+            return Err(Error::Invalid {
+                pointer: "/ciphertext",
+                detail: format!("a wrapped data key has at most {MAX_WRAPPED} bytes"),
+            });
+        }
+        let (mut version, mut ciphertext) =
+            (check_opens(&scene, ciphertext, context).await?, ciphertext.clone());
+        let (hub, hot) = (scene.hub, &scene.place.hot);
+        // One of an older version would be left behind by a migration that has passed already.
+        if version != hot.key.primary && hot.key.protects(hot.key.primary) {
+            usage::count(&scene, hot.key.primary, Side::Protect, 0).await?;
+            ciphertext = rewrap(hub, hot, &ciphertext, context).await?;
+            version = hot.key.primary;
+        }
         let path = path(&scene, name);
         if scene.hub.store().read::<KeptDataKey>(&path).await?.is_some() {
             return Err(Error::AlreadyExists { what: "data key", name: name.to_string() });
         }
         let kept = KeptDataKey {
             name: name.clone(),
-            ciphertext: ciphertext.clone(),
+            ciphertext,
             version,
             context: context.clone(),
             create_time: scene.now,
@@ -70,6 +90,7 @@ impl Operation for PutDataKey {
         let registration = &scene.place.registration;
         changes
             .check_absent(&path)
+            .check_revision(&layout::key(hot.registration(), hot.key.id), Revision(hot.revision))
             .check_revision(
                 &layout::registration(registration.registration.id),
                 Revision(registration.revision),
@@ -136,6 +157,12 @@ impl Operation for ListDataKeys {
         scene: Scene<'_, AtKey>,
     ) -> Result<Plan<Page<KeptDataKey>>, Error> {
         let prefix = layout::data_keys(scene.place.hot.key.id);
+        if self.page.size.is_some_and(|size| size > MAX_PAGE) {
+            return Err(Error::Invalid {
+                pointer: "pageSize",
+                detail: format!("`pageSize` must be between 1 and {MAX_PAGE} here"),
+            });
+        }
         let found = page::scan::<KeptDataKey>(scene.hub, &prefix, &self.page).await?;
         let items = found.items.into_iter().map(|(_, kept)| kept.value).collect();
         Ok(Plan::new(permit, Page { items, next_page_token: found.next_page_token }))
@@ -213,11 +240,9 @@ pub(crate) async fn rewrap(
     if header.key != hot.key.id || !hot.key.processes(header.version) {
         return Err(Error::DecryptionFailed);
     }
-    hub.load_version(hot, hot.key.primary).await?;
-    hub.load_version(hot, header.version).await?;
-    let bound = context.canonical();
-    hot.with_keyring(|keyring| {
-        let plaintext = keyring.open(&envelope, &bound).map_err(|_| Error::DecryptionFailed)?;
-        Ok(keyring.seal(&bound, plaintext.expose_secret())?)
-    })
+    let (bound, primary) = (context.canonical(), hot.key.primary);
+    let opened = hub.using(hot, header.version, |keyring| keyring.open(&envelope, &bound)).await?;
+    let plaintext = opened.and_then(Result::ok).ok_or(Error::DecryptionFailed)?;
+    let sealed = hub.using(hot, primary, |k| k.seal(&bound, plaintext.expose_secret())).await?;
+    Ok(sealed.ok_or(Error::NoVersion(primary))??)
 }

@@ -94,9 +94,7 @@ impl Operation for ExportKey {
         }
         let recipient = self.recipient()?;
         let thumbprint = encode::thumbprint(&*recipient);
-        hub.load_version(hot, version).await?;
-        let material = hot.with_keyring(|keyring| keyring.material(version).cloned());
-        let material = material.ok_or(Error::NoVersion(version))?;
+        let material = hub.material_of(hot, version).await?.ok_or(Error::NoVersion(version))?;
         let (transport, inside) = (form(body.transport), format(body.format));
         let work = move || transport::export(transport, &*recipient, &material, inside);
         let wrapped = hub.heavy().run(hot.key.registration, work).await?;

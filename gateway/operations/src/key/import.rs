@@ -182,8 +182,8 @@ impl Hub {
         now: Timestamp,
     ) -> Result<Material, Error> {
         let path = layout::import_job(registration, job);
-        self.failures().check(job.as_bytes(), Instant::now())?;
         let Versioned { value, revision } = self.import_job(registration, job, now).await?;
+        self.failures().check(job.as_bytes(), Instant::now())?;
         let binding = self.job_binding(path.as_bytes(), registration, value.algorithm);
         let kek = self.kek(registration).await?;
         let secret = kek.unwrap(&binding, value.wrapped.expose_secret())?;

@@ -41,6 +41,7 @@ pub use uses::{
 
 pub(crate) use agenda::put_replan;
 pub(crate) use data_keys::{check_kind as check_keeps, rewrap as rewrap_data_key};
+pub(crate) use rotate::WORN_VERSIONS;
 pub(crate) use state::protecting;
 pub(crate) use sweep::by_hub;
 

@@ -14,6 +14,9 @@ use crate::{Error, Ref};
 /// Most versions a key may have.
 pub(super) const MAX_VERSIONS: usize = 2_000;
 
+/// So many of them use alone may bring about.
+pub(crate) const WORN_VERSIONS: usize = MAX_VERSIONS / 2;
+
 /// Rotates a key.
 #[derive(Debug)]
 pub struct RotateKey {

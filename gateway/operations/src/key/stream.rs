@@ -3,9 +3,11 @@
 //! asked for again while it lasts ([`UseStream::still_permitted`]) and ends with an entry of its
 //! own ([`UseStream::end`]), which names the bytes and the outcome under the same request id.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use hub_auth::Caller;
+use hub_crypto::Material;
 use hub_crypto::stream::{HEADER_LEN, StreamHeader, StreamOpener, StreamSealer};
 use hub_model::entry::{Outcome, Subject};
 use hub_model::usage::{Side, Tally};
@@ -32,12 +34,16 @@ pub struct UseStream<const DECRYPTS: bool> {
     context: EncryptionContext,
     length: u64,
     begun: Mutex<Option<Begun>>,
+    /// Bytes that have been counted.
+    counted: AtomicU64,
 }
 
 /// A stream that was permitted.
 #[derive(Clone, Debug)]
 struct Begun {
     hot: Arc<HotKey>,
+    /// That of the version that encrypts.
+    material: Option<Arc<Material>>,
     trace: Arc<DecisionTrace>,
 }
 
@@ -73,7 +79,8 @@ impl<const DECRYPTS: bool> UseStream<DECRYPTS> {
             Some(length) => length,
             None => u64::MAX,
         };
-        Self { registration, key, context, length, begun: Mutex::new(None) }
+        let begun = Mutex::new(None);
+        Self { registration, key, context, length, begun, counted: AtomicU64::new(0) }
     }
 
     fn begun(&self) -> Result<Begun, Error> {
@@ -83,7 +90,7 @@ impl<const DECRYPTS: bool> UseStream<DECRYPTS> {
     }
 
     /// Whether what was permitted at the beginning still is: the key may be suspended, or the
-    /// caller lose a role, while a stream lasts.
+    /// caller lose a role, while a stream lasts. Counts what has come until now.
     ///
     /// # Errors
     /// [`Error::Denied`] when not; what finding the key fails with.
@@ -92,8 +99,12 @@ impl<const DECRYPTS: bool> UseStream<DECRYPTS> {
         hub: &Hub,
         caller: &Caller,
         version: u32,
+        received: u64,
     ) -> Result<(), Error> {
         let begun = self.begun()?;
+        if !DECRYPTS {
+            self.count(hub, &begun.hot, version, received).await?;
+        }
         let place = self.find(hub).await.map_err(|lost| lost.error)?;
         let denied = || Error::Denied { action: Self::ACTION.name() };
         let key = &place.hot.key;
@@ -124,9 +135,13 @@ impl<const DECRYPTS: bool> UseStream<DECRYPTS> {
     ) -> Result<(), Error> {
         let begun = self.begun()?;
         let StreamTotals { version, received, sent } = totals;
-        if let Some(version) = version {
-            self.count_end(hub, &begun.hot, version, received, outcome).await?;
-        }
+        // What cannot be counted must not keep the entry away.
+        let counted = match version {
+            Some(version) if !DECRYPTS || outcome == Outcome::OK => {
+                self.count(hub, &begun.hot, version, received).await
+            }
+            _ => Ok(()),
+        };
         let subject = Subject {
             registration: Some(begun.hot.registration()),
             key: Some(begun.hot.key.id),
@@ -136,29 +151,29 @@ impl<const DECRYPTS: bool> UseStream<DECRYPTS> {
                 format!("stream ended: {received} bytes received, {sent} bytes sent").into(),
             ),
         };
-        hub.record_end(caller, meta, Self::ACTION, subject, &begun.trace, outcome).await
+        hub.record_end(caller, meta, Self::ACTION, subject, &begun.trace, outcome).await?;
+        counted
     }
 }
 
 impl<const DECRYPTS: bool> UseStream<DECRYPTS> {
-    /// Counts what the beginning could not: bytes of a length that was not known, and what was
-    /// decrypted, whose version the header named.
-    async fn count_end(
+    /// Counts the bytes that have come and are not counted yet; what was decrypted is one use.
+    async fn count(
         &self,
         hub: &Hub,
         hot: &HotKey,
         version: u32,
-        bytes: u64,
-        outcome: Outcome,
+        received: u64,
     ) -> Result<(), Error> {
-        let (side, tally) = match (DECRYPTS, self.length) {
-            (true, _) if outcome == Outcome::OK => (Side::Process, Tally::one(bytes)),
-            (false, u64::MAX) => (Side::Protect, Tally { operations: 0, bytes }),
-            _ => return Ok(()),
+        let bytes = received.saturating_sub(self.counted.swap(received, Ordering::Relaxed));
+        let (side, operations) = if DECRYPTS { (Side::Process, 1) } else { (Side::Protect, 0) };
+        let default = match hub.find_registration(&Ref::Id(hot.registration())).await {
+            Ok(facts) => facts.registration.rotation.clone(),
+            // Deleted meanwhile: nothing rotates there any more.
+            Err(Error::NotFound { .. }) => None,
+            Err(error) => return Err(error),
         };
-        let facts = hub.find_registration(&Ref::Id(hot.registration())).await?;
-        let default = facts.registration.rotation.as_ref();
-        hub.count_use(hot, version, side, tally, default).await
+        hub.count_use(hot, version, side, Tally { operations, bytes }, default.as_ref()).await
     }
 }
 
@@ -171,9 +186,8 @@ impl EncryptStream {
         &self,
         _begun: &Done<StreamBegun>,
     ) -> Result<([u8; HEADER_LEN], StreamSealer), Error> {
-        let hot = self.begun()?.hot;
+        let Begun { hot, material, .. } = self.begun()?;
         let version = hot.key.primary;
-        let material = hot.with_keyring(|keyring| keyring.material(version).cloned());
         let material = material.ok_or(Error::Crypto(hub_crypto::Error::NoVersion(version)))?;
         let context = self.context.canonical();
         Ok(StreamSealer::new(&material, hot.key.id, version, hot.registration(), &context)?)
@@ -197,8 +211,7 @@ impl DecryptStream {
         if parsed.key != hot.key.id || !hot.key.processes(parsed.version) {
             return Err(Error::DecryptionFailed);
         }
-        hub.load_version(&hot, parsed.version).await?;
-        let material = hot.with_keyring(|keyring| keyring.material(parsed.version).cloned());
+        let material = hub.material_of(&hot, parsed.version).await?;
         let material = material.ok_or(Error::DecryptionFailed)?;
         let context = self.context.canonical();
         StreamOpener::new(&material, header, hot.key.id, hot.registration(), &context)
@@ -242,16 +255,16 @@ impl<const DECRYPTS: bool> Operation for UseStream<DECRYPTS> {
                 detail: "the primary version of the key is not active".to_owned(),
             });
         }
+        let mut material = None;
         if !DECRYPTS {
-            scene.hub.load_version(hot, hot.key.primary).await?;
-            // Of a length nobody has said, the bytes are counted at the end.
-            let bytes = usize::try_from(self.length).ok().filter(|_| self.length < u64::MAX);
-            let bytes = bytes.unwrap_or(0);
-            usage::count(&scene, hot.key.primary, Side::Protect, bytes).await?;
+            material = scene.hub.material_of(hot, hot.key.primary).await?;
+            // Its bytes are counted while they come.
+            usage::count(&scene, hot.key.primary, Side::Protect, 0).await?;
         }
-        let begun = Begun { hot: Arc::clone(hot), trace: Arc::clone(permit.trace()) };
+        let (hot, trace) = (Arc::clone(hot), Arc::clone(permit.trace()));
+        let begun = Begun { hot, trace, material };
         *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun);
-        let version = (!DECRYPTS).then_some(hot.key.primary);
+        let version = (!DECRYPTS).then_some(scene.place.hot.key.primary);
         let plan = Plan::new(permit, StreamBegun { version }).detail("stream begun");
         Ok(match version {
             Some(version) => plan.version(version),

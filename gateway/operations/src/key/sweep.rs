@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::agenda::{Entry, next_date, put_key};
 use super::create::put_material;
-use super::rotate::MAX_VERSIONS;
+use super::rotate::{MAX_VERSIONS, WORN_VERSIONS};
 use crate::hub::Hub;
 use crate::perform::event;
 use crate::{Error, Ref};
@@ -332,10 +332,10 @@ impl Hub {
             return Ok(0);
         }
         // Purging turns the whole store: those that are too soon after another wait for the next.
+        self.forget_stale();
         if !self.may_purge() {
             return Ok(erased);
         }
-        self.forget_stale();
         self.purge().await?;
         for (registration, path, revision) in notes {
             let mut changes = Changes::new();
@@ -434,17 +434,27 @@ fn due(
     }
     let policy = key.rotation.as_ref().or(default);
     let facts = key.rotation_facts()?;
-    let room = key.versions.len() < MAX_VERSIONS;
+    let (room, by_use) = (key.versions.len() < MAX_VERSIONS, may_wear_out(key, &facts, now));
     let worn = key.algorithm.message_limit();
     let worn = worn.is_some_and(|limit| usage.protect.operations >= limit.rotate_at);
+    let unused = UsageCounters::default();
+    let usage = if by_use { usage } else { &unused };
     let reason = policy.and_then(|policy| rotation::due(policy, &facts, usage, now));
-    let reason = reason.or(worn.then_some(rotation::Reason::Operations));
+    let reason = reason.or((worn && by_use).then_some(rotation::Reason::Operations));
     if let Some(reason) = reason.filter(|_| room) {
         return Some(Due::Rotate(reason));
     }
     let policy = policy?;
     let past = rotation::past_retention(policy, key, now);
     (!past.is_empty()).then_some(Due::Deactivate(past))
+}
+
+/// Whether use may rotate a key: not right after it was rotated, and not for the second half of the
+/// versions it may have, which are for those who rotate it.
+fn may_wear_out(key: &Key, facts: &rotation::RotationFacts, now: Timestamp) -> bool {
+    const PAUSE: std::time::Duration = std::time::Duration::from_secs(10);
+    let fresh = key.versions.len() > 1 && now.since(facts.last_rotation) < PAUSE;
+    key.versions.len() < WORN_VERSIONS && !fresh
 }
 
 /// Destroys a version, whatever it was: its own date, or that of its key, has come.

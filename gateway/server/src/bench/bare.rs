@@ -1,11 +1,12 @@
-//! The yardstick: hyper as it comes, which reads a body whole and sends it back.
+//! The yardstick: hyper as it comes, which reads a body whole and sends it back; a stream it sends
+//! back as it comes in.
 
 use std::convert::Infallible;
 use std::io::{self, Write as _};
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, Response};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::{BodyExt as _, Either, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -13,6 +14,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+
+use super::setup::STREAM;
 
 /// Serves on a free port of loopback, named on stdout, until stdin ends: it must not outlive the
 /// benchmark, however that ends.
@@ -41,10 +44,15 @@ pub(super) async fn serve() -> io::Result<()> {
     }
 }
 
-async fn echo(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+type Echo = Either<Full<Bytes>, Incoming>;
+
+async fn echo(request: Request<Incoming>) -> Result<Response<Echo>, Infallible> {
+    if request.uri().path().ends_with(STREAM) {
+        return Ok(Response::new(Either::Right(request.into_body())));
+    }
     // A body that breaks off answers with nothing, which the generator counts as a failure.
     let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes);
-    let mut reply = Response::new(Full::new(body.unwrap_or_default()));
+    let mut reply = Response::new(Either::Left(Full::new(body.unwrap_or_default())));
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     Ok(reply)
 }

@@ -90,8 +90,22 @@ impl Vitals {
 
     /// Resident memory in bytes.
     pub(super) fn resident(self) -> Option<u64> {
+        self.memory("VmRSS:")
+    }
+
+    /// The most resident memory in bytes since [`Vitals::forget_peak`].
+    pub(super) fn peak(self) -> Option<u64> {
+        self.memory("VmHWM:")
+    }
+
+    /// Lets the peak start anew (proc_pid_clear_refs(5)). Where that fails, it is that since start.
+    pub(super) fn forget_peak(self) {
+        let _ = std::fs::write(format!("/proc/{}/clear_refs", self.pid), "5");
+    }
+
+    fn memory(self, name: &str) -> Option<u64> {
         let text = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
-        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
         let kib: u64 = line.split_ascii_whitespace().next()?.parse().ok()?;
         kib.checked_mul(1024)
     }
@@ -254,6 +268,8 @@ mod tests {
     fn the_kernel_tells_about_this_process() {
         let vitals = Vitals::own();
         assert!(vitals.resident().unwrap() > 100_000);
+        vitals.forget_peak();
+        assert!(vitals.peak().unwrap() > 100_000);
         let before = vitals.processor_time();
         while vitals.processor_time() == before {}
         assert!(vitals.processor_time() > before);

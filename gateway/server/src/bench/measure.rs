@@ -8,25 +8,42 @@ use std::time::{Duration, Instant};
 
 use super::children::{Bare, Folder, Gateway, Home, Vitals};
 use super::load::{End, Load, Turn, quantile, turn};
-use super::report::{Comparison, Report, Side, median};
+use super::report::{Comparison, Report, Served, Side, median};
 use super::setup::{self, Callers};
-use super::{Plan, failed};
-use crate::cli::Failure;
+use super::{Plan, failed, keys, primitives, stream};
+use crate::cli::{BenchPart, Failure};
 
 const SIZES: [usize; 3] = [32, 1024, 64 * 1024];
 /// Bytes of one item of a batch.
 const BATCH_ITEM: usize = 1024;
+/// Keys that are made at a time.
+const PORTION: u32 = 20_000;
 
 /// Measures everything, on an empty store first and on a fuller one later.
 pub(super) async fn everything(plan: &Plan) -> Result<Report, Failure> {
-    let folder = Folder::make(&plan.dir)?;
-    let fsync = fsync_latency(folder.path())?;
-    let home = Home::new(&folder);
-    let measured = measure(plan, &home, fsync).await;
-    measured.map_err(|failure| home.explain(failure))
+    let primitives = match plan.wants(&BenchPart::Primitives) {
+        true => Some(primitives::measure(plan).await?),
+        false => None,
+    };
+    let served = match plan.only {
+        Some(BenchPart::Primitives) => None,
+        _ => {
+            let folder = Folder::make(&plan.dir)?;
+            let home = Home::new(&folder);
+            let measured = measure(plan, &folder, &home).await;
+            Some(measured.map_err(|failure| home.explain(failure))?)
+        }
+    };
+    Ok(Report {
+        version: env!("CARGO_PKG_VERSION"),
+        processors: std::thread::available_parallelism().map_or(0, usize::from),
+        primitives,
+        served,
+    })
 }
 
-async fn measure(plan: &Plan, home: &Home, fsync: Vec<u32>) -> Result<Report, Failure> {
+async fn measure(plan: &Plan, folder: &Folder, home: &Home) -> Result<Served, Failure> {
+    let fsync = fsync_latency(folder.path())?;
     plan.say("first start, registration, application");
     let gateway = home.start().await?;
     let callers = setup::furnish(gateway.address, home.admin_key()?).await?;
@@ -42,31 +59,29 @@ async fn measure(plan: &Plan, home: &Home, fsync: Vec<u32>) -> Result<Report, Fa
     let resident_with_keys = gateway.vitals().resident();
     gateway.stop().await?;
     let (gateway, cold_start_with_keys) = starts(plan, home).await?;
+    let keys = match plan.wants(&BenchPart::Keys) {
+        true => Some(keys::measure(plan, &gateway, &callers).await?),
+        false => None,
+    };
 
     let bare = Bare::start()?;
-    let mut comparisons = Vec::new();
-    let sizes = plan.only.as_ref().map_or(SIZES.to_vec(), |(_, size)| vec![*size]);
-    let wanted = |name| plan.only.as_ref().is_none_or(|(only, _)| only == name);
-    for size in sizes {
-        if wanted("encrypt") {
-            let encrypt = setup::encrypt(&callers.app, size)?;
-            comparisons.push(compare(plan, "encrypt", size, encrypt, &bare, &gateway).await?);
-        }
-        if wanted("decrypt") {
-            let decrypt = setup::decrypt(gateway.address, &callers.app, size).await?;
-            comparisons.push(compare(plan, "decrypt", size, decrypt, &bare, &gateway).await?);
-        }
-    }
-    plan.say("batches");
-    let batch_items_per_second = batches(plan, &gateway, &callers).await?;
+    let comparisons = comparisons(plan, &bare, &gateway, &callers).await?;
+    let stream = match plan.wants(&BenchPart::Stream) {
+        true => Some(stream::measure(plan, &bare, &gateway, &callers).await?),
+        false => None,
+    };
+    let batch_items_per_second = match plan.only {
+        None | Some(BenchPart::Comparison(..)) => Some(batches(plan, &gateway, &callers).await?),
+        Some(_) => None,
+    };
     gateway.stop().await?;
-    Ok(Report {
-        version: env!("CARGO_PKG_VERSION"),
-        processors: std::thread::available_parallelism().map_or(0, usize::from),
+    Ok(Served {
         connections: plan.connections,
         rounds: plan.rounds,
         seconds: plan.turn.as_secs_f64(),
         comparisons,
+        stream,
+        store: keys,
         batch_items: plan.batch_items,
         batch_item_bytes: BATCH_ITEM,
         batch_items_per_second,
@@ -81,6 +96,32 @@ async fn measure(plan: &Plan, home: &Home, fsync: Vec<u32>) -> Result<Report, Fa
         fsync_p50_us: micros(quantile(&fsync, 0.5)),
         fsync_p99_us: micros(quantile(&fsync, 0.99)),
     })
+}
+
+async fn comparisons(
+    plan: &Plan,
+    bare: &Bare,
+    gateway: &Gateway,
+    callers: &Callers,
+) -> Result<Vec<Comparison>, Failure> {
+    let mut comparisons = Vec::new();
+    let (sizes, only) = match &plan.only {
+        None => (SIZES.to_vec(), None),
+        Some(BenchPart::Comparison(name, size)) => (vec![*size], Some(name.as_str())),
+        Some(_) => return Ok(comparisons),
+    };
+    let wanted = |name| only.is_none_or(|only| only == name);
+    for size in sizes {
+        if wanted("encrypt") {
+            let encrypt = setup::encrypt(&callers.app, size)?;
+            comparisons.push(compare(plan, "encrypt", size, encrypt, bare, gateway).await?);
+        }
+        if wanted("decrypt") {
+            let decrypt = setup::decrypt(gateway.address, &callers.app, size).await?;
+            comparisons.push(compare(plan, "decrypt", size, decrypt, bare, gateway).await?);
+        }
+    }
+    Ok(comparisons)
 }
 
 pub(super) fn micros(time: Duration) -> f64 {
@@ -123,11 +164,20 @@ async fn starts(plan: &Plan, home: &Home) -> Result<(Gateway, f64), Failure> {
 async fn create(plan: &Plan, gateway: &Gateway, callers: &Callers) -> Result<Turn, Failure> {
     let address = gateway.address;
     let load = |requests: Vec<Vec<u8>>| Load { address, requests: requests.into() };
-    let requests = setup::create_keys(&callers.admin, plan.keys)?;
-    let mut created = turn(&load(requests), plan.connections, End::Once).await?;
+    let mut created = Turn::default();
+    // By portions: the requests for a million keys would take much memory here.
+    let mut from = 0;
+    while from < plan.keys {
+        let to = from.saturating_add(PORTION).min(plan.keys);
+        let requests = setup::create_keys(&callers.admin, from..to)?;
+        let mut done = turn(&load(requests), plan.connections, End::Once).await?;
+        created.latencies.append(&mut done.latencies);
+        created.elapsed += done.elapsed;
+        let requests = setup::use_keys(&callers.app, from..to)?;
+        turn(&load(requests), 1, End::Once).await?;
+        from = to;
+    }
     created.latencies.sort_unstable();
-    let requests = setup::use_keys(&callers.app, plan.keys)?;
-    turn(&load(requests), 1, End::Once).await?;
     Ok(created)
 }
 

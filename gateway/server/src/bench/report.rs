@@ -5,6 +5,9 @@ use std::io::Write as _;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
+use super::keys::StoreFigures;
+use super::primitives::Primitives;
+use super::stream::StreamFigures;
 use crate::cli::{Failure, Format};
 
 /// Everything of one run.
@@ -13,13 +16,24 @@ use crate::cli::{Failure, Format};
 pub(super) struct Report {
     pub(super) version: &'static str,
     pub(super) processors: usize,
+    pub(super) primitives: Option<Primitives>,
+    #[serde(flatten)]
+    pub(super) served: Option<Served>,
+}
+
+/// What a gateway was measured for.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Served {
     pub(super) connections: usize,
     pub(super) rounds: u32,
     pub(super) seconds: f64,
     pub(super) comparisons: Vec<Comparison>,
+    pub(super) stream: Option<StreamFigures>,
+    pub(super) store: Option<StoreFigures>,
     pub(super) batch_items: u32,
     pub(super) batch_item_bytes: usize,
-    pub(super) batch_items_per_second: f64,
+    pub(super) batch_items_per_second: Option<f64>,
     pub(super) keys: u32,
     pub(super) key_creations_per_second: f64,
     pub(super) key_creation_p50_us: f64,
@@ -88,6 +102,40 @@ impl Report {
     }
 
     fn table(&self) -> String {
+        let mut parts =
+            vec![format!("Cipher Hub {}, {} processors", self.version, self.processors)];
+        parts.extend(self.primitives.as_ref().map(Primitives::table));
+        if let Some(served) = &self.served {
+            if !served.comparisons.is_empty() {
+                parts.push(served.table());
+            }
+            parts.push(facts(served.facts()));
+        }
+        parts.join("\n\n")
+    }
+}
+
+impl Primitives {
+    fn table(&self) -> String {
+        let mut table = plain();
+        table.set_header(["", "", "OURS", "OPENSSL", "RATIO"]);
+        for row in &self.rows {
+            table.add_row([
+                row.name.clone(),
+                row.unit.to_owned(),
+                format!("{:.0}", row.ours),
+                row.openssl.map_or_else(|| "-".to_owned(), |rate| format!("{rate:.0}")),
+                row.ratio().map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}")),
+            ]);
+        }
+        right(&mut table, 2);
+        let without = "\n\nthere is no `openssl` program to hold them against";
+        format!("{}{}", table.trim_fmt(), if self.openssl { "" } else { without })
+    }
+}
+
+impl Served {
+    fn table(&self) -> String {
         let mut table = plain();
         table.set_header([
             "",
@@ -116,34 +164,25 @@ impl Report {
                 time(gateway.processor_us_per_request),
             ]);
         }
-        for column in table.column_iter_mut().skip(1) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        let mut facts = plain();
-        for (name, value) in self.facts() {
-            facts.add_row([name, value]);
-        }
+        right(&mut table, 1);
         format!(
-            "Cipher Hub {}, {} connections, {} rounds of {} s, {} processors\n\n{}\n\n{}",
-            self.version,
+            "{} connections, {} rounds of {} s\n\n{}",
             self.connections,
             self.rounds,
             self.seconds,
-            self.processors,
-            table.trim_fmt(),
-            facts.trim_fmt()
+            table.trim_fmt()
         )
     }
 
     fn facts(&self) -> Vec<(String, String)> {
-        let latency = |p50, p99| format!("p50 {}, p99 {}", time(p50), time(p99));
-        let item = size(self.batch_item_bytes);
-        let fact = |name: &str, value: String| (name.to_owned(), value);
-        vec![
-            (
-                format!("encrypted in batches of {} × {item}", self.batch_items),
-                format!("{:.0} items/s", self.batch_items_per_second),
-            ),
+        let mut facts = Vec::new();
+        facts.extend(self.batch_items_per_second.map(|rate| {
+            let item = size(self.batch_item_bytes);
+            let name = format!("encrypted in batches of {} × {item}", self.batch_items);
+            (name, format!("{rate:.0} items/s"))
+        }));
+        facts.extend(self.stream.iter().flat_map(StreamFigures::facts));
+        facts.extend([
             fact(
                 "durable key creations",
                 format!(
@@ -159,11 +198,93 @@ impl Report {
             ),
             fact("resident memory idle", mebibytes(self.resident_idle_bytes)),
             (
-                format!("resident memory with {} keys in use", self.keys),
+                format!("resident memory after {} keys were made and used", self.keys),
                 mebibytes(self.resident_with_keys_bytes),
             ),
-            fact("fdatasync of the disk", latency(self.fsync_p50_us, self.fsync_p99_us)),
+        ]);
+        facts.extend(self.store.iter().flat_map(StoreFigures::facts));
+        facts.push(fact("fdatasync of the disk", latency(self.fsync_p50_us, self.fsync_p99_us)));
+        facts
+    }
+}
+
+impl StreamFigures {
+    fn facts(&self) -> Vec<(String, String)> {
+        let name = |what: &str| format!("stream of {} MiB, {what}", self.bytes / 1_048_576);
+        let cpu = |time: f64| time * 1e3;
+        let whose =
+            if self.openssl_mb_per_second.is_some() { "OpenSSL" } else { "the cipher alone" };
+        let openssl = self.openssl_mb_per_second.map(|rate| format!(", OpenSSL {rate:.0} MB/s"));
+        vec![
+            (
+                name("encrypted"),
+                format!(
+                    "{:.0} MB/s, {:.0} % of {whose}, {:.0} % of bare hyper",
+                    self.gateway_mb_per_second,
+                    self.of_cipher * 100.0,
+                    self.of_bare * 100.0
+                ),
+            ),
+            (name("sent back by bare hyper"), format!("{:.0} MB/s", self.bare_mb_per_second)),
+            (
+                name("processor time of gateway and bare"),
+                format!(
+                    "{} and {} per GB",
+                    time(cpu(self.gateway_processor_ms_per_gb)),
+                    time(cpu(self.bare_processor_ms_per_gb))
+                ),
+            ),
+            (name("growth of resident memory"), mebibytes(self.resident_growth_bytes)),
+            fact(
+                "AES-256-GCM by 64 KiB on one core",
+                format!("{:.0} MB/s{}", self.cipher_mb_per_second, openssl.unwrap_or_default()),
+            ),
         ]
+    }
+}
+
+impl StoreFigures {
+    fn facts(&self) -> Vec<(String, String)> {
+        let [first, middle, last] = self.page_us.map(time);
+        vec![
+            (
+                format!("{} keys used cold, one by one", self.cold_uses),
+                latency(self.cold_use_p50_us, self.cold_use_p99_us),
+            ),
+            fact("keys used again", latency(self.warm_use_p50_us, self.warm_use_p99_us)),
+            (
+                format!("pages of {} keys, first, middle, last of {}", self.page_items, self.pages),
+                format!("{first}, {middle}, {last}"),
+            ),
+            fact(
+                "resident memory started, keys used, pages read",
+                [self.resident_started_bytes, self.resident_used_bytes, self.resident_listed_bytes]
+                    .map(mebibytes)
+                    .join(", "),
+            ),
+        ]
+    }
+}
+
+fn fact(name: &str, value: String) -> (String, String) {
+    (name.to_owned(), value)
+}
+
+fn latency(p50: f64, p99: f64) -> String {
+    format!("p50 {}, p99 {}", time(p50), time(p99))
+}
+
+fn facts(facts: Vec<(String, String)>) -> String {
+    let mut table = plain();
+    for (name, value) in facts {
+        table.add_row([name, value]);
+    }
+    table.trim_fmt()
+}
+
+fn right(table: &mut Table, from: usize) {
+    for column in table.column_iter_mut().skip(from) {
+        column.set_cell_alignment(CellAlignment::Right);
     }
 }
 

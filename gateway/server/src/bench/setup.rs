@@ -1,6 +1,7 @@
 //! What the gateway is asked: a registration, an application, keys, and ready-made requests.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use hub_model::api::crypto::{Batch, BatchItem, BatchOp, Decrypt, Encrypt, Encrypted};
 use hub_model::{EncryptionContext, SecretBytes};
@@ -14,6 +15,8 @@ use crate::cli::Failure;
 
 /// The registration everything is in.
 pub(super) const KEYS: &str = "/v1/registrations/bench/keys";
+/// How the path of a stream ends.
+pub(super) const STREAM: &str = ":encryptStream";
 
 /// API keys of the two callers.
 pub(super) struct Callers {
@@ -44,8 +47,27 @@ pub(super) async fn furnish(address: SocketAddr, admin: String) -> Result<Caller
 
 /// The request that encrypts this many bytes.
 pub(super) fn encrypt(caller: &str, size: usize) -> Result<Vec<u8>, Failure> {
+    encrypt_with(caller, "hot", size)
+}
+
+/// The request that encrypts 32 bytes with a key that was made.
+pub(super) fn encrypt_by(caller: &str, number: u32) -> Result<Vec<u8>, Failure> {
+    encrypt_with(caller, &key_name(number), 32)
+}
+
+fn encrypt_with(caller: &str, key: &str, size: usize) -> Result<Vec<u8>, Failure> {
     let body = Encrypt { plaintext: data(size), context: EncryptionContext::default() };
-    post(&format!("{KEYS}/hot:encrypt"), caller, &body)
+    post(&format!("{KEYS}/{key}:encrypt"), caller, &body)
+}
+
+/// The request for a page of keys.
+pub(super) fn list(caller: &str, size: usize, token: Option<&str>) -> Vec<u8> {
+    let token = token.map(|token| format!("&pageToken={token}")).unwrap_or_default();
+    format!(
+        "GET {KEYS}?pageSize={size}{token} HTTP/1.1\r\nHost: hub\r\n\
+         Authorization: Bearer {caller}\r\n\r\n"
+    )
+    .into_bytes()
 }
 
 /// The request that decrypts this many bytes, which are encrypted for it.
@@ -61,14 +83,24 @@ pub(super) async fn decrypt(
     post(&format!("{KEYS}/hot:decrypt"), caller, &body)
 }
 
+/// The head of a request that encrypts a stream of this many bytes.
+pub(super) fn stream_head(caller: &str, length: u64) -> Vec<u8> {
+    format!(
+        "POST {KEYS}/hot{STREAM} HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {caller}\r\n\
+         Content-Type: application/octet-stream\r\nContent-Length: {length}\r\n\
+         Connection: close\r\n\r\n"
+    )
+    .into_bytes()
+}
+
 /// The requests that make keys, one each.
-pub(super) fn create_keys(caller: &str, count: u32) -> Result<Vec<Vec<u8>>, Failure> {
-    (0..count).map(|n| post(KEYS, caller, &json!({ "name": key_name(n) }))).collect()
+pub(super) fn create_keys(caller: &str, numbers: Range<u32>) -> Result<Vec<Vec<u8>>, Failure> {
+    numbers.map(|n| post(KEYS, caller, &json!({ "name": key_name(n) }))).collect()
 }
 
 /// Requests that encrypt once under each of those keys, in batches.
-pub(super) fn use_keys(caller: &str, count: u32) -> Result<Vec<Vec<u8>>, Failure> {
-    let names: Vec<String> = (0..count).map(key_name).collect();
+pub(super) fn use_keys(caller: &str, numbers: Range<u32>) -> Result<Vec<Vec<u8>>, Failure> {
+    let names: Vec<String> = numbers.map(key_name).collect();
     names.chunks(500).map(|names| batch(caller, names, 32)).collect()
 }
 
@@ -104,6 +136,6 @@ fn post(path: &str, caller: &str, body: &impl Serialize) -> Result<Vec<u8>, Fail
     Ok(request)
 }
 
-fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+pub(super) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
     serde_json::from_slice(body).map_err(|error| failed(&format!("not understood: {error}")))
 }

@@ -69,13 +69,15 @@ pub(crate) struct InitArgs {
 /// Arguments of `bench`.
 ///
 /// Starts a bare hyper server and the gateway on a temporary store, loads both the same way in
-/// turns, and compares them. Takes about three minutes and up to 2 GiB of disk, given back at the
-/// end.
+/// turns, and compares them; measures ciphers and signatures beside OpenSSL, a long stream, and a
+/// store with keys. Takes about three minutes and up to 2 GiB of disk, given back at the end.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Examples:
   cipher-hub bench
   cipher-hub bench --quick
+  cipher-hub bench --only primitives
+  cipher-hub bench --only keys --keys 1000000
   cipher-hub bench --dir /var/lib/cipher-hub --connections 256
   cipher-hub bench --seconds 10 --output json > bench.json")]
 pub(crate) struct BenchArgs {
@@ -88,20 +90,20 @@ pub(crate) struct BenchArgs {
     /// Connections that work at the same time
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) connections: u32,
-    /// How many keys to make, for creations per second and memory
+    /// How many keys to make, for creations per second, cold use, pages and memory
     #[arg(
         long,
         default_value_t = 10_000,
-        value_parser = clap::value_parser!(u32).range(1..=100_000)
+        value_parser = clap::value_parser!(u32).range(1..=10_000_000)
     )]
     pub(crate) keys: u32,
     /// Where the temporary store lies: a folder on the disk to measure [default: the system's]
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
-    /// Compare only this, such as `encrypt:1024`, after a short preparation: for whoever works on
-    /// one path
-    #[arg(long, value_name = "OPERATION:BYTES", value_parser = only, conflicts_with = "quick")]
-    pub(crate) only: Option<(String, usize)>,
+    /// Measure only this, after a short preparation: `primitives`, `stream`, `keys`, or one
+    /// comparison such as `encrypt:1024`
+    #[arg(long, value_name = "PART", value_parser = only)]
+    pub(crate) only: Option<BenchPart>,
     /// Everything once and briefly: whether it works, not how fast
     #[arg(long)]
     pub(crate) quick: bool,
@@ -110,13 +112,32 @@ pub(crate) struct BenchArgs {
     pub(crate) bare_server: bool,
 }
 
-/// One comparison of the benchmark.
-fn only(text: &str) -> Result<(String, usize), String> {
-    let form = || "give it as `encrypt:1024` or `decrypt:32`".to_owned();
+/// Part of the benchmark.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum BenchPart {
+    /// Ciphers and signatures in process beside OpenSSL.
+    Primitives,
+    /// One long stream.
+    Stream,
+    /// A store with many keys.
+    Keys,
+    /// Requests of this operation with this many bytes.
+    Comparison(String, usize),
+}
+
+fn only(text: &str) -> Result<BenchPart, String> {
+    let form =
+        || "give it as `primitives`, `stream`, `keys`, `encrypt:1024` or `decrypt:32`".to_owned();
+    match text {
+        "primitives" => return Ok(BenchPart::Primitives),
+        "stream" => return Ok(BenchPart::Stream),
+        "keys" => return Ok(BenchPart::Keys),
+        _ => {}
+    }
     let (operation, bytes) = text.split_once(':').ok_or_else(form)?;
     let bytes = bytes.parse().map_err(|_| form())?;
     let known = matches!(operation, "encrypt" | "decrypt") && bytes <= 64 * 1024;
-    known.then(|| (operation.to_owned(), bytes)).ok_or_else(form)
+    known.then(|| BenchPart::Comparison(operation.to_owned(), bytes)).ok_or_else(form)
 }
 
 /// Configuration of `serve`.

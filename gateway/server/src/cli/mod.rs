@@ -43,7 +43,7 @@ pub(crate) use commands::uses::{
 };
 pub(crate) use connect::{Context, save_context, settings_folder};
 pub(crate) use failure::{Code, Failure};
-pub(crate) use local::{BenchArgs, ConfigCommand, DevArgs, InitArgs, ServeArgs};
+pub(crate) use local::{BenchArgs, BenchPart, ConfigCommand, DevArgs, InitArgs, ServeArgs};
 pub(crate) use run::{report, run};
 
 /// What the environment says to the client side. `server/config.rs` fills it.

@@ -179,8 +179,7 @@ pub(super) async fn load(
     version: u32,
 ) -> Result<Option<Arc<Material>>, Error> {
     let hot = &scene.place.hot;
-    scene.hub.load_version(hot, version).await?;
-    Ok(hot.with_keyring(|keyring| keyring.material(version).cloned()))
+    scene.hub.material_of(hot, version).await
 }
 
 /// Computes: here, or where slow work is done.

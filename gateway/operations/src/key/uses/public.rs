@@ -133,9 +133,7 @@ async fn add(
         if keys.len() >= MAX_SET {
             return Err(Error::TooMany("no key set of over 1,000 signing versions"));
         }
-        hub.load_version(&hot, version.number).await?;
-        let material = hot.with_keyring(|keyring| keyring.material(version.number).cloned());
-        if let Some(material) = material {
+        if let Some(material) = hub.material_of(&hot, version.number).await? {
             keys.push(jwk(key.id, key.algorithm, version.number, &material)?);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use cipher_hub_client::Client;
+use cipher_hub_client::{Client, PageRequest};
 use clap::{Args, Subcommand};
 use hub_model::OperationId;
 use hub_model::api::job::{KeptDataKey, OperationState, OperationView, PutDataKey};
@@ -208,8 +208,10 @@ pub(super) async fn data_keys(
         }
         DataKeysCommand::List(AtKey { key: at }) => {
             let at = &at;
-            let fetch =
-                |page| async move { client.data_keys(&at.registration, &at.name, &page).await };
+            let fetch = |page: PageRequest| async move {
+                let page = PageRequest { size: Some(100), ..page };
+                client.data_keys(&at.registration, &at.name, &page).await
+            };
             let all = every(fetch).await?;
             session.console.list(&all)
         }
