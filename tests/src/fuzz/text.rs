@@ -70,6 +70,7 @@ const BODIES: &[fn(&[u8])] = &[
     body::<api::uses::Random>,
     body::<api::uses::Hash>,
     body::<api::audit::Explain>,
+    body::<api::job::PutDataKey>,
 ];
 
 /// The first byte is the body.
