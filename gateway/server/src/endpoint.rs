@@ -70,12 +70,12 @@ where
                 Ok(operation) => operation,
                 Err(refusal) => return Err(gateway.fallen(row, caller, &meta, refusal).await),
             };
-            let mut reply = None;
+            let mut location = None;
             let performed = perform(gateway, row, caller, &operation, &meta, |answer| {
-                reply = O::location(answer, parts.text("registration"));
+                location = O::location(answer, parts.text("registration"));
             });
             let mut answered = performed.await?;
-            if let Some(location) = reply.and_then(|path| HeaderValue::try_from(path).ok()) {
+            if let Some(location) = location.and_then(|path| HeaderValue::try_from(path).ok()) {
                 answered.headers_mut().insert(LOCATION, location);
                 answered.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
