@@ -10,6 +10,8 @@ mod files;
 mod keeper;
 mod live;
 mod peer;
+#[cfg(test)]
+mod tests;
 mod trust;
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -424,7 +426,7 @@ fn pem_words(error: &pem::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+mod file_tests {
     use super::*;
 
     fn write(dir: &Path, name: &str, text: &str, mode: u32) -> PathBuf {
