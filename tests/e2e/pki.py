@@ -82,6 +82,7 @@ class Authority:
             .not_valid_after(now() + life)
             .add_extension(x509.BasicConstraints(True, None), True)
             .add_extension(usage(key_cert_sign=True, crl_sign=True), True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self.key.public_key()), False)
         )
         self.certificate = builder.sign(signer.key, hashes.SHA256())
         self.pem = self.certificate.public_bytes(serialization.Encoding.PEM)

