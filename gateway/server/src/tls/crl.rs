@@ -29,14 +29,14 @@ pub(super) struct Lists {
 }
 
 /// A list and what decides whether it is the newest.
-struct Found {
+pub(super) struct Found {
     list: CertRevocationList<'static>,
     dated: Dated,
     number: Vec<u8>,
 }
 
 /// Issuer and scope.
-type Scope = (Vec<u8>, Option<Vec<u8>>);
+pub(super) type Scope = (Vec<u8>, Option<Vec<u8>>);
 
 impl Lists {
     /// Reads the files, and all files of the folder. Those that say nothing else than a newer one
@@ -151,7 +151,7 @@ fn ders(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsEr
     }
 }
 
-fn parse(
+pub(super) fn parse(
     path: &Path,
     der: &CertificateRevocationListDer<'_>,
 ) -> Result<(Scope, Option<Vec<u8>>, Found), TlsError> {

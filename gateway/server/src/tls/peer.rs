@@ -8,6 +8,8 @@ use std::sync::Arc;
 use hub_auth::ClientCertificate;
 use hub_model::{Identity, Timestamp};
 use rustls_pki_types::CertificateDer;
+use x509_parser::extensions::SubjectAlternativeName;
+use x509_parser::oid_registry::OID_X509_EXT_SUBJECT_ALT_NAME;
 use x509_parser::prelude::{ASN1Time, FromDer as _, GeneralName, X509Certificate};
 
 use crate::config::NameKind;
@@ -32,7 +34,12 @@ pub(super) fn certificate(
 
 /// Whom it names: the one name of the first of these kinds that it has.
 fn identity(certificate: &X509Certificate<'_>, kinds: &[NameKind]) -> Option<Identity> {
-    let names = &certificate.subject_alternative_name().ok()??.value.general_names;
+    let extension = certificate.get_extension_unique(&OID_X509_EXT_SUBJECT_ALT_NAME).ok()??;
+    let (rest, names) = SubjectAlternativeName::from_der(extension.value).ok()?;
+    if !rest.is_empty() {
+        return None;
+    }
+    let names = &names.general_names;
     if names.iter().any(|name| matches!(name, GeneralName::Invalid(..))) {
         return None;
     }

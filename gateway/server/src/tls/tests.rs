@@ -361,3 +361,35 @@ fn trust_is_read_again_and_open_connections_are_looked_at() {
     assert!(one.cut().is_cancelled());
     assert!(tls.notices().iter().any(|notice| notice.contains("revocation list")));
 }
+
+#[test]
+fn damaged_certificates_and_lists_are_refused_without_a_panic() {
+    let root = ca("root");
+    let names = vec![uri("spiffe://prod.example/a"), dns("a.example"), email("a@b.example")];
+    let leaf = root.leaf(|params| params.subject_alt_names = names);
+    let list = root.crl(1, NOW - HOUR, NOW + HOUR, &[1, 2, 3]);
+    let kinds = [NameKind::Spiffe, NameKind::Dns, NameKind::Email, NameKind::Uri];
+    let believed = trust(&[&root], &[]);
+    let mut read = 0;
+    for (der, is_list) in [(leaf.to_vec(), false), (list, true)] {
+        for position in 0..der.len() {
+            for change in [0x01, 0x80, 0xff] {
+                let mut bytes = der.clone();
+                bytes[position] ^= change;
+                if is_list {
+                    let _ = crl::parse(Path::new("x"), &bytes.into());
+                    continue;
+                }
+                let certificate = CertificateDer::from(bytes);
+                let found = peer::certificate(&certificate, &kinds);
+                if let Some(identity) = found.and_then(|found| found.identity) {
+                    let again: hub_model::Identity = identity.as_str().parse().unwrap();
+                    assert_eq!(again, *identity, "one spelling");
+                    read += 1;
+                }
+                assert_ne!(verdict(&believed, &[&certificate], NOW), "good", "{position}");
+            }
+        }
+    }
+    assert!(read > 100, "most damage is to keys and signatures, which are not read: {read}");
+}

@@ -31,8 +31,6 @@ struct Anchor {
 #[derive(Debug)]
 pub(super) struct Trust {
     anchors: Vec<Anchor>,
-    /// The same, as webpki wants them.
-    roots: Vec<TrustAnchor<'static>>,
     lists: Option<Lists>,
     algorithms: &'static [&'static dyn SignatureVerificationAlgorithm],
     /// For everything that is not about the path.
@@ -71,13 +69,12 @@ impl Trust {
             return Err("holds no `BEGIN CERTIFICATE` block".to_owned());
         }
         dated.extend(lists.iter().flat_map(Lists::dated));
-        let roots = store.roots.clone();
         let builder =
             WebPkiClientVerifier::builder_with_provider(Arc::new(store), Arc::clone(provider));
         let builder = if mandatory { builder } else { builder.allow_unauthenticated() };
         let inner = builder.build().map_err(|error| error.to_string())?;
         let algorithms = provider.signature_verification_algorithms.all;
-        Ok(Self { anchors, roots, lists, algorithms, inner, dated })
+        Ok(Self { anchors, lists, algorithms, inner, dated })
     }
 
     /// What of it has an end.
@@ -101,12 +98,39 @@ impl Trust {
         let Some((leaf, others)) = chain.split_first() else {
             return Err(rustls::Error::NoCertificatesPresented);
         };
-        let Some(lists) = &self.lists else { return self.verify_path(leaf, others, now, None) };
+        let at = seconds(now);
+        let mut good = false;
+        let mut refused = rustls::Error::from(CertificateError::UnknownIssuer);
+        // webpki does not ask whether an anchor is still good: its caller may know better. Here nobody
+        // does. One at a time, because of two with one name it would say what is wrong with either.
+        let anchors = self.anchors.iter();
+        for anchor in anchors.filter(|anchor| anchor.not_before <= at && at <= anchor.not_after) {
+            match self.verify_to(anchor, leaf, others, now) {
+                Ok(()) => good = true,
+                // INVARIANT: what one authority has revoked is not made good by another.
+                Err(error) if reason(&error) == "certificate_revoked" => return Err(error),
+                Err(error) if telling(&error) > telling(&refused) => refused = error,
+                Err(_) => {}
+            }
+        }
+        if good { Ok(()) } else { Err(refused) }
+    }
+
+    fn verify_to(
+        &self,
+        anchor: &Anchor,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), rustls::Error> {
+        let Some(lists) = &self.lists else {
+            return self.verify_path(anchor, leaf, others, now, None);
+        };
         // INVARIANT: every combination must agree, so that no list hides what another revokes;
         // only a list that another key has signed has nothing to say.
         let mut verdict = Err(CertificateError::UnknownRevocationStatus.into());
         for combination in lists.combinations() {
-            match self.verify_path(leaf, others, now, Some(&combination)) {
+            match self.verify_path(anchor, leaf, others, now, Some(&combination)) {
                 Ok(()) => verdict = Ok(()),
                 Err(rustls::Error::InvalidCertRevocationList(_)) => {}
                 Err(refused) => return Err(refused),
@@ -117,6 +141,7 @@ impl Trust {
 
     fn verify_path(
         &self,
+        anchor: &Anchor,
         leaf: &CertificateDer<'_>,
         others: &[CertificateDer<'_>],
         now: UnixTime,
@@ -137,25 +162,26 @@ impl Trust {
                 )
             }
         };
-        let at = seconds(now);
-        // webpki does not ask whether an anchor is still good: it may know better. Here nobody does.
-        let good = |path: &webpki::VerifiedPath<'_>| {
-            let anchor = self.anchors.iter().filter(|anchor| anchor.trust == *path.anchor());
-            let mut good =
-                anchor.filter(|anchor| anchor.not_before <= at && at <= anchor.not_after);
-            good.next().map(|_| ()).ok_or(webpki::Error::UnknownIssuer)
-        };
         leaf.verify_for_usage(
             self.algorithms,
-            &self.roots,
+            std::slice::from_ref(&anchor.trust),
             others,
             now,
             KeyUsage::client_auth(),
             revocation,
-            Some(&good),
+            None,
         )
         .map(|_| ())
         .map_err(words)
+    }
+}
+
+/// How much an error says about a certificate, and not about an authority it is not of.
+fn telling(error: &rustls::Error) -> u8 {
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => 0,
+        rustls::Error::InvalidCertificate(CertificateError::BadSignature) => 1,
+        _ => 2,
     }
 }
 
