@@ -353,7 +353,6 @@ impl App {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "called once, with what only the root has")]
 fn status(
     config: &Config,
     mode: &Mode,
