@@ -44,6 +44,8 @@ def hub(tmp_path_factory):
     env = {
         "CIPHER_HUB_SERVER__TLS__CERT_FILE": str(folder / "server.pem"),
         "CIPHER_HUB_SERVER__TLS__KEY_FILE": str(folder / "server.key"),
+        # Files are taken by SIGHUP here; test_mtls.py has them watched.
+        "CIPHER_HUB_SERVER__TLS__RELOAD_INTERVAL": "1d",
     }
     with Hub(env=env) as one:
         one.tls = folder

@@ -63,6 +63,9 @@ pub struct Authenticator {
     parts: Parts,
     known: Cache<CredentialId, Known>,
     identities: Cache<Arc<str>, Known>,
+    /// Identities that stand for nobody: asked for by every request beside whose key such a
+    /// certificate is shown.
+    nobody: Cache<Arc<str>, ()>,
 }
 
 impl Authenticator {
@@ -72,6 +75,7 @@ impl Authenticator {
         Self {
             known: Cache::new("credentials", parts.capacity),
             identities: Cache::new("identities", parts.capacity),
+            nobody: Cache::new("nobody", parts.capacity),
             parts,
         }
     }
@@ -82,6 +86,36 @@ impl Authenticator {
     /// [`Error::Refused`] whatever was wrong with the credential: the reason is for counters, not
     /// for callers. [`Error::Store`] when the store failed.
     pub async fn authenticate(&self, presented: Presented<'_>) -> Result<Caller, Error> {
+        let Peer::Certificate(certificate) = &presented.channel.peer else {
+            return self.by_what_is_shown(presented).await;
+        };
+        // What the connection has proven gets old while it is open, whoever else is named.
+        let now = self.parts.clock.now();
+        if now < certificate.not_before || certificate.not_after < now {
+            return Err(Error::Refused(Refusal::Expired));
+        }
+        let caller = self.by_what_is_shown(presented).await?;
+        match &certificate.identity {
+            Some(identity) if !presented.authorization.is_empty() => {
+                self.unambiguous(caller, identity).await
+            }
+            _ => Ok(caller),
+        }
+    }
+
+    /// A header decides who calls; a certificate beside it that stands for somebody else makes two
+    /// callers of one request.
+    async fn unambiguous(&self, caller: Caller, identity: &Arc<Identity>) -> Result<Caller, Error> {
+        let Some(other) = self.identified(identity).await? else { return Ok(caller) };
+        // What was taken back stands for nobody.
+        let stands = other.credential.as_ref().is_none_or(|found| found.is_live(caller.now()));
+        if stands && other.participant.id != caller.principal().participant {
+            return Err(Error::Refused(Refusal::Ambiguous));
+        }
+        Ok(caller)
+    }
+
+    async fn by_what_is_shown(&self, presented: Presented<'_>) -> Result<Caller, Error> {
         match presented.authorization {
             [] => self.by_connection(presented.channel).await,
             [one] => {
@@ -109,7 +143,8 @@ impl Authenticator {
         let current = ct_eq(&hash, &credential.hash) && credential.identity.is_none();
         let previous = credential.previous.as_ref();
         let earlier = ct_eq(&hash, previous.map_or(&[0; 32], |previous| &previous.hash));
-        if !current && !(earlier && previous.is_some()) {
+        let good = current || (earlier && previous.is_some());
+        if !good {
             // What is known was remembered, what is unknown has just been looked for in vain: the
             // same is done here, so that time does not tell which ids exist.
             let nowhere = layout::credential(CredentialId::generate());
@@ -130,10 +165,6 @@ impl Authenticator {
             Peer::Certificate(certificate) => {
                 let identity = certificate.identity.as_ref();
                 let identity = identity.ok_or(Error::Refused(Refusal::Unmapped))?;
-                let now = self.parts.clock.now();
-                if now < certificate.not_before || certificate.not_after < now {
-                    return Err(Error::Refused(Refusal::Expired));
-                }
                 self.by_identity(identity, certificate.not_after, channel).await
             }
             Peer::Unix { uid, gid } => {
@@ -231,7 +262,22 @@ impl Authenticator {
         if let Some(known) = self.identities.get(identity.as_str()) {
             return Ok(Some(known));
         }
+        if self.nobody.get(identity.as_str()).is_some() {
+            return Ok(None);
+        }
         let mut stamp = self.parts.store.stamp();
+        let Some(known) = self.find(identity, &mut stamp).await? else {
+            self.nobody.insert(Arc::clone(identity.shared()), Arc::new(()), stamp);
+            return Ok(None);
+        };
+        let known = Arc::new(known);
+        self.identities.insert(Arc::clone(identity.shared()), Arc::clone(&known), stamp);
+        Ok(Some(known))
+    }
+
+    /// As [`Self::identified`], from the store. `stamp` watches what the answer is made from, also
+    /// where that is nobody.
+    async fn find(&self, identity: &Identity, stamp: &mut Stamp) -> Result<Option<Known>, Error> {
         let privacy = self.parts.keys.privacy();
         let known = if let Some((registration, participant)) = self.parts.rules.mapped(identity) {
             let path = layout::registration_name(privacy, registration.as_str());
@@ -245,7 +291,7 @@ impl Authenticator {
             let Some(id) = self.parts.store.read::<ParticipantId>(&path).await? else {
                 return Ok(None);
             };
-            let found = self.participant(registration, id.value, &mut stamp).await?;
+            let found = self.participant(registration, id.value, stamp).await?;
             let Some((participant, participant_revision)) = found else { return Ok(None) };
             Known { credential: None, participant, participant_revision, used: Arc::default() }
         } else {
@@ -254,7 +300,7 @@ impl Authenticator {
             let Some(id) = self.parts.store.read::<CredentialId>(&path).await? else {
                 return Ok(None);
             };
-            match self.load(id.value, &mut stamp).await? {
+            match self.load(id.value, stamp).await? {
                 // INVARIANT: what lies at the hash of an identity is a credential of that identity.
                 Some(known)
                     if known.credential.as_ref().and_then(|c| c.identity.as_ref())
@@ -265,8 +311,6 @@ impl Authenticator {
                 _ => return Ok(None),
             }
         };
-        let known = Arc::new(known);
-        self.identities.insert(Arc::clone(identity.shared()), Arc::clone(&known), stamp);
         Ok(Some(known))
     }
 

@@ -117,7 +117,10 @@ impl App {
         let started = clock.now();
         let metrics = Arc::new(Metrics::new().map_err(|e| AppError::Program(e.to_string()))?);
         let health = Arc::new(Health::new());
-        let tls = Tls::load(&config.server.tls)?;
+        let tls = Tls::load_at(&config.server.tls, Arc::clone(&clock))?;
+        if let Some(tls) = &tls {
+            tls.measure(&metrics).map_err(|error| AppError::Program(error.to_string()))?;
+        }
         let opened =
             open::open(&config, Arc::clone(&clock), mode.on_rollback, Intent::OpenOrMake).await?;
         let Opened { hub, keys, first_key, seal_kind, notices: more, stopped_cleanly, rules, uses } =
@@ -158,7 +161,14 @@ impl App {
                 dev: mode.dev,
             },
             status: Box::new(status(
-                &config, &mode, &hub, &integrity, started, seal_kind, &notices,
+                &config,
+                &mode,
+                &hub,
+                &integrity,
+                started,
+                seal_kind,
+                &notices,
+                tls.clone(),
             )),
             swept: Arc::clone(&swept),
         })
@@ -238,8 +248,11 @@ impl App {
         announce(&self);
         let Self { config, mode, clock, hub, server, admin, tls, metrics, health, .. } = self;
         let tasks = Tasks::new();
-        tasks.signals(reload(config.clone(), Arc::clone(&hub), tls))?;
+        tasks.signals(reload(config.clone(), Arc::clone(&hub), tls.clone()))?;
         let token = tasks.token();
+        if let Some(tls) = tls {
+            tasks.spawn("certificates", crate::tls::keep(tls, token.clone()));
+        }
         if !mode.dev {
             let detail = Some(env!("CARGO_PKG_VERSION").into());
             event(&hub, "system.start", detail).await;
@@ -348,6 +361,7 @@ fn status(
     start_time: Timestamp,
     seal_kind: &'static str,
     notices: &[String],
+    tls: Option<Tls>,
 ) -> impl Fn() -> StatusFacts + Send + Sync + 'static {
     let store = match config.store.engine {
         StoreEngine::Fjall => "fjall",
@@ -368,7 +382,7 @@ fn status(
             arena_secrets: u64::try_from(arena.secrets).unwrap_or(u64::MAX),
             crypto_provider: hub_crypto::provider::current().name().to_owned(),
             integrity: integrity.load().to_string(),
-            notices: notices.clone(),
+            notices: notices.iter().cloned().chain(tls.iter().flat_map(Tls::notices)).collect(),
         }
     }
 }

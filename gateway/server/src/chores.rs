@@ -35,12 +35,7 @@ pub(crate) fn reload(
 ) -> impl Fn() + Send + 'static {
     move || {
         if let Some(tls) = &tls {
-            match tls.reload() {
-                Ok(()) => tracing::info!("certificates reloaded"),
-                Err(error) => {
-                    tracing::error!(%error, "certificates not reloaded; the old ones stay")
-                }
-            }
+            tls.reload_and_tell();
         }
         let reloaded = open::bundle(&config).and_then(|bundle| hub.policies().activate(bundle));
         match reloaded {

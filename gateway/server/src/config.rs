@@ -17,10 +17,12 @@ use serde::{Deserialize, Serialize};
 
 mod auth;
 mod keys;
+mod tls;
 mod units;
 
 pub use auth::{AuthConfig, FileMode};
 pub use keys::{KEYS, Key};
+pub use tls::{ClientAuth, NameKind, TlsConfig};
 
 const PREFIX: &str = "CIPHER_HUB_";
 /// `sun_path` holds 108 bytes, the last of them zero (unix(7)).
@@ -106,20 +108,6 @@ pub struct ServerConfig {
     pub max_connections: NonZeroU32,
     /// Connections per address (IPv6: per /64).
     pub max_connections_per_address: NonZeroU32,
-}
-
-/// `server.tls`: both files, or neither.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TlsConfig {
-    /// PEM certificate chain, leaf first.
-    #[serde(deserialize_with = "units::maybe_path")]
-    pub cert_file: Option<PathBuf>,
-    /// PEM private key, readable by its owner only.
-    #[serde(deserialize_with = "units::maybe_path")]
-    pub key_file: Option<PathBuf>,
-    /// The oldest TLS version spoken.
-    pub min_version: TlsVersion,
 }
 
 /// A TLS version.
@@ -515,18 +503,7 @@ impl Config {
             let message = "nothing to listen on: set server.listen or server.unix_socket";
             return invalid("server.listen", message.into());
         }
-        let tls = match (&server.tls.cert_file, &server.tls.key_file) {
-            (Some(_), Some(_)) => true,
-            (None, None) => false,
-            (Some(_), None) => {
-                let message = "is needed with server.tls.cert_file";
-                return invalid("server.tls.key_file", message.into());
-            }
-            (None, Some(_)) => {
-                let message = "is needed with server.tls.key_file";
-                return invalid("server.tls.cert_file", message.into());
-            }
-        };
+        let tls = server.tls.check()?;
         let outside =
             server.listen.iter().find(|address| !address.ip().to_canonical().is_loopback());
         if let Some(address) = outside
@@ -776,6 +753,10 @@ pub struct ClientEnvironment {
     pub context: Option<String>,
     /// `CIPHER_HUB_CA_FILE`.
     pub ca_file: Option<PathBuf>,
+    /// `CIPHER_HUB_CERT_FILE`.
+    pub cert_file: Option<PathBuf>,
+    /// `CIPHER_HUB_KEY_FILE`.
+    pub key_file: Option<PathBuf>,
     /// `HOME`.
     pub home: Option<PathBuf>,
     /// `XDG_CONFIG_HOME`.
@@ -793,6 +774,8 @@ pub fn client_environment() -> ClientEnvironment {
         api_key: text("CIPHER_HUB_API_KEY").map(SecretText::new),
         context: text("CIPHER_HUB_CONTEXT"),
         ca_file: text("CIPHER_HUB_CA_FILE").map(PathBuf::from),
+        cert_file: text("CIPHER_HUB_CERT_FILE").map(PathBuf::from),
+        key_file: text("CIPHER_HUB_KEY_FILE").map(PathBuf::from),
         home: text("HOME").map(PathBuf::from),
         config_home: text("XDG_CONFIG_HOME").map(PathBuf::from),
         no_color: text("NO_COLOR").is_some(),

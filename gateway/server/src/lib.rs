@@ -7,6 +7,7 @@ pub mod body;
 mod chores;
 pub mod config;
 pub mod dev;
+pub mod dev_ca;
 pub mod endpoint;
 pub mod failures;
 pub mod inbound;

@@ -29,7 +29,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{FileMode, ServerConfig};
@@ -38,7 +37,7 @@ use crate::metrics::Metrics;
 use crate::reply::ReplyBody;
 use crate::tasks::{Crew, Shards};
 use crate::throttle::Source;
-use crate::tls::Tls;
+use crate::tls::{self, Shown, Tls};
 
 mod wire;
 
@@ -67,6 +66,9 @@ pub trait Handler: Send + Sync + 'static {
     /// Puts a refusal of the edge into words.
     fn refuse(&self, error: EdgeError, request_id: &str) -> Reply;
 
+    /// Notes that a client certificate was not believed, for a reason from a fixed table.
+    fn certificate_refused(&self, _address: PeerAddress, _reason: &'static str) {}
+
     /// Resolves when what it has started beside its answers has ended.
     fn finished(&self) -> impl Future<Output = ()> + Send {
         std::future::ready(())
@@ -80,6 +82,10 @@ impl<H: Handler> Handler for Arc<H> {
 
     fn refuse(&self, error: EdgeError, request_id: &str) -> Reply {
         H::refuse(self, error, request_id)
+    }
+
+    fn certificate_refused(&self, address: PeerAddress, reason: &'static str) {
+        H::certificate_refused(self, address, reason);
     }
 
     fn finished(&self) -> impl Future<Output = ()> + Send {
@@ -136,7 +142,7 @@ pub struct Server<H> {
 struct Shared<H> {
     handler: H,
     metrics: Arc<Metrics>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Tls>,
     times: Times,
     drain: Duration,
     http1: http1::Builder,
@@ -191,7 +197,7 @@ impl<H: Handler> Server<H> {
         let shared = Shared {
             handler,
             metrics,
-            tls: tls.map(Tls::acceptor),
+            tls: tls.cloned(),
             times: Times {
                 head: config.read_head_timeout,
                 body: config.read_body_timeout,
@@ -351,17 +357,21 @@ impl<H: Handler> Shared<H> {
         self.per_source.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn encrypted<I>(self: Arc<Self>, tls: TlsAcceptor, stream: I, channel: Channel)
+    async fn encrypted<I>(self: Arc<Self>, tls: Tls, stream: I, mut channel: Channel)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let handshake = tokio::time::timeout(self.times.handshake, tls.accept(stream));
+        let begun = tls.handshake();
+        let handshake = tokio::time::timeout(self.times.handshake, begun.acceptor.accept(stream));
         let stream = tokio::select! {
             () = self.stop.cancelled() => return,
             stream = handshake => match stream {
                 Ok(Ok(stream)) => stream,
                 Ok(Err(error)) => {
                     tracing::debug!(target: "hub::listen", %error, "handshake failed");
+                    if let Some(reason) = tls::refusal(&error) {
+                        self.handler.certificate_refused(channel.address, reason);
+                    }
                     return;
                 }
                 Err(_) => return,
@@ -371,7 +381,17 @@ impl<H: Handler> Shared<H> {
             Some(b"h2") => Protocol::Http2,
             _ => Protocol::Http1,
         };
-        self.serve(Wire::new(stream), protocol, channel).await;
+        let shown = match tls.shown(&begun, stream.get_ref().1) {
+            Ok(shown) => shown,
+            Err(reason) => {
+                self.handler.certificate_refused(channel.address, reason);
+                return;
+            }
+        };
+        if let Some(shown) = &shown {
+            channel.peer = Peer::Certificate(Arc::clone(&shown.certificate));
+        }
+        self.serve(Wire::new(stream), protocol, channel, shown).await;
     }
 
     /// Without ALPN, the first bytes tell: HTTP/2 starts with a fixed preface (RFC 9113 §3.4).
@@ -388,11 +408,16 @@ impl<H: Handler> Shared<H> {
                 Ok(Err(_)) | Err(_) => return,
             },
         };
-        self.serve(wire, protocol, channel).await;
+        self.serve(wire, protocol, channel, None).await;
     }
 
-    async fn serve<I>(self: Arc<Self>, mut wire: Wire<I>, protocol: Protocol, channel: Channel)
-    where
+    async fn serve<I>(
+        self: Arc<Self>,
+        mut wire: Wire<I>,
+        protocol: Protocol,
+        channel: Channel,
+        shown: Option<Shown>,
+    ) where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let life = wire.watch(protocol, self.times.head, self.times.idle);
@@ -410,13 +435,15 @@ impl<H: Handler> Shared<H> {
         let io = TokioIo::new(wire);
         match protocol {
             Protocol::Http1 => {
-                self.supervise(self.http1.serve_connection(io, service), &life, |connection| {
+                let served = self.http1.serve_connection(io, service);
+                self.supervise(served, &life, shown.as_ref(), |connection| {
                     connection.graceful_shutdown();
                 })
                 .await;
             }
             Protocol::Http2 => {
-                self.supervise(self.http2.serve_connection(io, service), &life, |connection| {
+                let served = self.http2.serve_connection(io, service);
+                self.supervise(served, &life, shown.as_ref(), |connection| {
                     connection.graceful_shutdown();
                 })
                 .await;
@@ -429,6 +456,7 @@ impl<H: Handler> Shared<H> {
         &self,
         connection: C,
         life: &Life,
+        shown: Option<&Shown>,
         finish: impl Fn(std::pin::Pin<&mut C>),
     ) where
         C: Future<Output = Result<(), E>>,
@@ -439,9 +467,17 @@ impl<H: Handler> Shared<H> {
         let stop = self.stop.child_token();
         let mut stopping = false;
         let mut alarm = std::pin::pin!(tokio::time::sleep_until(life.next_look().into()));
+        // Only polled with a client certificate.
+        let age = shown.map_or(self.times.idle, |shown| shown.age);
+        let mut aged = std::pin::pin!(tokio::time::sleep(age));
         loop {
             tokio::select! {
                 biased;
+                // What it was believed for is gone: nothing that is under way is finished.
+                () = withdrawn(shown), if shown.is_some() => {
+                    tracing::info!(target: "hub::listen", "cut: its certificate is not believed");
+                    return;
+                }
                 ended = connection.as_mut() => {
                     if let Err(error) = ended {
                         tracing::debug!(target: "hub::listen", %error, "connection ended");
@@ -453,6 +489,11 @@ impl<H: Handler> Shared<H> {
                     finish(connection.as_mut());
                 }
                 () = self.kill.cancelled(), if stopping => return,
+                () = aged.as_mut(), if shown.is_some() && !stopping => {
+                    stopping = true;
+                    finish(connection.as_mut());
+                    alarm.as_mut().reset((Instant::now() + FAREWELL).into());
+                }
                 () = alarm.as_mut() => match life.verdict(Instant::now()) {
                     Verdict::LookAgain(at) => alarm.as_mut().reset(at.into()),
                     Verdict::Idle if !stopping => {
@@ -464,6 +505,13 @@ impl<H: Handler> Shared<H> {
                 },
             }
         }
+    }
+}
+
+async fn withdrawn(shown: Option<&Shown>) {
+    match shown {
+        Some(shown) => shown.cut().cancelled().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -26,6 +26,8 @@ fn main() -> ExitCode {
         api_key: found.api_key,
         context: found.context,
         ca_file: found.ca_file,
+        cert_file: found.cert_file,
+        key_file: found.key_file,
         no_color: found.no_color,
         management: management(&command),
     };
@@ -213,6 +215,8 @@ fn remember(
         address: format!("https://{address}"),
         api_key: Some(api_key.clone()),
         ca_file: Some(ca.clone()),
+        cert_file: None,
+        key_file: None,
         registration: Some(dev::REGISTRATION.to_owned()),
     };
     let folder = environment.config_dir.as_deref();

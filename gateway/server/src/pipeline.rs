@@ -501,6 +501,15 @@ impl Handler for Gateway {
         reply
     }
 
+    fn certificate_refused(
+        &self,
+        address: hub_model::principal::PeerAddress,
+        reason: &'static str,
+    ) {
+        self.metrics.auth_failure(reason);
+        self.failures.count(address, reason);
+    }
+
     async fn finished(&self) {
         self.streams.finished().await;
     }

@@ -454,6 +454,7 @@ fn server_tls(certificate: &Certificate, min_version: TlsVersion) -> Tls {
         cert_file: Some(certificate.cert.clone()),
         key_file: Some(certificate.key.clone()),
         min_version,
+        ..TlsConfig::default()
     };
     Tls::load(&config).unwrap().unwrap()
 }

@@ -26,6 +26,7 @@ pub struct ClientBuilder {
     api_key: Option<SecretText>,
     api_key_file: Option<PathBuf>,
     ca_file: Option<PathBuf>,
+    certificate: Option<(PathBuf, PathBuf)>,
     timeout: Duration,
     connect_timeout: Duration,
     retry: RetryPolicy,
@@ -38,6 +39,7 @@ impl ClientBuilder {
             api_key: None,
             api_key_file: None,
             ca_file: None,
+            certificate: None,
             timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(5),
             retry: RetryPolicy::default(),
@@ -60,6 +62,14 @@ impl ClientBuilder {
     /// A file of PEM certificates to trust in addition to the machine's authorities.
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.ca_file = Some(path.into());
+        self
+    }
+
+    /// Files of the certificate to show to the hub (PEM, leaf first) and of its private key, which
+    /// others must not be able to read. Read again for new connections when they have changed, so
+    /// short-lived certificates can be renewed in place. Means nothing without https.
+    pub fn client_certificate(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.certificate = Some((cert.into(), key.into()));
         self
     }
 
@@ -98,8 +108,12 @@ impl ClientBuilder {
             return Err(Error::PlainHttp(address.to_string()));
         }
         let authorization = api_key.as_ref().map(authorization).transpose()?;
-        let connector =
-            Connector::new(address.clone(), self.ca_file.as_deref(), self.connect_timeout)?;
+        let connector = Connector::new(
+            address.clone(),
+            self.ca_file.as_deref(),
+            self.certificate,
+            self.connect_timeout,
+        )?;
         let http = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(60))

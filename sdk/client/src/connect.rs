@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,6 +18,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
 use crate::address::bare;
+use crate::own_certificate::OwnCertificate;
 use crate::{Address, Error};
 
 /// Opens connections to one hub, whatever URI the pool asks for.
@@ -33,10 +34,13 @@ impl Connector {
     pub(crate) fn new(
         address: Arc<Address>,
         ca_file: Option<&Path>,
+        certificate: Option<(PathBuf, PathBuf)>,
         within: Duration,
     ) -> Result<Self, Error> {
         let tls = match *address {
-            Address::Https { .. } => Some(TlsConnector::from(Arc::new(tls_config(ca_file)?))),
+            Address::Https { .. } => {
+                Some(TlsConnector::from(Arc::new(tls_config(ca_file, certificate)?)))
+            }
             Address::Http { .. } | Address::Unix(_) => None,
         };
         Ok(Self { address, tls, within })
@@ -65,7 +69,10 @@ async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-fn tls_config(ca_file: Option<&Path>) -> Result<rustls::ClientConfig, Error> {
+fn tls_config(
+    ca_file: Option<&Path>,
+    certificate: Option<(PathBuf, PathBuf)>,
+) -> Result<rustls::ClientConfig, Error> {
     let mut roots = rustls::RootCertStore::empty();
     // A damaged certificate among the machine's is the machine's affair; having none at all is
     // ours, unless a file was given.
@@ -88,11 +95,17 @@ fn tls_config(ca_file: Option<&Path>) -> Result<rustls::ClientConfig, Error> {
         return Err(Error::Tls("this machine trusts no authority, and none was given".to_owned()));
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+    let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| Error::Tls(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let mut config = match certificate {
+        None => builder.with_no_client_auth(),
+        Some((cert, key)) => {
+            let shown = OwnCertificate::read(cert, key, provider)?;
+            builder.with_client_cert_resolver(Arc::new(shown))
+        }
+    };
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }

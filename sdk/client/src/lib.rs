@@ -32,6 +32,7 @@ mod call;
 mod client;
 mod connect;
 mod error;
+mod own_certificate;
 mod retry;
 mod routes;
 mod stream;

@@ -30,6 +30,12 @@ pub(crate) struct Context {
     /// PEM certificates to trust.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ca_file: Option<PathBuf>,
+    /// The PEM certificate to show.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cert_file: Option<PathBuf>,
+    /// Its private key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) key_file: Option<PathBuf>,
     /// The registration meant when none is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) registration: Option<String>,
@@ -142,6 +148,8 @@ pub(crate) struct Target {
     pub(crate) address: String,
     pub(crate) api_key: Option<SecretText>,
     pub(crate) ca_file: Option<PathBuf>,
+    /// The certificate to show, and its key.
+    pub(crate) certificate: Option<(PathBuf, PathBuf)>,
     /// The registration meant when none is said.
     pub(crate) registration: Option<String>,
     /// The context it came from.
@@ -195,10 +203,13 @@ impl Target {
         };
         let ca_file = global.ca_file.as_ref().or(environment.ca_file.as_ref());
         let ca_file = ca_file.or(context.and_then(|context| context.ca_file.as_ref()));
+        let certificate = given_certificate(global, environment)?;
+        let of_context = context.and_then(|c| c.cert_file.clone().zip(c.key_file.clone()));
         Ok(Self {
             address,
             api_key,
             ca_file: ca_file.cloned(),
+            certificate: certificate.or(of_context),
             registration: context.and_then(|context| context.registration.clone()),
             context: context.and(name).cloned(),
         })
@@ -215,8 +226,32 @@ impl Target {
         if let Some(path) = self.ca_file {
             builder = builder.ca_file(path);
         }
+        if let Some((cert, key)) = self.certificate {
+            builder = builder.client_certificate(cert, key);
+        }
         let builder = builder.timeout(global.timeout.unwrap_or(Duration::from_secs(30)));
         Ok(builder.build()?.with_dry_run(global.dry_run))
+    }
+}
+
+/// The certificate and key of flags, else of the environment: always both.
+pub(crate) fn given_certificate(
+    global: &Global,
+    environment: &ClientEnvironment,
+) -> Result<Option<(PathBuf, PathBuf)>, Failure> {
+    let said = (&global.cert_file, &global.key_file);
+    let said = if matches!(said, (None, None)) {
+        (&environment.cert_file, &environment.key_file)
+    } else {
+        said
+    };
+    match said {
+        (Some(cert), Some(key)) => Ok(Some((cert.clone(), key.clone()))),
+        (None, None) => Ok(None),
+        _ => Err(Failure::usage(
+            "a client certificate has two files",
+            "give both --cert-file and --key-file (CIPHER_HUB_CERT_FILE, CIPHER_HUB_KEY_FILE)",
+        )),
     }
 }
 
@@ -236,6 +271,8 @@ mod tests {
             address: address.to_owned(),
             api_key: Some(SecretText::new("chk_context".to_owned())),
             ca_file: None,
+            cert_file: None,
+            key_file: None,
             registration: Some("demo".to_owned()),
         }
     }

@@ -112,6 +112,10 @@ fn judge(error: &Error) -> (Code, String) {
         Error::Header(_) => (Code::Usage, "use visible ASCII characters"),
         Error::File { .. } => (Code::Failed, "check the path and its permissions"),
         Error::Tls(_) => (Code::Failed, "give the hub's authority: --ca-file FILE"),
+        Error::Connect { reason, .. } | Error::Broken { reason, .. } if refused_ours(reason) => (
+            Code::NotAuthenticated,
+            "the hub wants a client certificate it believes: --cert-file FILE --key-file FILE",
+        ),
         Error::Connect { reason, .. } if reason.contains("certificate") => {
             (Code::Unavailable, "give the authority of the hub's certificate: --ca-file FILE")
         }
@@ -128,6 +132,12 @@ fn judge(error: &Error) -> (Code, String) {
         Error::Problem(problem) => return refused(problem.status, error),
     };
     (code, hint.to_owned())
+}
+
+/// An alert about our own certificate (RFC 8446 §6.2).
+fn refused_ours(reason: &str) -> bool {
+    reason.contains("alert")
+        && ["Certificate", "UnknownCA", "UnknownCa"].iter().any(|word| reason.contains(word))
 }
 
 fn refused(status: u16, error: &Error) -> (Code, String) {

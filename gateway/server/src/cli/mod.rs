@@ -31,6 +31,7 @@ pub(crate) use commands::audit::AuditCommand;
 pub(crate) use commands::context::{ContextCommand, LoginArgs};
 pub(crate) use commands::credential::CredentialCommand;
 pub(crate) use commands::crypto::{DecryptArgs, EncryptArgs, RewrapArgs};
+pub(crate) use commands::dev_ca::DevCaCommand;
 pub(crate) use commands::key::KeyCommand;
 pub(crate) use commands::operation::OperationCommand;
 pub(crate) use commands::participant::ParticipantCommand;
@@ -57,6 +58,10 @@ pub(crate) struct ClientEnvironment {
     pub(crate) context: Option<String>,
     /// `CIPHER_HUB_CA_FILE`.
     pub(crate) ca_file: Option<PathBuf>,
+    /// `CIPHER_HUB_CERT_FILE`.
+    pub(crate) cert_file: Option<PathBuf>,
+    /// `CIPHER_HUB_KEY_FILE`.
+    pub(crate) key_file: Option<PathBuf>,
     /// Our own folder for settings: `$XDG_CONFIG_HOME/cipher-hub` or `~/.config/cipher-hub`.
     pub(crate) config_dir: Option<PathBuf>,
     /// Whether `NO_COLOR` is set and not empty.
@@ -173,6 +178,12 @@ pub(crate) struct Global {
     /// PEM certificates to trust in addition to the machine's
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
+    /// PEM certificate to show to the hub, with its intermediates
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) cert_file: Option<PathBuf>,
+    /// Private key of the certificate
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
     /// Use this named context (see `cipher-hub context list`)
     #[arg(id = "as", long = "as", global = true, value_name = "CONTEXT")]
     pub(crate) context: Option<String>,
@@ -244,6 +255,9 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Run a hub in memory, to try things; keys vanish on exit
     Dev(DevArgs),
+    /// A certificate authority in a folder, to try mutual TLS
+    #[command(name = "dev-ca")]
+    DevCa(DevCaCommand),
     /// Prepare a data folder: seal, first administrator and its API key
     Init(InitArgs),
     /// Exit with 0 when the hub on this machine is ready, else with 1

@@ -134,6 +134,7 @@ async fn dispatch(command: Command, session: &mut Session<'_>) -> Result<(), Fai
         Command::Completion(args) => commands::program::completion(args, session),
         Command::Man(args) => commands::program::man(&args, session),
         Command::Version => commands::program::version(session),
+        Command::DevCa(command) => commands::dev_ca::run(command, session),
         Command::Serve(_)
         | Command::Dev(_)
         | Command::Init(_)

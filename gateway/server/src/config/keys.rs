@@ -54,11 +54,25 @@ keys! {
     "server.max_connections_per_address" = "256",
         "Connections per address (IPv6: per /64); the Unix socket is not counted.";
     "server.tls.cert_file" = r#""""#,
-        "PEM certificate chain, leaf first; read again on SIGHUP.";
+        "PEM certificate chain, leaf first; read again when it changes, and on SIGHUP.";
     "server.tls.key_file" = r#""""#,
         "PEM private key; refused when others can read it.";
     "server.tls.min_version" = r#""1.3""#,
         "The oldest TLS version spoken, \"1.3\" or \"1.2\".";
+    "server.tls.client_auth" = r#""off""#,
+        "Client certificates: \"off\", \"optional\" or \"required\" (docs/authentication/mtls.md).";
+    "server.tls.client_ca_file" = r#""""#,
+        "PEM certificates of the authorities whose client certificates are believed.";
+    "server.tls.client_crl_files" = "[]",
+        "Revocation lists (PEM or DER); with any, a certificate without a valid list is refused.";
+    "server.tls.client_crl_dir" = r#""""#,
+        "Folder of revocation lists, beside or instead of files.";
+    "server.tls.client_identity" = r#"["spiffe"]"#,
+        "Names that say who a client is, first one first: \"spiffe\", \"dns\", \"email\", \"uri\".";
+    "server.tls.client_max_connection_age" = r#""3600s""#,
+        "How long a connection with a client certificate takes new requests.";
+    "server.tls.reload_interval" = r#""5s""#,
+        "How often the files of server.tls are looked at for changes.";
     "limits.address_per_second" = "20000",
         "Requests per second from one address (IPv6: /64), before authentication.";
     "limits.address_burst" = "40000",

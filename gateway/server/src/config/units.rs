@@ -195,6 +195,52 @@ where
     deserializer.deserialize_any(Many(PhantomData))
 }
 
+/// Paths: a list, or its members in one string with commas between.
+pub(super) fn one_or_many_paths<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<PathBuf>, D::Error> {
+    let texts = texts(deserializer, "a path, or a list of them")?;
+    Ok(texts.into_iter().filter(|text| !text.is_empty()).map(PathBuf::from).collect())
+}
+
+/// Words of an enumeration: a list, or its members in one string with commas between.
+pub(super) fn one_or_many_words<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    T: TryFrom<String, Error = String>,
+    D: Deserializer<'de>,
+{
+    let texts = texts(deserializer, "a word, or a list of them")?;
+    texts.into_iter().map(|text| T::try_from(text).map_err(D::Error::custom)).collect()
+}
+
+fn texts<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    expecting: &'static str,
+) -> Result<Vec<String>, D::Error> {
+    struct Many(&'static str);
+    impl<'de> Visitor<'de> for Many {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Vec<String>, E> {
+            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+            Ok(parts.map(str::to_owned).collect())
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<String>, A::Error> {
+            let mut all = Vec::new();
+            while let Some(text) = list.next_element()? {
+                all.push(text);
+            }
+            Ok(all)
+        }
+    }
+    deserializer.deserialize_any(Many(expecting))
+}
+
 /// A path; the empty one is none.
 pub(super) fn maybe_path<'de, D: Deserializer<'de>>(
     deserializer: D,

@@ -17,7 +17,8 @@ use super::super::run::Session;
 Examples:
   cipher-hub login --address https://hub.example:8443
   cipher-hub login --address unix:/run/cipher-hub/hub.sock --name prod < api-key
-  cipher-hub login --address https://127.0.0.1:8443 --ca-file ca.pem --registration shop")]
+  cipher-hub login --address https://127.0.0.1:8443 --ca-file ca.pem --registration shop
+  cipher-hub login --address https://hub.example:8443 --cert-file me.pem --key-file me.key")]
 pub(crate) struct LoginArgs {
     /// Name to remember it by
     #[arg(long, default_value = "default", value_name = "CONTEXT")]
@@ -66,33 +67,43 @@ pub(crate) async fn login(args: LoginArgs, session: &mut Session<'_>) -> Result<
     let Some(address) = global.address.as_ref().or(environment.address.as_ref()) else {
         return Err(Failure::usage("no address is given", "add --address https://host:port"));
     };
+    let certificate = connect::given_certificate(global, environment)?;
+    // Kept as given and not through its links, which are how mounted files are swapped.
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let certificate = certificate.map(|(cert, key)| (absolute(&cert), absolute(&key)));
     let key = match &global.api_key_file {
         Some(path) => files::read(session.console, Some(path), 4096)
             .await?
             .and_then(|bytes| String::from_utf8(bytes.to_vec()).ok())
             .map(|text| zeroize::Zeroizing::new(text.trim().to_owned())),
+        // Who shows a certificate may need no key; one to be used with it comes from a file.
+        None if certificate.is_some() => None,
         None => Some(files::secret(session.console, "API key (chk_…, not shown): ").await?),
     };
-    let Some(key) = key.filter(|key| !key.is_empty()) else {
+    let key = key.filter(|key| !key.is_empty());
+    if key.is_none() && (certificate.is_none() || global.api_key_file.is_some()) {
         return Err(Failure::usage(
             "no API key is given",
             "type it, pipe it in, or give --api-key-file FILE",
         ));
-    };
+    }
     let ca_file = global.ca_file.as_ref().or(environment.ca_file.as_ref());
     let ca_file = ca_file
         .map(|path| path.canonicalize().map_err(|error| Failure::file(path, &error)))
         .transpose()?;
     let context = Context {
         address: address.clone(),
-        api_key: Some(SecretText::new(key.to_string())),
+        api_key: key.map(|key| SecretText::new(key.to_string())),
         ca_file,
+        cert_file: certificate.as_ref().map(|(cert, _)| cert.clone()),
+        key_file: certificate.as_ref().map(|(_, key)| key.clone()),
         registration: args.registration,
     };
     let target = Target {
         address: context.address.clone(),
         api_key: context.api_key.clone(),
         ca_file: context.ca_file.clone(),
+        certificate,
         registration: None,
         context: None,
     };
@@ -139,6 +150,7 @@ pub(crate) async fn run(command: ContextCommand, session: &mut Session<'_>) -> R
                     ("address", view.address.clone()),
                     ("API key", if view.has_api_key { "stored" } else { "none" }.to_owned()),
                     ("CA file", view.ca_file.clone().unwrap_or_default()),
+                    ("certificate", view.cert_file.clone().unwrap_or_default()),
                     ("registration", view.registration.clone().unwrap_or_default()),
                     ("current", if view.current { "yes" } else { "no" }.to_owned()),
                 ],
@@ -180,6 +192,8 @@ struct View {
     address: String,
     has_api_key: bool,
     ca_file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cert_file: Option<String>,
     registration: Option<String>,
 }
 
@@ -191,6 +205,7 @@ impl View {
             address: context.address.clone(),
             has_api_key: context.api_key.is_some(),
             ca_file: context.ca_file.as_ref().map(|path| path.display().to_string()),
+            cert_file: context.cert_file.as_ref().map(|path| path.display().to_string()),
             registration: context.registration.clone(),
         }
     }

@@ -4,6 +4,7 @@ pub(crate) mod audit;
 pub(crate) mod context;
 pub(crate) mod credential;
 pub(crate) mod crypto;
+pub(crate) mod dev_ca;
 pub(crate) mod hub;
 pub(crate) mod key;
 pub(crate) mod lifecycle;
