@@ -39,6 +39,9 @@ pub enum AppError {
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] crate::tls::TlsError),
+    /// Issuers of tokens cannot be set up.
+    #[error(transparent)]
+    Issuers(#[from] crate::jwks::SetUpError),
     /// A socket cannot be had.
     #[error(transparent)]
     Listen(#[from] crate::listen::ListenError),
@@ -93,6 +96,7 @@ pub struct App {
     throttle: Arc<Throttle>,
     failures: Arc<Failures>,
     integrity: Arc<ArcSwap<String>>,
+    keepers: Vec<crate::jwks::Keeper>,
     swept: Arc<tokio::sync::Notify>,
     stopped_cleanly: bool,
     /// What an operator should know.
@@ -132,6 +136,7 @@ impl App {
         if let Some(reason) = &arena.reason {
             notices.push(format!("secrets are not in secret memory: {reason}"));
         }
+        let (issuers, keepers) = crate::jwks::set_up(&config.auth, &metrics, &clock)?;
         let authenticator = Authenticator::new(hub_auth::Parts {
             store: hub.store().clone(),
             keys,
@@ -139,7 +144,8 @@ impl App {
             rules,
             uses,
             capacity: config.cache.credentials,
-        });
+        })
+        .with_tokens(issuers);
         let throttle = Arc::new(Throttle::new(&config.limits));
         let failures = Arc::new(Failures::default());
         let integrity = Arc::new(ArcSwap::from_pointee("not scanned yet".to_owned()));
@@ -193,6 +199,7 @@ impl App {
             throttle,
             failures,
             integrity,
+            keepers,
             swept,
             stopped_cleanly,
             notices,
@@ -238,7 +245,12 @@ impl App {
         announce(&self);
         let Self { config, mode, clock, hub, server, admin, tls, metrics, health, .. } = self;
         let tasks = Tasks::new();
-        tasks.signals(reload(config.clone(), Arc::clone(&hub), tls))?;
+        let (again, nudge) =
+            (reload(config.clone(), Arc::clone(&hub), tls), crate::jwks::nudge(&self.keepers));
+        tasks.signals(move || {
+            again();
+            nudge.all();
+        })?;
         let token = tasks.token();
         if !mode.dev {
             let detail = Some(env!("CARGO_PKG_VERSION").into());
@@ -292,6 +304,9 @@ impl App {
                     token.clone(),
                 ),
             );
+        }
+        for keeper in self.keepers {
+            tasks.spawn("jwks", keeper.keep(token.clone()));
         }
         tasks.spawn("jobs", jobs(Arc::clone(&hub), token.clone()));
         tasks.spawn("lifecycle", lifecycle(Arc::clone(&hub), token.clone()));

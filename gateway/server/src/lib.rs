@@ -10,6 +10,7 @@ pub mod dev;
 pub mod endpoint;
 pub mod failures;
 pub mod inbound;
+pub mod jwks;
 mod line;
 pub mod listen;
 pub mod metrics;

@@ -35,6 +35,7 @@ mod error;
 mod retry;
 mod routes;
 mod stream;
+mod token;
 
 pub use hub_model as model;
 pub use hub_model::{EncryptionContext, SecretBytes};
