@@ -167,9 +167,10 @@ def attacks(world):
         tag = hmac.new(secret, signed.encode(), hashlib.sha256).digest()
         return f"{signed}.{b64url(tag)}"
 
-    yield "alg none", f"{b64url('{"alg":"none"}')}.{claims}."
-    yield "alg none with a signature", f"{b64url('{"alg":"none"}')}.{claims}.{signature}"
-    yield "alg None", f"{b64url('{"alg":"None"}')}.{claims}.{signature}"
+    none, other = b64url('{"alg":"none"}'), b64url('{"alg":"None"}')
+    yield "alg none", f"{none}.{claims}."
+    yield "alg none with a signature", f"{none}.{claims}.{signature}"
+    yield "alg None", f"{other}.{claims}.{signature}"
     yield "HS256 with the PEM of the public key", mac(public_pem(rsa_key), "k-RS256")
     yield "HS256 with the JWK", mac(json.dumps(jwk(rsa_key)).encode(), "k-RS256")
     yield "HS256 with nothing", mac(b"", "k-RS256")

@@ -152,10 +152,7 @@ impl JwsKey {
         use JwsAlgorithm as A;
         match self.0 {
             Form::Rsa { .. } => {
-                matches!(
-                    algorithm,
-                    A::Rs256 | A::Rs384 | A::Rs512 | A::Ps256 | A::Ps384 | A::Ps512
-                )
+                matches!(algorithm, A::Rs256 | A::Rs384 | A::Rs512 | A::Ps256 | A::Ps384 | A::Ps512)
             }
             Form::P256(_) => matches!(algorithm, A::Es256),
             Form::P384(_) => matches!(algorithm, A::Es384),

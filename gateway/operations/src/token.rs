@@ -197,11 +197,7 @@ impl Operation for RestoreTokens {
         Ok(AtHub)
     }
 
-    async fn plan(
-        &self,
-        permit: Permit,
-        scene: Scene<'_, AtHub>,
-    ) -> Result<Plan<Restored>, Error> {
+    async fn plan(&self, permit: Permit, scene: Scene<'_, AtHub>) -> Result<Plan<Restored>, Error> {
         let id = self.revocation;
         let path = layout::token_revocation(id);
         let found = scene.hub.store().read::<TokenRevocation>(&path).await?;

@@ -142,14 +142,16 @@ fn world() -> impl Strategy<Value = World> {
         })
         .collect::<Vec<_>>()
     });
-    (registrations, participants, more, keys).prop_map(|(registrations, participants, more, keys)| {
-        let extend = |(mut participant, grant): (Participant, RoleGrant)| {
-            participant.roles.push(grant);
-            participant
-        };
-        let extended = participants.clone().into_iter().zip(more).map(extend).collect();
-        World { revisions: (1, 1), registrations, participants, extended, keys }
-    })
+    (registrations, participants, more, keys).prop_map(
+        |(registrations, participants, more, keys)| {
+            let extend = |(mut participant, grant): (Participant, RoleGrant)| {
+                participant.roles.push(grant);
+                participant
+            };
+            let extended = participants.clone().into_iter().zip(more).map(extend).collect();
+            World { revisions: (1, 1), registrations, participants, extended, keys }
+        },
+    )
 }
 
 fn ask() -> impl Strategy<Value = Ask> {

@@ -125,8 +125,7 @@ impl Authenticator {
             let path = layout::token_revocation(id);
             stamp.watch(&path);
             if let Some(found) = self.parts.store.read::<TokenRevocation>(&path).await? {
-                revoked |=
-                    found.value.revokes(issuer, jti, &verified.subject, verified.issued);
+                revoked |= found.value.revokes(issuer, jti, &verified.subject, verified.issued);
             }
         }
         tokens.revoked.insert(slot, Arc::new(revoked), stamp);
@@ -172,11 +171,7 @@ impl Authenticator {
         Ok(extended)
     }
 
-    async fn named(
-        &self,
-        name: &Name,
-        stamp: &mut Stamp,
-    ) -> Result<Option<RegistrationId>, Error> {
+    async fn named(&self, name: &Name, stamp: &mut Stamp) -> Result<Option<RegistrationId>, Error> {
         let path = layout::registration_name(self.parts.keys.privacy(), name.as_str());
         stamp.watch(&path);
         let found = self.parts.store.read::<RegistrationId>(&path).await?;

@@ -210,7 +210,8 @@ mod tests {
     #[test]
     fn what_is_no_key_set_is_refused() {
         let read = |text: &str| KeySet::read(text.as_bytes()).unwrap_err();
-        for text in ["", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[1]}"#, r#"{"keys":[],"keys":[]}"#]
+        for text in
+            ["", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[1]}"#, r#"{"keys":[],"keys":[]}"#]
         {
             assert_eq!(read(text), KeySetError::Form, "{text}");
         }

@@ -136,5 +136,12 @@ impl Issuers {
     }
 }
 
+/// Whether a text has the form of a token that an issuer could have signed. Says nothing of whether
+/// one did.
+#[must_use]
+pub fn is_well_formed(text: &str) -> bool {
+    Token::parse(text).is_some()
+}
+
 #[cfg(test)]
 mod tests;

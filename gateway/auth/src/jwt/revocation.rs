@@ -84,15 +84,8 @@ pub fn revocation_id(
     value: &str,
 ) -> TokenRevocationId {
     // A name holds no zero byte.
-    let parts: [&[u8]; 7] = [
-        b"token",
-        &[0],
-        kind.as_bytes(),
-        &[0],
-        issuer.as_str().as_bytes(),
-        &[0],
-        value.as_bytes(),
-    ];
+    let parts: [&[u8]; 7] =
+        [b"token", &[0], kind.as_bytes(), &[0], issuer.as_str().as_bytes(), &[0], value.as_bytes()];
     let tag = privacy.tag(&parts);
     let mut bytes = [0; 16];
     for (to, from) in bytes.iter_mut().zip(tag) {

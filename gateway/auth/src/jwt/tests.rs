@@ -99,7 +99,11 @@ async fn a_token_of_nobody_is_refused_by_what_is_wrong_with_it() {
     for (header, claims, refusal) in [
         (r#"{"alg":"none"}"#, r#"{"iss":"https://login.example"}"#, Refusal::TokenMalformed),
         (r#"{"alg":"ES256","kid":"a"}"#, "{}", Refusal::TokenIssuer),
-        (r#"{"alg":"ES256","kid":"a"}"#, r#"{"iss":"https://login.example/"}"#, Refusal::TokenIssuer),
+        (
+            r#"{"alg":"ES256","kid":"a"}"#,
+            r#"{"iss":"https://login.example/"}"#,
+            Refusal::TokenIssuer,
+        ),
         (r#"{"alg":"ES256","kid":"b"}"#, r#"{"iss":"https://login.example"}"#, Refusal::TokenKey),
         (r#"{"alg":"RS256","kid":"a"}"#, r#"{"iss":"https://login.example"}"#, Refusal::TokenKey),
         (

@@ -175,9 +175,8 @@ impl Target {
         let context =
             context.filter(|context| said.is_none_or(|said| same_hub(said, &context.address)));
         let token_file = global.token_file.as_ref().or(environment.token_file.as_ref());
-        let has_key = environment.api_key.is_some()
-            || global.api_key_file.is_some()
-            || token_file.is_some();
+        let has_key =
+            environment.api_key.is_some() || global.api_key_file.is_some() || token_file.is_some();
         let address = match said.or(context.map(|context| &context.address)) {
             Some(address) => address.clone(),
             // Whoever holds a key and says no address means the hub beside him.

@@ -363,7 +363,10 @@ mod tests {
             (with("audience = [\"x\"]"), "unknown field `audience`"),
             (with("[jwt.roles]\nops = [\"shop/operators\"]"), "groups_claim"),
             (with("groups_claim = \"g\"\n[jwt.roles]\nops = [\"shop/admins\"]"), "no such role"),
-            (with("groups_claim = \"g\"\n[jwt.roles]\nops = [\"shop\"]"), "not `registration/role`"),
+            (
+                with("groups_claim = \"g\"\n[jwt.roles]\nops = [\"shop\"]"),
+                "not `registration/role`",
+            ),
             (without("audiences = [\"hub\"]"), "missing field `audiences`"),
             (CORP.replace("[\"hub\"]", "[]"), "whom tokens are for"),
             (CORP.replace("https://login.example/keys", "http://login.example"), "https URL"),
