@@ -292,6 +292,14 @@ def test_attacks_are_one_and_the_same_refusal(world):
         assert canary not in written, canary
 
 
+def test_a_kid_of_a_megabyte_is_refused_unread(world):
+    token = world.corp.token("app-checkout", "k-ES256", headers={"kid": "k" * 1_000_000})
+    head = f"GET /v1/whoami HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {token}\r\n\r\n"
+    answer = world.hub.raw(head.encode())
+    assert answer == b"" or answer.split(b" ")[1] in (b"400", b"431"), answer[:200]
+    assert world.whoami(world.app())
+
+
 def test_a_weak_key_in_the_set_verifies_nothing(world):
     weak = Issuer("https://files.example").add("weak", "RS256", WEAK)
     strong = world.files.keys

@@ -188,21 +188,25 @@ impl Keeper {
 
     async fn keep_file(&self, path: &Path, token: &CancellationToken) {
         // What was read at the start is read once more: it may have changed since.
-        let (mut seen, mut forced, mut last_good) = (None, true, Some(Instant::now()));
+        let (mut seen, mut forced, mut good) = (None, true, false);
+        let mut last_good = (self.issuer.keys() > 0).then(Instant::now);
         loop {
             let facts = tokio::fs::metadata(path).await.ok();
             let facts = facts.map(|f| (f.ino(), f.size(), f.mtime(), f.mtime_nsec()));
-            if forced || facts != seen || facts.is_none() {
+            let looked_at = !forced && facts == seen;
+            if looked_at && good {
+                self.had.store(self.clock.now().as_micros(), Ordering::Relaxed);
+            } else {
                 let read = read_file(path).await.and_then(|bytes| self.take(&bytes));
-                // A file that stays away is counted and logged when it goes, not every second.
-                if forced || facts != seen {
-                    let good = self.note(read);
-                    last_good = if good { Some(Instant::now()) } else { last_good };
+                good = read.is_ok();
+                // What stays away or stays wrong is counted and logged once, not every second.
+                if !looked_at || good {
+                    let _good = self.note(read);
                 }
                 seen = facts;
-            } else if self.issuer.keys() > 0 {
+            }
+            if good {
                 last_good = Some(Instant::now());
-                self.had.store(self.clock.now().as_micros(), Ordering::Relaxed);
             }
             let left = self.stale(&mut last_good);
             tokio::select! {

@@ -44,6 +44,7 @@ fn a_set_that_cannot_be_read_leaves_the_old_one() {
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "a test supervises its own tasks")]
 async fn unknown_keys_ask_once_in_the_cooldown_and_all_get_the_answer() {
     let issuer = Arc::new(issuer(Some(Duration::from_secs(3600))));
     issuer.load(&set("a")).unwrap();
