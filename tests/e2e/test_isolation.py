@@ -19,6 +19,7 @@ MISSING = {
     "credential": "crd_01jd8r0000000000000000000a",
     "operation": "op_01jd8r0000000000000000000a",
     "dataKey": "missing",
+    "revocation": "trv_01jd8r0000000000000000000a",
 }
 
 
@@ -34,6 +35,7 @@ def routes():
 
 def fill(path, values):
     usual = {"role": "apps", "version": "1", "dataKey": "kept", "operation": MISSING["operation"]}
+    usual["revocation"] = MISSING["revocation"]
     for name in ("registration", "key", "participant", "credential", *usual):
         path = path.replace("{" + name + "}", values.get(name, usual.get(name, "")))
     assert "{" not in path, path
@@ -59,6 +61,7 @@ def body_of(operation, sealed):
         "credentials.issue": {},
         "credentials.rotate": {},
         "policies.explain": {"decisionId": "dec_x-1"},
+        "tokens.revoke": {"issuer": "corp", "jti": "x"},
         "keys.scheduleDestroyVersion": {},
         "keys.scheduleDestroy": {},
         "keys.sign": {"message": b64("x")},
@@ -260,6 +263,8 @@ def test_routes_of_the_hub_are_denied_to_tenants(hub, worlds):
         "audit.read",
         "policies.explain",
         "system.status",
+        "tokens.revoke",
+        "tokens.listRevocations",
     } <= set(tried)
 
 

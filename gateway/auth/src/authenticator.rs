@@ -3,6 +3,8 @@
 //! What decides who calls is the `Authorization` header where there is one, and what the
 //! connection proves otherwise: exactly one of them.
 
+mod token;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -17,8 +19,11 @@ use crate::api_key::ApiKey;
 use crate::caller::{Caller, Channel, Peer};
 use crate::credential::Credential;
 use crate::error::{Error, Refusal};
+use crate::jwt::Issuers;
 use crate::last_use::LastUses;
 use crate::rules::Rules;
+
+use self::token::Tokens;
 
 /// What a request shows to prove who sends it. At most one kind of credential a request.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +33,9 @@ pub struct Presented<'a> {
     /// The connection.
     pub channel: &'a Channel,
 }
+
+/// What tells an API key from a token: no base64url of a JSON object begins so.
+const API_KEY_PREFIX: &str = "chk_";
 
 /// Somebody who can be authenticated, as cached.
 #[derive(Debug)]
@@ -66,6 +74,7 @@ pub struct Authenticator {
     /// Identities that stand for nobody: asked for by every request beside whose key such a
     /// certificate is shown.
     nobody: Cache<Arc<str>, ()>,
+    tokens: Option<Tokens>,
 }
 
 impl Authenticator {
@@ -76,8 +85,18 @@ impl Authenticator {
             known: Cache::new("credentials", parts.capacity),
             identities: Cache::new("identities", parts.capacity),
             nobody: Cache::new("nobody", parts.capacity),
+            tokens: None,
             parts,
         }
+    }
+
+    /// Takes tokens of these issuers too.
+    #[must_use]
+    pub fn with_tokens(mut self, issuers: Arc<Issuers>) -> Self {
+        // Where no issuer is configured, a token is as malformed as anything else.
+        let some = !issuers.all().is_empty();
+        self.tokens = some.then(|| Tokens::new(issuers, self.parts.capacity));
+        self
     }
 
     /// Who sends this request.
@@ -120,6 +139,11 @@ impl Authenticator {
             [] => self.by_connection(presented.channel).await,
             [one] => {
                 let text = bearer(one).ok_or(Error::Refused(Refusal::Malformed))?;
+                if let Some(tokens) = &self.tokens
+                    && !text.starts_with(API_KEY_PREFIX)
+                {
+                    return self.by_token(tokens, text, presented.channel).await;
+                }
                 let key = ApiKey::parse(text).ok_or(Error::Refused(Refusal::Malformed))?;
                 self.by_api_key(&key, presented.channel).await
             }
@@ -355,7 +379,8 @@ impl Authenticator {
     /// How many credentials are remembered.
     #[must_use]
     pub fn remembered(&self) -> u64 {
-        self.known.len() + self.identities.len()
+        let tokens = self.tokens.as_ref().map_or(0, Tokens::len);
+        self.known.len() + self.identities.len() + tokens
     }
 }
 

@@ -70,6 +70,7 @@ pub struct Caller {
     expires: Option<Timestamp>,
     channel: Channel,
     now: Timestamp,
+    extra_roles: bool,
 }
 
 impl Caller {
@@ -80,7 +81,8 @@ impl Caller {
         channel: Channel,
         now: Timestamp,
     ) -> Self {
-        Self { principal, participant, participant_revision, expires, channel, now }
+        let extra_roles = false;
+        Self { principal, participant, participant_revision, expires, channel, now, extra_roles }
     }
 
     /// Who, by which method and credential.
@@ -99,6 +101,19 @@ impl Caller {
     #[must_use]
     pub const fn participant_revision(&self) -> u64 {
         self.participant_revision
+    }
+
+    /// Says that the participant has roles that its record does not have.
+    pub(crate) const fn with_roles_of_its_own(mut self) -> Self {
+        self.extra_roles = true;
+        self
+    }
+
+    /// Whether the participant has roles beside those of its record, which its credential gives for
+    /// this request: then id and revision do not say what it may do.
+    #[must_use]
+    pub const fn has_extra_roles(&self) -> bool {
+        self.extra_roles
     }
 
     /// Where the request came from.

@@ -21,11 +21,25 @@ pub enum Refusal {
     Certificate,
     /// Nobody is known by the identity that was proven.
     Unmapped,
+    /// A token that has not the form of one, or whose header is refused whatever it is signed with.
+    TokenMalformed,
+    /// A token of an issuer that is not configured.
+    TokenIssuer,
+    /// A token signed by an algorithm or a key that its issuer is not known to use.
+    TokenKey,
+    /// A token whose signature is wrong.
+    TokenSignature,
+    /// A token for somebody else.
+    TokenAudience,
+    /// A token that is not good yet, or for too long.
+    TokenTime,
+    /// A token that lacks a claim, or says something else than is required.
+    TokenClaims,
 }
 
 impl Refusal {
     /// Every reason.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 16] = [
         Self::Missing,
         Self::Malformed,
         Self::Ambiguous,
@@ -35,6 +49,13 @@ impl Refusal {
         Self::Source,
         Self::Certificate,
         Self::Unmapped,
+        Self::TokenMalformed,
+        Self::TokenIssuer,
+        Self::TokenKey,
+        Self::TokenSignature,
+        Self::TokenAudience,
+        Self::TokenTime,
+        Self::TokenClaims,
     ];
 
     /// The reason as one word.
@@ -50,6 +71,13 @@ impl Refusal {
             Self::Source => "source",
             Self::Certificate => "certificate",
             Self::Unmapped => "unmapped",
+            Self::TokenMalformed => "token_malformed",
+            Self::TokenIssuer => "token_issuer",
+            Self::TokenKey => "token_key",
+            Self::TokenSignature => "token_signature",
+            Self::TokenAudience => "token_audience",
+            Self::TokenTime => "token_time",
+            Self::TokenClaims => "token_claims",
         }
     }
 }

@@ -1,10 +1,11 @@
-//! Who is calling: credentials, the authenticator, and the [`Caller`] it gives.
+//! Who is calling: credentials, tokens, the authenticator, and the [`Caller`] it gives.
 
 pub mod api_key;
 pub mod authenticator;
 pub mod caller;
 pub mod credential;
 mod error;
+pub mod jwt;
 mod last_use;
 pub mod rules;
 

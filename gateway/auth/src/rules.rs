@@ -212,6 +212,7 @@ impl BindRule {
 pub struct Rules {
     map: Vec<MapRule>,
     bind: Vec<BindRule>,
+    issuers: Vec<Name>,
 }
 
 impl Rules {
@@ -225,7 +226,20 @@ impl Rules {
         }
         map.iter().try_for_each(MapRule::check)?;
         bind.iter().try_for_each(BindRule::check)?;
-        Ok(Self { map, bind })
+        Ok(Self { map, bind, issuers: Vec::new() })
+    }
+
+    /// With these issuers of tokens.
+    #[must_use]
+    pub fn with_issuers(mut self, issuers: Vec<Name>) -> Self {
+        self.issuers = issuers;
+        self
+    }
+
+    /// Whether tokens of an issuer of this name are taken.
+    #[must_use]
+    pub fn knows_issuer(&self, name: &Name) -> bool {
+        self.issuers.contains(name)
     }
 
     /// The participant an identity stands for by configuration: the first rule that matches.

@@ -17,6 +17,7 @@ mod frozen;
 pub mod hash;
 pub mod import;
 mod jwk;
+pub mod jws;
 pub mod kdf;
 pub mod keyring;
 pub mod keywrap;

@@ -120,6 +120,9 @@ actions! {
     RolesList = "roles.list" on Registration: "List the members of a role";
     RolesGrant = "roles.grant" on Registration: "Add a member to a role";
     RolesRevoke = "roles.revoke" on Registration: "Remove a member from a role";
+    TokensRevoke = "tokens.revoke" on Hub: "Revoke tokens of another issuer";
+    TokensListRevocations = "tokens.listRevocations" on Hub: "List revocations of tokens";
+    TokensRestore = "tokens.restore" on Hub: "Take the revocation of tokens back";
     AuditRead = "audit.read" on Hub: "Read the hub's audit trail";
     PoliciesExplain = "policies.explain" on Hub: "Explain a past decision";
     SystemStatus = "system.status" on Hub: "Read the hub's status";

@@ -188,6 +188,8 @@ ids! {
     ImportJobId, "job", "import job";
     /// Identifies a long operation.
     OperationId, "op", "operation";
+    /// The revocation of a token of another issuer: a keyed hash of what it revokes.
+    TokenRevocationId, "trv", "token revocation";
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ pub use context::EncryptionContext;
 pub use error::Error;
 pub use id::{
     CredentialId, HubId, ImportJobId, KeyId, OperationId, ParticipantId, RegistrationId, RequestId,
+    TokenRevocationId,
 };
 pub use identity::Identity;
 pub use key::{Key, KeyVersion, Origin, Purpose};

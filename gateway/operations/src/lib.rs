@@ -17,6 +17,7 @@ mod plan;
 mod refer;
 pub mod registration;
 pub mod system;
+pub mod token;
 mod usage;
 
 pub use error::{Error, Failure};

@@ -72,6 +72,8 @@ pub(crate) struct Asker<'a> {
     pub(crate) tls: bool,
     pub(crate) mutual_tls: bool,
     pub(crate) spiffe_id: Option<&'a str>,
+    /// Whether the participant has roles that its record at `revision` does not have.
+    pub(crate) extra_roles: bool,
 }
 
 impl<'a> Asker<'a> {
@@ -85,6 +87,7 @@ impl<'a> Asker<'a> {
             tls: caller.tls(),
             mutual_tls: caller.mutual_tls(),
             spiffe_id: caller.spiffe_id(),
+            extra_roles: caller.has_extra_roles(),
         }
     }
 }
@@ -222,6 +225,11 @@ impl Policies {
         facts: &RequestFacts<'_>,
     ) -> Outcome {
         let active = self.active.load();
+        // INVARIANT: the memo's key knows the roles by the record's revision, so whoever has others
+        // is neither answered from what is remembered nor remembered.
+        if asker.extra_roles {
+            return self.engine.decide(&active.bundle, asker, action, target, facts, None).0;
+        }
         let key = memo::Key::of(asker, action, target);
         if !active.bundle.index.always_reads_context(action, asker.participant.kind)
             && let Some(outcome) = active.memo.recall(&key)

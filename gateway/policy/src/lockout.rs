@@ -128,6 +128,7 @@ fn attempts<'a>(
                         tls: address != PeerAddress::Unix,
                         mutual_tls,
                         spiffe_id: None,
+                        extra_roles: false,
                     })
                 })
             })

@@ -91,6 +91,8 @@ struct World {
     revisions: (u64, u64),
     registrations: Vec<RegistrationFacts>,
     participants: Vec<Participant>,
+    /// The same at the same revision, with roles that a credential of the request gives.
+    extended: Vec<Participant>,
     keys: Vec<Key>,
 }
 
@@ -104,6 +106,7 @@ struct Ask {
     hour: u8,
     payload: u64,
     tenant: bool,
+    extra: bool,
 }
 
 fn world() -> impl Strategy<Value = World> {
@@ -111,6 +114,7 @@ fn world() -> impl Strategy<Value = World> {
         registration: registration_id(registration),
         role: Role::ALL[role],
     });
+    let more = proptest::collection::vec(grant.clone(), 3);
     let one = (0usize..3, proptest::collection::vec(grant, 0..4), proptest::bool::weighted(0.2));
     let participants = proptest::collection::vec(one, 3).prop_map(|list| {
         let made = list.into_iter().enumerate();
@@ -138,20 +142,27 @@ fn world() -> impl Strategy<Value = World> {
         })
         .collect::<Vec<_>>()
     });
-    (registrations, participants, keys).prop_map(|(registrations, participants, keys)| World {
-        revisions: (1, 1),
-        registrations,
-        participants,
-        keys,
-    })
+    (registrations, participants, more, keys).prop_map(
+        |(registrations, participants, more, keys)| {
+            let extend = |(mut participant, grant): (Participant, RoleGrant)| {
+                participant.roles.push(grant);
+                participant
+            };
+            let extended = participants.clone().into_iter().zip(more).map(extend).collect();
+            World { revisions: (1, 1), registrations, participants, extended, keys }
+        },
+    )
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
-    (0u8..3, 0..Action::ALL.len(), 0u8..3, 0u8..3, 0u8..3, 0u8..24, 0u64..100_000, any::<bool>())
-        .prop_map(|(participant, action, registration, key, address, hour, payload, tenant)| {
+    let facts = (0u8..3, 0u8..24, 0u64..100_000, any::<bool>());
+    (0u8..3, 0..Action::ALL.len(), 0u8..3, 0u8..3, facts, proptest::bool::weighted(0.3)).prop_map(
+        |(participant, action, registration, key, facts, extra)| {
+            let (address, hour, payload, tenant) = facts;
             let action = Action::ALL[action];
-            Ask { participant, action, registration, key, address, hour, payload, tenant }
-        })
+            Ask { participant, action, registration, key, address, hour, payload, tenant, extra }
+        },
+    )
 }
 
 fn principal_scope() -> impl Strategy<Value = String> {
@@ -266,7 +277,11 @@ impl World {
 
     fn asker(&self, ask: Ask) -> Asker<'_> {
         Asker {
-            participant: &self.participants[usize::from(ask.participant)],
+            participant: if ask.extra {
+                &self.extended[usize::from(ask.participant)]
+            } else {
+                &self.participants[usize::from(ask.participant)]
+            },
             revision: self.revisions.0,
             address: match ask.address {
                 0 => PeerAddress::Unix,
@@ -278,6 +293,7 @@ impl World {
             tls: ask.address == 1,
             mutual_tls: false,
             spiffe_id: None,
+            extra_roles: ask.extra,
         }
     }
 
@@ -294,7 +310,9 @@ impl World {
         let (asker, target) = (self.asker(ask), self.target(ask));
         let (said, extra) = context(words, &asker, ask.action, facts).unwrap();
         let mut list: Vec<_> = extra.into_iter().collect();
-        list.extend(self.participants.iter().map(|p| hub.participant(words, p).unwrap()));
+        let others = self.participants.iter().filter(|p| p.id != asker.participant.id);
+        let everybody = others.chain(std::iter::once(asker.participant));
+        list.extend(everybody.map(|p| hub.participant(words, p).unwrap()));
         let registrations = self.registrations.iter().map(|f| &f.registration);
         list.extend(registrations.map(|r| hub.registration(words, r).unwrap()));
         list.extend(self.keys.iter().map(|k| entities::key(words, k).unwrap()));
@@ -330,7 +348,10 @@ proptest! {
         // must not meet old decisions.
         let mut after = before.clone();
         match changed {
-            0 => (after.participants, after.revisions.0) = (other.participants, 2),
+            0 => {
+                (after.participants, after.extended) = (other.participants, other.extended);
+                after.revisions.0 = 2;
+            }
             1 => (after.keys, after.revisions.1) = (other.keys, 2),
             _ => {
                 after.registrations = other.registrations;
@@ -339,7 +360,9 @@ proptest! {
         }
         // Each twice, so that the second round meets what the first one left in the memo.
         for world in [&before, &before, &after, &after] {
-            for ask in &asks {
+            // Each also with roles of the other kind, which must not meet what was remembered.
+            let other = |ask: &Ask| Ask { extra: !ask.extra, ..*ask };
+            for ask in &asks.iter().flat_map(|ask| [*ask, other(ask)]).collect::<Vec<_>>() {
                 let facts = RequestFacts {
                     encryption_context: ask.tenant.then_some(&tenant),
                     payload_bytes: ask.payload,
@@ -371,6 +394,7 @@ fn with_unvalidated(policy: &str, suspended: bool) -> Outcome {
         tls: false,
         mutual_tls: false,
         spiffe_id: None,
+        extra_roles: false,
     };
     policies.outcome(&asker, Action::KeysEncrypt, &target, &RequestFacts::default())
 }
@@ -413,6 +437,7 @@ fn the_memo_answers_with_the_same_trace() {
         revisions: (1, 1),
         registrations: (0..2).map(|n| registration(n, Environment::Dev, false)).collect(),
         participants: vec![participant(1, ParticipantKind::User, Vec::new(), false)],
+        extended: Vec::new(),
         keys: Vec::new(),
     };
     let ask = Ask {
@@ -424,6 +449,7 @@ fn the_memo_answers_with_the_same_trace() {
         hour: 0,
         payload: 0,
         tenant: false,
+        extra: false,
     };
     let (asker, facts) = (world.asker(ask), RequestFacts::default());
     let first = policies.outcome(&asker, ask.action, &Target::Hub, &facts);

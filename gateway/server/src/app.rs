@@ -39,6 +39,9 @@ pub enum AppError {
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] crate::tls::TlsError),
+    /// Issuers of tokens cannot be set up.
+    #[error(transparent)]
+    Issuers(#[from] crate::jwks::SetUpError),
     /// A socket cannot be had.
     #[error(transparent)]
     Listen(#[from] crate::listen::ListenError),
@@ -93,6 +96,7 @@ pub struct App {
     throttle: Arc<Throttle>,
     failures: Arc<Failures>,
     integrity: Arc<ArcSwap<String>>,
+    keepers: Vec<crate::jwks::Keeper>,
     swept: Arc<tokio::sync::Notify>,
     stopped_cleanly: bool,
     /// What an operator should know.
@@ -135,6 +139,7 @@ impl App {
         if let Some(reason) = &arena.reason {
             notices.push(format!("secrets are not in secret memory: {reason}"));
         }
+        let (issuers, keepers) = crate::jwks::set_up(&config.auth, &metrics, &clock)?;
         let authenticator = Authenticator::new(hub_auth::Parts {
             store: hub.store().clone(),
             keys,
@@ -142,7 +147,8 @@ impl App {
             rules,
             uses,
             capacity: config.cache.credentials,
-        });
+        })
+        .with_tokens(issuers);
         let throttle = Arc::new(Throttle::new(&config.limits));
         let failures = Arc::new(Failures::default());
         let integrity = Arc::new(ArcSwap::from_pointee("not scanned yet".to_owned()));
@@ -203,6 +209,7 @@ impl App {
             throttle,
             failures,
             integrity,
+            keepers,
             swept,
             stopped_cleanly,
             notices,
@@ -248,7 +255,12 @@ impl App {
         announce(&self);
         let Self { config, mode, clock, hub, server, admin, tls, metrics, health, .. } = self;
         let tasks = Tasks::new();
-        tasks.signals(reload(config.clone(), Arc::clone(&hub), tls.clone()))?;
+        let again = reload(config.clone(), Arc::clone(&hub), tls.clone());
+        let nudge = crate::jwks::nudge(&self.keepers);
+        tasks.signals(move || {
+            again();
+            nudge.all();
+        })?;
         let token = tasks.token();
         if let Some(tls) = tls {
             tasks.spawn("certificates", crate::tls::keep(tls, token.clone()));
@@ -305,6 +317,9 @@ impl App {
                     token.clone(),
                 ),
             );
+        }
+        for keeper in self.keepers {
+            tasks.spawn("jwks", keeper.keep(token.clone()));
         }
         tasks.spawn("jobs", jobs(Arc::clone(&hub), token.clone()));
         tasks.spawn("lifecycle", lifecycle(Arc::clone(&hub), token.clone()));

@@ -176,6 +176,9 @@ pub(crate) async fn sweep(
         if let Err(error) = hub.sweep_answers().await {
             tracing::error!(%error, "kept answers could not be swept");
         }
+        if let Err(error) = hub.sweep_token_revocations().await {
+            tracing::error!(%error, "revocations of tokens could not be swept");
+        }
         if let Err(error) = hub.sweep_import_jobs().await {
             tracing::error!(%error, "import jobs could not be swept");
         }

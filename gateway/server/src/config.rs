@@ -16,11 +16,13 @@ use hub_model::secret::SecretText;
 use serde::{Deserialize, Serialize};
 
 mod auth;
+mod jwt;
 mod keys;
 mod tls;
 mod units;
 
 pub use auth::{AuthConfig, FileMode};
+pub use jwt::{JwtConfig, KeySource};
 pub use keys::{KEYS, Key};
 pub use tls::{ClientAuth, NameKind, TlsConfig};
 
@@ -749,6 +751,8 @@ pub struct ClientEnvironment {
     pub address: Option<String>,
     /// `CIPHER_HUB_API_KEY`.
     pub api_key: Option<SecretText>,
+    /// `CIPHER_HUB_TOKEN_FILE`.
+    pub token_file: Option<PathBuf>,
     /// `CIPHER_HUB_CONTEXT`.
     pub context: Option<String>,
     /// `CIPHER_HUB_CA_FILE`.
@@ -772,6 +776,7 @@ pub fn client_environment() -> ClientEnvironment {
     ClientEnvironment {
         address: text("CIPHER_HUB_ADDR"),
         api_key: text("CIPHER_HUB_API_KEY").map(SecretText::new),
+        token_file: text("CIPHER_HUB_TOKEN_FILE").map(PathBuf::from),
         context: text("CIPHER_HUB_CONTEXT"),
         ca_file: text("CIPHER_HUB_CA_FILE").map(PathBuf::from),
         cert_file: text("CIPHER_HUB_CERT_FILE").map(PathBuf::from),

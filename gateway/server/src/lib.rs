@@ -11,6 +11,7 @@ pub mod dev_ca;
 pub mod endpoint;
 pub mod failures;
 pub mod inbound;
+pub mod jwks;
 mod line;
 pub mod listen;
 pub mod metrics;

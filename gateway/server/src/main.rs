@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         config_dir: cli::settings_folder(found.home.as_deref(), found.config_home.as_deref()),
         address: found.address,
         api_key: found.api_key,
+        token_file: found.token_file,
         context: found.context,
         ca_file: found.ca_file,
         cert_file: found.cert_file,
@@ -74,6 +75,9 @@ fn failure(error: &AppError) -> Failure {
             (Code::InvalidConfig, "mend the policies in `policies.dir`; docs/policies.md")
         }
         AppError::Open(_) => (Code::Failed, "docs/configuration.md says where each file lies"),
+        AppError::Issuers(_) => {
+            (Code::InvalidConfig, "see `auth.jwt` in docs/authentication/jwt.md")
+        }
         AppError::Tls(_) => (Code::InvalidConfig, "see `server.tls` in docs/configuration.md"),
         AppError::Listen(_) | AppError::Management { .. } => {
             (Code::Failed, "is another hub running? choose another address with --listen")

@@ -237,10 +237,25 @@ impl Metrics {
         &self,
         name: &str,
         help: &str,
-        (label, word): (&'static str, &'static str),
+        (label, word): (&'static str, &str),
         value: impl Fn() -> Option<f64> + Send + Sync + 'static,
     ) -> prometheus::Result<()> {
         self.sample_with(Opts::new(name, help).const_label(label, word), value)
+    }
+
+    /// A family of counters of a part of its own.
+    ///
+    /// # Errors
+    /// When the name is taken.
+    pub fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> prometheus::Result<IntCounterVec> {
+        let family = IntCounterVec::new(Opts::new(name, help), labels)?;
+        self.registry.register(Box::new(family.clone()))?;
+        Ok(family)
     }
 
     fn sample_with(

@@ -3,7 +3,7 @@
 
 use http::{Method, StatusCode};
 use hub_model::api::{
-    audit, crypto, job, key, page::Page, participant, registration, system, transfer, uses,
+    audit, crypto, job, key, page::Page, participant, registration, system, token, transfer, uses,
 };
 use hub_model::{Action, Role};
 use hub_operations::jobs;
@@ -11,6 +11,7 @@ use hub_operations::key as keys;
 use hub_operations::participant as ptc;
 use hub_operations::registration as reg;
 use hub_operations::system as sys;
+use hub_operations::token as tkn;
 use hub_operations::{Keeps, Operation};
 
 use crate::endpoint::{BatchEndpoint, Endpoint, Of, StatusEndpoint};
@@ -155,6 +156,7 @@ pub fn table() -> Vec<Route> {
     rows.extend(data_keys());
     rows.extend(operations());
     rows.extend(hub());
+    rows.extend(tokens());
     rows
 }
 
@@ -731,6 +733,25 @@ fn operations() -> Vec<Route> {
                 .gives::<job::OperationView>()
                 .called("operations.events")
         },
+    ]
+}
+
+/// Tokens of other issuers.
+fn tokens() -> Vec<Route> {
+    const ALL: &str = "/v1/tokenRevocations";
+    const RESTORE: &str = "/v1/tokenRevocations/{revocation}:restore";
+    vec![
+        Route::new(Method::POST, ALL, |p| Ok(tkn::RevokeTokens { body: p.json()? }))
+            .takes::<token::RevokeTokens>()
+            .gives::<token::TokenRevocationView>()
+            .creates(),
+        Route::new(Method::GET, ALL, |p| Ok(tkn::ListTokenRevocations { page: p.page()? }))
+            .gives::<Page<token::TokenRevocationView>>()
+            .paged(),
+        Route::new(Method::POST, RESTORE, |p| {
+            Ok(tkn::RestoreTokens { revocation: p.param("revocation")? })
+        })
+        .empty(),
     ]
 }
 

@@ -20,6 +20,7 @@
 //! | `j/<reg>/<job>` | an import job; its private key wrapped under the KEK |
 //! | `d/<reg>` | a registration being erased |
 //! | `t/<date>/<reg>/<key>` | the agenda: when the hub looks at a key again by itself |
+//! | `z/<trv>` | the revocation of tokens of another issuer |
 //! | `x/<key>` | a key whose destroyed material may still be in files |
 //! | `m/keyring` | the hub's own keys, wrapped under the root key (the barrier cannot seal its own key) |
 //! | `w/<writer>/…` | head and audit batches of a writer |
@@ -27,6 +28,7 @@
 use hub_crypto::HmacKey;
 use hub_model::{
     CredentialId, ImportJobId, KeyId, OperationId, ParticipantId, RegistrationId, Timestamp,
+    TokenRevocationId,
 };
 
 use crate::Path;
@@ -122,6 +124,15 @@ pub fn last_use(id: CredentialId) -> Path {
 pub fn identity(privacy: &HmacKey, identity: &str) -> Path {
     path(&format!("g/{}", token(privacy, "g", identity)))
 }
+
+/// The revocation of tokens of another issuer.
+#[must_use]
+pub fn token_revocation(id: TokenRevocationId) -> Path {
+    path(&format!("z/{id}"))
+}
+
+/// The prefix of all revocations of tokens.
+pub const TOKEN_REVOCATIONS: &str = "z/";
 
 /// The prefix of a registration's keys.
 #[must_use]

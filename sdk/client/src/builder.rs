@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use crate::client::{Options, Shared};
 use crate::connect::Connector;
 use crate::retry::Budget;
+use crate::token::{Credential, TokenFile};
 use crate::{Address, Client, Error, RetryPolicy};
 
 /// Most bytes an API key file may hold.
@@ -25,6 +26,7 @@ pub struct ClientBuilder {
     address: String,
     api_key: Option<SecretText>,
     api_key_file: Option<PathBuf>,
+    token_file: Option<PathBuf>,
     ca_file: Option<PathBuf>,
     certificate: Option<(PathBuf, PathBuf)>,
     timeout: Duration,
@@ -38,6 +40,7 @@ impl ClientBuilder {
             address,
             api_key: None,
             api_key_file: None,
+            token_file: None,
             ca_file: None,
             certificate: None,
             timeout: Duration::from_secs(30),
@@ -56,6 +59,14 @@ impl ClientBuilder {
     /// [`Self::build`].
     pub fn api_key_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.api_key_file = Some(path.into());
+        self
+    }
+
+    /// A file that holds a token (JWT) of an issuer that the hub knows, used where no API key is
+    /// given; white space around it is ignored. Read again when it changes, as projected tokens of
+    /// Kubernetes do.
+    pub fn token_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.token_file = Some(path.into());
         self
     }
 
@@ -104,10 +115,15 @@ impl ClientBuilder {
             (None, Some(path)) => Some(read_api_key(path)?),
             (None, None) => None,
         };
-        if api_key.is_some() && !address.is_private() {
+        let proves = api_key.is_some() || self.token_file.is_some();
+        if proves && !address.is_private() {
             return Err(Error::PlainHttp(address.to_string()));
         }
-        let authorization = api_key.as_ref().map(authorization).transpose()?;
+        let credential = match (&api_key, &self.token_file) {
+            (Some(key), _) => Credential::Fixed(authorization(key)?),
+            (None, Some(path)) => Credential::File(TokenFile::open(path)?),
+            (None, None) => Credential::None,
+        };
         let connector = Connector::new(
             address.clone(),
             self.ca_file.as_deref(),
@@ -123,7 +139,7 @@ impl ClientBuilder {
             http,
             base: address.base(),
             address: address.to_string(),
-            authorization,
+            credential,
             budget: Budget::new(self.retry.budget),
             retry: self.retry,
         };

@@ -23,6 +23,7 @@ use crate::call::{Call, push_query};
 use crate::connect::Connector;
 use crate::retry::Budget;
 use crate::stream::{ByteStream, Outgoing};
+use crate::token::Credential;
 use crate::{ClientBuilder, Error, RetryPolicy};
 
 /// Most bytes of one answer: a full batch, with room.
@@ -50,7 +51,7 @@ pub(crate) struct Shared {
     pub(crate) http: legacy::Client<Connector, Outgoing>,
     pub(crate) base: String,
     pub(crate) address: String,
-    pub(crate) authorization: Option<HeaderValue>,
+    pub(crate) credential: Credential,
     pub(crate) retry: RetryPolicy,
     pub(crate) budget: Budget,
 }
@@ -211,7 +212,8 @@ impl Client {
     }
 
     async fn attempt(&self, call: &Call, request_id: &str) -> Result<Answer, Error> {
-        let Shared { http, base, authorization, .. } = &*self.shared;
+        let Shared { http, base, credential, .. } = &*self.shared;
+        let authorization = &credential.header()?;
         let mut request = Request::new(Outgoing::from(call.body.clone().unwrap_or_default()));
         *request.method_mut() = call.method.clone();
         *request.uri_mut() = format!("{base}{}", call.target)
@@ -274,7 +276,8 @@ impl Client {
         (media, context): (&'static str, Option<HeaderValue>),
         (agree, body): (oneshot::Sender<()>, Outgoing),
     ) -> Result<ByteStream, Error> {
-        let Shared { http, base, authorization, address, .. } = &*self.shared;
+        let Shared { http, base, credential, address, .. } = &*self.shared;
+        let authorization = &credential.header()?;
         if self.options.dry_run && call.can_be_dry {
             push_query(&mut call.target, "dryRun", "true");
         }

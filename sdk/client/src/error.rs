@@ -17,6 +17,9 @@ pub enum Error {
     /// An API key with characters no API key has.
     #[error("the API key holds characters that API keys do not have")]
     ApiKey,
+    /// A token file without a token in it.
+    #[error("`{}` holds no token", .0.display())]
+    Token(PathBuf),
     /// A header value with characters headers do not have.
     #[error("the value of `{0}` cannot be sent as a header")]
     Header(&'static str),

@@ -36,6 +36,7 @@ mod own_certificate;
 mod retry;
 mod routes;
 mod stream;
+mod token;
 
 pub use hub_model as model;
 pub use hub_model::{EncryptionContext, SecretBytes};

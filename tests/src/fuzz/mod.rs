@@ -45,6 +45,8 @@ targets! {
     "private_key" = keys::private_key, 6_000, "raw keys, PKCS #8 and JWK of every algorithm";
     "public_key" = keys::public_key, 6_000, "SubjectPublicKeyInfo, raw points, PEM and JWK";
     "api_key" = text::api_key, 40_000, "API keys";
+    "token" = text::token, 40_000, "tokens of other issuers, taken apart";
+    "jwks" = text::jwks, 20_000, "key sets of other issuers";
     "bodies" = text::bodies, 40_000, "JSON bodies of every operation";
     "words" = text::words, 40_000, "names, ids, dates, periods, encryption contexts";
     "rotation" = text::rotation, 1_000, "rotation policies, with their dates";

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use hub_audit::checkpoint::{self, Checkpoint};
 use hub_auth::api_key::ApiKey;
+use hub_auth::jwt::{self, KeySet};
 use hub_crypto::SigningKey;
 use hub_model::rotation::{RotationFacts, next_rotation};
 use hub_model::secret::encode_base64;
@@ -25,6 +26,23 @@ pub(super) fn api_key(data: &[u8]) {
     // The secret in the middle is nowhere in what is printed.
     let secret = text.get(27..70).unwrap_or_default();
     assert!(!format!("{key:?}").contains(secret), "a secret was printed");
+}
+
+/// Takes a token apart. What is taken has three parts in the one spelling of base64url.
+pub(super) fn token(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if !jwt::is_well_formed(text) {
+        return;
+    }
+    assert_eq!(text.split('.').count(), 3, "parts");
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    assert!(text.len() <= jwt::MAX_TOKEN && text.bytes().all(plain), "letters");
+}
+
+/// Reads a key set of an issuer.
+pub(super) fn jwks(data: &[u8]) {
+    let Ok(set) = KeySet::read(data) else { return };
+    assert!(set.len() <= 200, "keys");
 }
 
 /// Reads a body; what was read and written is read as the same.
@@ -71,6 +89,7 @@ const BODIES: &[fn(&[u8])] = &[
     body::<api::uses::Hash>,
     body::<api::audit::Explain>,
     body::<api::job::PutDataKey>,
+    body::<api::token::RevokeTokens>,
 ];
 
 /// The first byte is the body.

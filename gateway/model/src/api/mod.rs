@@ -10,6 +10,7 @@ pub mod participant;
 pub mod problem;
 pub mod registration;
 pub mod system;
+pub mod token;
 pub mod transfer;
 pub mod uses;
 

@@ -147,6 +147,8 @@ const DEFAULT_ADDRESS: &str = "http://127.0.0.1:8420";
 pub(crate) struct Target {
     pub(crate) address: String,
     pub(crate) api_key: Option<SecretText>,
+    /// A file with a token, where there is no API key.
+    pub(crate) token_file: Option<PathBuf>,
     pub(crate) ca_file: Option<PathBuf>,
     /// The certificate to show, and its key.
     pub(crate) certificate: Option<(PathBuf, PathBuf)>,
@@ -180,7 +182,9 @@ impl Target {
         // Only what belongs to the address in use.
         let context =
             context.filter(|context| said.is_none_or(|said| same_hub(said, &context.address)));
-        let has_key = environment.api_key.is_some() || global.api_key_file.is_some();
+        let token_file = global.token_file.as_ref().or(environment.token_file.as_ref());
+        let has_key =
+            environment.api_key.is_some() || global.api_key_file.is_some() || token_file.is_some();
         let address = match said.or(context.map(|context| &context.address)) {
             Some(address) => address.clone(),
             // Whoever holds a key and says no address means the hub beside him.
@@ -199,7 +203,9 @@ impl Target {
         let api_key = if global.context.is_some() && of_context.is_some() {
             of_context
         } else {
-            of_environment.or(of_context)
+            // A token that the environment names is meant for where this runs, more than what
+            // somebody once logged in with.
+            of_environment.or(of_context.filter(|_| token_file.is_none()))
         };
         let ca_file = global.ca_file.as_ref().or(environment.ca_file.as_ref());
         let ca_file = ca_file.or(context.and_then(|context| context.ca_file.as_ref()));
@@ -208,6 +214,7 @@ impl Target {
         Ok(Self {
             address,
             api_key,
+            token_file: token_file.cloned(),
             ca_file: ca_file.cloned(),
             certificate: certificate.or(of_context),
             registration: context.and_then(|context| context.registration.clone()),
@@ -220,8 +227,12 @@ impl Target {
         let mut builder = Client::builder(self.address);
         if let Some(path) = &global.api_key_file {
             builder = builder.api_key_file(path);
+        } else if let Some(path) = global.token_file.as_ref() {
+            builder = builder.token_file(path);
         } else if let Some(key) = self.api_key {
             builder = builder.api_key(key);
+        } else if let Some(path) = self.token_file {
+            builder = builder.token_file(path);
         }
         if let Some(path) = self.ca_file {
             builder = builder.ca_file(path);

@@ -108,6 +108,9 @@ fn judge(error: &Error) -> (Code, String) {
         Error::ApiKey => {
             (Code::NotAuthenticated, "an API key looks like chk_…; store it by: cipher-hub login")
         }
+        Error::Token(_) => {
+            (Code::NotAuthenticated, "a token file holds one token (JWT), as its issuer gave it")
+        }
         Error::Segment(_) => (Code::Usage, "names are 2 to 63 of a-z, 0-9 and -"),
         Error::Header(_) => (Code::Usage, "use visible ASCII characters"),
         Error::File { .. } => (Code::Failed, "check the path and its permissions"),

@@ -39,6 +39,7 @@ pub(crate) use commands::policy::PolicyCommand;
 pub(crate) use commands::program::{CompletionArgs, HealthcheckArgs, ManArgs};
 pub(crate) use commands::registration::RegistrationCommand;
 pub(crate) use commands::role::RoleCommand;
+pub(crate) use commands::token::TokenCommand;
 pub(crate) use commands::uses::{
     DatakeyArgs, DeriveArgs, MacArgs, RandomArgs, SignArgs, VerifyArgs,
 };
@@ -54,6 +55,8 @@ pub(crate) struct ClientEnvironment {
     pub(crate) address: Option<String>,
     /// `CIPHER_HUB_API_KEY`.
     pub(crate) api_key: Option<SecretText>,
+    /// `CIPHER_HUB_TOKEN_FILE`.
+    pub(crate) token_file: Option<PathBuf>,
     /// `CIPHER_HUB_CONTEXT`.
     pub(crate) context: Option<String>,
     /// `CIPHER_HUB_CA_FILE`.
@@ -175,6 +178,9 @@ pub(crate) struct Global {
     /// File that holds the API key
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) api_key_file: Option<PathBuf>,
+    /// File that holds a token (JWT), read again when it changes
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "api_key_file")]
+    pub(crate) token_file: Option<PathBuf>,
     /// PEM certificates to trust in addition to the machine's
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
@@ -282,6 +288,9 @@ pub(crate) enum Command {
     /// API keys of participants
     #[command(subcommand)]
     Credential(CredentialCommand),
+    /// Tokens of other issuers, and their revocation
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Roles and their members
     #[command(subcommand)]
     Role(RoleCommand),

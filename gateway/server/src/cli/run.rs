@@ -116,6 +116,7 @@ async fn dispatch(command: Command, session: &mut Session<'_>) -> Result<(), Fai
         Command::Registration(command) => commands::registration::run(command, session).await,
         Command::Participant(command) => commands::participant::run(command, session).await,
         Command::Credential(command) => commands::credential::run(command, session).await,
+        Command::Token(command) => commands::token::run(command, session).await,
         Command::Role(command) => commands::role::run(command, session).await,
         Command::Key(command) => commands::key::run(command, session).await,
         Command::Operation(command) => commands::operation::run(command, session).await,

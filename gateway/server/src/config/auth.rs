@@ -5,6 +5,7 @@ use hub_auth::rules::{BindRule, MapRule};
 use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
+use super::jwt::{self, JwtConfig};
 
 /// `auth`: identities that others give. Lists of tables, so from files only.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +15,8 @@ pub struct AuthConfig {
     pub map: Vec<MapRule>,
     /// Identities that the owners of registrations may bind to their participants.
     pub bind: Vec<BindRule>,
+    /// Issuers of tokens that are taken.
+    pub jwt: Vec<JwtConfig>,
 }
 
 impl AuthConfig {
@@ -22,7 +25,11 @@ impl AuthConfig {
     /// # Errors
     /// [`ConfigError::Invalid`] says which rule cannot be meant.
     pub fn rules(&self) -> Result<Rules, ConfigError> {
+        jwt::check(&self.jwt)
+            .map_err(|message| ConfigError::Invalid { key: "auth.jwt", message })?;
+        let issuers = self.jwt.iter().map(|issuer| issuer.name.clone()).collect();
         Rules::new(self.map.clone(), self.bind.clone())
+            .map(|rules| rules.with_issuers(issuers))
             .map_err(|message| ConfigError::Invalid { key: "auth.map", message })
     }
 }

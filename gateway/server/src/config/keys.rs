@@ -119,6 +119,8 @@ keys! {
         "Identities from outside that are participants (docs/authentication.md); in files only.";
     "auth.bind" = "[]",
         "Identities that owners of registrations may bind themselves; in files only.";
+    "auth.jwt" = "[]",
+        "Issuers whose tokens are taken (docs/authentication/jwt.md); in files only.";
 }
 
 /// The setting of this name.

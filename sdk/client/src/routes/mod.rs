@@ -7,6 +7,7 @@ mod keys;
 mod lifecycle;
 mod participants;
 mod registrations;
+mod tokens;
 mod transfer;
 mod uses;
 

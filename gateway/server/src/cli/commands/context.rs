@@ -102,6 +102,7 @@ pub(crate) async fn login(args: LoginArgs, session: &mut Session<'_>) -> Result<
     let target = Target {
         address: context.address.clone(),
         api_key: context.api_key.clone(),
+        token_file: None,
         ca_file: context.ca_file.clone(),
         certificate,
         registration: None,

@@ -15,6 +15,7 @@ pub(crate) mod program;
 pub(crate) mod registration;
 pub(crate) mod role;
 mod stream;
+pub(crate) mod token;
 pub(crate) mod transfer;
 pub(crate) mod uses;
 
