@@ -120,7 +120,16 @@ actions! {
     RolesGrant = "roles.grant" on Registration: "Add a member to a role";
     RolesRevoke = "roles.revoke" on Registration: "Remove a member from a role";
     AuditRead = "audit.read" on Hub: "Read the hub's audit trail";
-    PoliciesExplain = "policies.explain" on Hub: "Explain a past decision";
+    PoliciesExplain = "policies.explain" on Hub: "Explain a past decision, or one that nobody asked for";
+    PoliciesValidate = "policies.validate" on Hub: "Check policies without keeping them";
+    PoliciesPropose = "policies.propose" on Hub: "Keep policies as a revision";
+    PoliciesGet = "policies.get" on Hub: "Read a revision of the policies";
+    PoliciesList = "policies.list" on Hub: "List revisions of the policies";
+    PoliciesDelete = "policies.delete" on Hub: "Delete a revision of the policies that is not in use";
+    PoliciesActivate = "policies.activate" on Hub: "Decide by another revision of the policies";
+    PoliciesRollback = "policies.rollback" on Hub: "Decide by the revision that was active before";
+    PoliciesShadow = "policies.shadow" on Hub: "Evaluate a revision beside the active one";
+    PoliciesReplay = "policies.replay" on Hub: "Decide recorded requests again under a candidate";
     SystemStatus = "system.status" on Hub: "Read the hub's status";
     SystemWhoami = "system.whoami" on Hub: "Read who one is";
 }

@@ -14,6 +14,7 @@ pub mod page;
 pub mod participant;
 mod perform;
 mod plan;
+pub mod policy;
 mod refer;
 pub mod registration;
 pub mod system;

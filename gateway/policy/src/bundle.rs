@@ -30,6 +30,7 @@ pub struct Bundle {
     pub(crate) policies: Vec<Arc<Parsed>>,
     by_id: HashMap<Arc<str>, usize>,
     warnings: Vec<Problem>,
+    files: Vec<(Arc<str>, Arc<str>)>,
 }
 
 impl Bundle {
@@ -133,7 +134,16 @@ impl Bundle {
                 warnings.push(Problem::own(file, text, policy.offset, message, help));
             }
         }
-        Ok(Self { revision: revision(&files), index, policies: parsed, by_id, warnings })
+        let revision = revision(&files);
+        let own = files.into_iter().filter(|(.., baseline)| !baseline);
+        let files = own.map(|(name, text, _)| (name, text.into())).collect();
+        Ok(Self { revision, index, policies: parsed, by_id, warnings, files })
+    }
+
+    /// The files beside the baseline, each a name and a text.
+    #[must_use]
+    pub fn files(&self) -> &[(Arc<str>, Arc<str>)] {
+        &self.files
     }
 
     /// The digest of the schema and all files: SHA-256, hex.

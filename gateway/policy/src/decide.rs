@@ -22,6 +22,7 @@ use crate::index::{Slice, Who};
 use crate::memo::{self, Memo, Outcome, Worlds};
 use crate::permit::{DecisionTrace, Denial, Permit, Subject};
 use crate::schema::Words;
+use crate::shadow::Shadow;
 use crate::source::PolicyInfo;
 use crate::{Error, lockout};
 
@@ -74,7 +75,7 @@ pub(crate) struct Asker<'a> {
 }
 
 impl<'a> Asker<'a> {
-    fn of(caller: &'a Caller) -> Self {
+    pub(crate) fn of(caller: &'a Caller) -> Self {
         Self {
             participant: caller.participant(),
             revision: caller.participant_revision(),
@@ -90,15 +91,46 @@ impl<'a> Asker<'a> {
 /// The active policy set of a hub.
 #[derive(Debug)]
 pub struct Policies {
-    engine: Engine,
+    pub(crate) engine: Arc<Engine>,
     worlds: Worlds,
     active: ArcSwap<Active>,
+    pub(crate) shadow: Shadow,
 }
 
+/// A policy set and what it has decided.
 #[derive(Debug)]
-struct Active {
-    bundle: Bundle,
+pub(crate) struct Active {
+    pub(crate) bundle: Arc<Bundle>,
     memo: Memo,
+}
+
+impl Active {
+    pub(crate) fn new(bundle: Arc<Bundle>) -> Self {
+        Self { bundle, memo: Memo::new() }
+    }
+
+    pub(crate) fn outcome(
+        &self,
+        engine: &Engine,
+        worlds: Option<&Worlds>,
+        asker: &Asker<'_>,
+        (action, target): (Action, &Target<'_>),
+        facts: &RequestFacts<'_>,
+    ) -> Outcome {
+        let key = memo::Key::of(asker, action, target);
+        if !self.bundle.index.always_reads_context(action, asker.participant.kind)
+            && let Some(outcome) = self.memo.recall(&key)
+        {
+            return outcome;
+        }
+        let worlds = worlds.map(|worlds| (worlds, key));
+        let (outcome, context_free) =
+            engine.decide(&self.bundle, asker, action, target, facts, worlds);
+        if context_free {
+            self.memo.remember(key, outcome.clone());
+        }
+        outcome
+    }
 }
 
 impl Policies {
@@ -118,18 +150,34 @@ impl Policies {
     }
 
     fn start(engine: Engine, bundle: Bundle) -> Self {
-        let active = ArcSwap::from_pointee(Active { bundle, memo: Memo::new() });
-        Self { engine, worlds: Worlds::new(), active }
+        let active = ArcSwap::from_pointee(Active::new(Arc::new(bundle)));
+        let engine = Arc::new(engine);
+        Self { engine, worlds: Worlds::new(), active, shadow: Shadow::default() }
     }
 
     /// Decides with another set from now on. On an error the old one stays.
     ///
     /// # Errors
     /// As [`Policies::new`].
-    pub fn activate(&self, bundle: Bundle) -> Result<(), Error> {
-        lockout::check(&bundle, Some(&self.engine))?;
-        self.active.store(Arc::new(Active { bundle, memo: Memo::new() }));
+    pub fn activate(&self, bundle: impl Into<Arc<Bundle>>) -> Result<(), Error> {
+        let bundle = bundle.into();
+        self.check(&bundle)?;
+        self.active.store(Arc::new(Active::new(bundle)));
         Ok(())
+    }
+
+    /// Whether administrators of this very hub could run it under a set.
+    ///
+    /// # Errors
+    /// [`Error::LockOut`].
+    pub fn check(&self, bundle: &Bundle) -> Result<(), Error> {
+        lockout::check(bundle, Some(&self.engine))
+    }
+
+    /// The set that decides now.
+    #[must_use]
+    pub fn active(&self) -> Arc<Bundle> {
+        Arc::clone(&self.active.load().bundle)
     }
 
     /// Whether the caller may do `action` on `target`.
@@ -144,6 +192,9 @@ impl Policies {
         facts: &RequestFacts<'_>,
     ) -> Result<Permit, Denial> {
         let outcome = self.outcome(&Asker::of(caller), action, target, facts);
+        if self.shadow.is_on() {
+            self.shadow.offer(caller, action, target, facts, outcome.permitted);
+        }
         let (registration, key) = match target {
             Target::Hub => (None, None),
             Target::Registration(facts) => (Some(facts.registration.id), None),
@@ -208,7 +259,7 @@ impl Policies {
     }
 
     #[cfg(test)]
-    pub(crate) const fn engine(&self) -> &Engine {
+    pub(crate) fn engine(&self) -> &Engine {
         &self.engine
     }
 
@@ -220,19 +271,7 @@ impl Policies {
         facts: &RequestFacts<'_>,
     ) -> Outcome {
         let active = self.active.load();
-        let key = memo::Key::of(asker, action, target);
-        if !active.bundle.index.always_reads_context(action, asker.participant.kind)
-            && let Some(outcome) = active.memo.recall(&key)
-        {
-            return outcome;
-        }
-        let worlds = Some((&self.worlds, key));
-        let (outcome, context_free) =
-            self.engine.decide(&active.bundle, asker, action, target, facts, worlds);
-        if context_free {
-            active.memo.remember(key, outcome.clone());
-        }
-        outcome
+        active.outcome(&self.engine, Some(&self.worlds), asker, (action, target), facts)
     }
 }
 
@@ -268,15 +307,26 @@ impl Engine {
             votes.errors.push(why.into());
             return (votes.outcome(&bundle.revision), false);
         }
-        let own = std::iter::once(Who::Participant(asker.participant.id));
-        let roles = asker.participant.roles.iter().map(|grant| self.hub.who(grant));
-        let whats = self.hub.whats(target);
-        let slice = bundle.index.slice(action, asker.participant.kind, own.chain(roles), &whats);
+        let slice = self.slice(bundle, asker, action, target);
         let evaluated = self.evaluate(&slice, asker, action, target, facts, worlds, &mut votes);
         if let Err(Unsayable(why)) = evaluated {
             votes.errors.push(format!("the request cannot be said in Cedar: {why}").into());
         }
         (votes.outcome(&bundle.revision), !slice.reads_context)
+    }
+
+    /// What of a set a request has to be held against.
+    pub(crate) fn slice<'b>(
+        &self,
+        bundle: &'b Bundle,
+        asker: &Asker<'_>,
+        action: Action,
+        target: &Target<'_>,
+    ) -> Slice<'b> {
+        let own = std::iter::once(Who::Participant(asker.participant.id));
+        let roles = asker.participant.roles.iter().map(|grant| self.hub.who(grant));
+        let whats = self.hub.whats(target);
+        bundle.index.slice(action, asker.participant.kind, own.chain(roles), &whats)
     }
 
     fn evaluate(

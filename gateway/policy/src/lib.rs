@@ -19,7 +19,9 @@ mod memo;
 mod permit;
 mod problem;
 pub mod schema;
+pub mod shadow;
 mod source;
+mod suppose;
 #[cfg(test)]
 mod worlds;
 
@@ -29,3 +31,4 @@ pub use error::Error;
 pub use permit::{DecisionTrace, Denial, Permit};
 pub use problem::Problem;
 pub use source::{Effect, PolicyInfo};
+pub use suppose::{Supposed, Supposition};

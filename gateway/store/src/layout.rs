@@ -18,6 +18,9 @@
 //! | `j/<reg>/<job>` | an import job; its private key wrapped under the KEK |
 //! | `d/<reg>` | a registration being erased |
 //! | `t/<date>/<reg>/<key>` | the agenda: when the hub looks at a key again by itself |
+//! | `g/<digest>` | a revision of the policies: who proposed it, when, how much of it |
+//! | `h/<digest>` | its files |
+//! | `m/policies` | which revision is active, which were before, which is in the shadow |
 //! | `x/<key>` | a key whose destroyed material may still be in files |
 //! | `m/keyring` | the hub's own keys, wrapped under the root key (the barrier cannot seal its own key) |
 //! | `w/<writer>/…` | head and audit batches of a writer |
@@ -242,6 +245,27 @@ pub fn agenda_of_all(registration: RegistrationId) -> Path {
 
 /// The prefix of the agenda.
 pub const AGENDA: &str = "t/";
+
+/// The prefix of all revisions of the policies.
+pub const POLICY_REVISIONS: &str = "g/";
+
+/// A revision of the policies, by its digest in hex.
+#[must_use]
+pub fn policy_revision(digest: &str) -> Path {
+    path(&format!("g/{digest}"))
+}
+
+/// The files of a revision of the policies.
+#[must_use]
+pub fn policy_files(digest: &str) -> Path {
+    path(&format!("h/{digest}"))
+}
+
+/// Which revision of the policies is active.
+#[must_use]
+pub fn active_policies() -> Path {
+    path("m/policies")
+}
 
 /// A key whose destroyed material may still be in files.
 #[must_use]

@@ -7,6 +7,7 @@ pub mod job;
 pub mod key;
 pub mod page;
 pub mod participant;
+pub mod policy;
 pub mod problem;
 pub mod registration;
 pub mod system;

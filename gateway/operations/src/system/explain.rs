@@ -1,4 +1,4 @@
-//! `policies.explain`: why a past decision fell as it did.
+//! `policies.explain`: why a past decision fell as it did, or how one would fall (`suppose.rs`).
 
 use hub_model::api::audit::{Explain as Body, Explanation, PolicyView};
 use hub_model::{Action, Participant, ParticipantId, RegistrationId};
@@ -7,6 +7,7 @@ use hub_store::layout;
 use serde::Deserialize;
 
 use super::audit::record;
+use super::suppose;
 use crate::hub::Hub;
 use crate::operation::{AtHub, Lost, Operation, Scene};
 use crate::plan::Plan;
@@ -48,7 +49,14 @@ impl Operation for Explain {
         scene: Scene<'_, AtHub>,
     ) -> Result<Plan<Explanation>, Error> {
         let hub = scene.hub;
-        let id = &self.body.decision_id;
+        let Some(id) = &self.body.decision_id else {
+            let (explanation, detail) = suppose::explain(&scene, &self.body).await?;
+            return Ok(Plan::new(permit, explanation).detail(detail));
+        };
+        if let Some(pointer) = suppose::first_member(&self.body) {
+            let detail = "a past decision is explained by its `decisionId` alone".to_owned();
+            return Err(Error::Invalid { pointer, detail });
+        }
         let missing = || Error::not_found("decision", id.chars().take(80).collect::<String>());
         let seq: u64 = id
             .strip_prefix("dec_")
@@ -84,9 +92,10 @@ impl Operation for Explain {
             _ => Vec::new(),
         };
         let roles_now = roles(hub, &decided).await?;
-        let summary = summarize(&decided, &determining, &candidates);
+        let asked = (decided.action.as_str(), decided.decision.as_str());
+        let summary = summarize(asked, &determining, &candidates);
         let explanation = Explanation {
-            decision_id: id.clone(),
+            decision_id: Some(id.clone()),
             decision: decided.decision.clone(),
             summary,
             determining,
@@ -94,13 +103,14 @@ impl Operation for Explain {
             roles_now,
             revision_active: *decided.revision == *policies.revision(),
             revision: decided.revision,
-            entry: record(seq, bytes),
+            errors: Vec::new(),
+            entry: Some(record(seq, bytes)),
         };
         Ok(Plan::new(permit, explanation).detail(id.as_str()))
     }
 }
 
-fn shown(info: &PolicyInfo) -> PolicyView {
+pub(super) fn shown(info: &PolicyInfo) -> PolicyView {
     PolicyView {
         id: info.id.to_string(),
         title: info.title.as_deref().unwrap_or_default().to_owned(),
@@ -113,13 +123,16 @@ fn shown(info: &PolicyInfo) -> PolicyView {
     }
 }
 
-fn summarize(decided: &Decided, determining: &[PolicyView], candidates: &[PolicyView]) -> String {
+pub(super) fn summarize(
+    (action, decision): (&str, &str),
+    determining: &[PolicyView],
+    candidates: &[PolicyView],
+) -> String {
     let ids = |views: &[PolicyView]| {
         let ids: Vec<_> = views.iter().map(|v| format!("`{}`", v.id)).collect();
         ids.join(", ")
     };
-    let action = &decided.action;
-    match (decided.decision.as_str(), determining.is_empty()) {
+    match (decision, determining.is_empty()) {
         ("allow", _) => format!("`{action}` was permitted by {}", ids(determining)),
         (_, false) => {
             format!("`{action}` was refused by {}: a forbid beats every permit", ids(determining))
@@ -148,8 +161,12 @@ async fn roles(hub: &Hub, decided: &Decided) -> Result<Vec<String>, Error> {
     let Some(found) = hub.store().read::<Participant>(&path).await? else {
         return Ok(vec!["(the participant is gone)".to_owned()]);
     };
+    roles_of(hub, &found.value).await
+}
+
+pub(super) async fn roles_of(hub: &Hub, participant: &Participant) -> Result<Vec<String>, Error> {
     let mut roles = Vec::new();
-    for grant in &found.value.roles {
+    for grant in &participant.roles {
         let name = match hub.find_registration(&Ref::Id(grant.registration)).await {
             Ok(facts) => facts.registration.name.to_string(),
             Err(Error::NotFound { .. }) => continue,
