@@ -4,7 +4,7 @@
 //! validation is strict and at level 2, and an administrator can run the hub under it.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use cedar_policy::{PolicyId, PolicySet, ValidationMode, Validator};
@@ -56,22 +56,12 @@ impl Bundle {
         Ok(bundle)
     }
 
-    /// The baseline and every `*.cedar` file under `folder`, in order of their paths.
+    /// The baseline and the policies of a folder ([`crate::folder::files`]).
     ///
     /// # Errors
     /// [`Error::Folder`], and as [`Bundle::parse`].
     pub fn read(folder: &Path) -> Result<Self, Error> {
-        let mut paths = Vec::new();
-        collect(folder, &mut paths)?;
-        paths.sort();
-        let mut files = Vec::with_capacity(paths.len());
-        for path in paths {
-            let text = std::fs::read_to_string(&path)
-                .map_err(|source| Error::Folder { path: path.clone(), source })?;
-            let name = path.strip_prefix(folder).unwrap_or(&path).display().to_string();
-            files.push((name, text));
-        }
-        Self::parse(files)
+        Self::parse(crate::folder::files(folder)?)
     }
 
     pub(crate) fn compile<N, T>(
@@ -237,23 +227,4 @@ fn revision(files: &[(Arc<str>, String, bool)]) -> Arc<str> {
     }
     let digest = hash.finalize();
     digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
-}
-
-fn collect(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<(), Error> {
-    let failed = |source| Error::Folder { path: folder.to_owned(), source };
-    for entry in std::fs::read_dir(folder).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        // Hidden entries are other things: editors' files, the folders behind a ConfigMap.
-        if entry.file_name().to_string_lossy().starts_with('.') {
-            continue;
-        }
-        let path = entry.path();
-        // A link to a folder is not followed: it could lead around in a circle.
-        if entry.file_type().map_err(failed)?.is_dir() {
-            collect(&path, paths)?;
-        } else if path.extension().is_some_and(|extension| extension == "cedar") {
-            paths.push(path);
-        }
-    }
-    Ok(())
 }

@@ -258,7 +258,11 @@ impl Policies {
         Ok(Self::start(engine, bundle))
     }
 
-    #[cfg(test)]
+    /// Does something with the active set.
+    pub(crate) fn with_bundle<T>(&self, then: impl FnOnce(&Bundle) -> T) -> T {
+        then(&self.active.load().bundle)
+    }
+
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
     }
@@ -422,7 +426,12 @@ impl Votes {
 /// An evaluation error by policy and kind. Cedar's own text can show values of the request.
 fn words_of(error: &AuthorizationError) -> Arc<str> {
     let AuthorizationError::PolicyEvaluationError(error) = error;
-    let kind = match error.inner() {
+    format!("policy `{}`: {}", error.policy_id(), kind_of(error.inner())).into()
+}
+
+/// The kind of an evaluation error, without values.
+pub(crate) const fn kind_of(error: &EvaluationError) -> &'static str {
+    match error {
         EvaluationError::EntityDoesNotExist(_) => "it reads an entity that is not there",
         EvaluationError::EntityAttrDoesNotExist(_) | EvaluationError::RecordAttrDoesNotExist(_) => {
             "it reads an attribute or tag that is not there"
@@ -432,6 +441,5 @@ fn words_of(error: &AuthorizationError) -> Arc<str> {
         EvaluationError::FailedExtensionFunctionExecution(_) => "a function fails",
         EvaluationError::RecursionLimit(_) => "it is nested too deeply",
         _ => "it cannot be evaluated",
-    };
-    format!("policy `{}`: {kind}", error.policy_id()).into()
+    }
 }

@@ -9,10 +9,14 @@
 //! - the baseline is part of every bundle, so its guards bind everyone;
 //! - slices and memo change what a decision costs, never what it is (`worlds.rs` tests it).
 
+pub mod analysis;
+mod asking;
 mod bundle;
+mod clauses;
 mod decide;
 mod entities;
 mod error;
+pub mod folder;
 mod index;
 mod lockout;
 mod memo;
@@ -25,10 +29,12 @@ mod suppose;
 #[cfg(test)]
 mod worlds;
 
+pub use analysis::{Analysis, Question, QuestionError};
+pub use asking::Circumstances;
 pub use bundle::Bundle;
 pub use decide::{Policies, RegistrationFacts, RequestFacts, Target};
 pub use error::Error;
 pub use permit::{DecisionTrace, Denial, Permit};
 pub use problem::Problem;
 pub use source::{Effect, PolicyInfo};
-pub use suppose::{Supposed, Supposition};
+pub use suppose::Supposition;

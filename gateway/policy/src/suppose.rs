@@ -4,29 +4,12 @@
 
 use std::sync::Arc;
 
-use hub_model::principal::PeerAddress;
-use hub_model::{Action, AuthMethod, Participant, Timestamp};
+use hub_model::{Action, Participant};
 
+use crate::asking::Circumstances;
 use crate::bundle::Bundle;
 use crate::decide::{Asker, Policies, RequestFacts, Target};
 use crate::permit::DecisionTrace;
-
-/// Who would ask, from where and when.
-#[derive(Clone, Copy, Debug)]
-pub struct Supposed<'a> {
-    /// Who.
-    pub participant: &'a Participant,
-    /// From where.
-    pub address: PeerAddress,
-    /// When.
-    pub now: Timestamp,
-    /// How it would have authenticated.
-    pub method: AuthMethod,
-    /// Whether over an encrypted channel.
-    pub tls: bool,
-    /// Whether with a client certificate.
-    pub mutual_tls: bool,
-}
 
 /// How a supposed request would be decided.
 #[derive(Clone, Debug)]
@@ -46,19 +29,20 @@ impl Policies {
     pub fn suppose(
         &self,
         bundle: &Bundle,
-        supposed: &Supposed<'_>,
+        participant: &Participant,
+        circumstances: &Circumstances,
         action: Action,
         target: &Target<'_>,
         facts: &RequestFacts<'_>,
     ) -> Supposition {
         let asker = Asker {
-            participant: supposed.participant,
+            participant,
             revision: 0,
-            address: supposed.address,
-            now: supposed.now,
-            method: supposed.method,
-            tls: supposed.tls,
-            mutual_tls: supposed.mutual_tls,
+            address: circumstances.address,
+            now: circumstances.now,
+            method: circumstances.method,
+            tls: circumstances.tls,
+            mutual_tls: circumstances.mutual_tls,
         };
         let reads_pairs = self.engine.slice(bundle, &asker, action, target).reads_pairs;
         let (outcome, _) = self.engine.decide(bundle, &asker, action, target, facts, None);

@@ -117,6 +117,9 @@ pub struct Explanation {
     pub revision: String,
     /// Whether that revision is active.
     pub revision_active: bool,
+    /// For one that nobody asked for and that is denied: what would have to change, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<String>,
     /// What went wrong in evaluation, by policy; any of it denies.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<String>,

@@ -103,6 +103,7 @@ impl Operation for Explain {
             roles_now,
             revision_active: *decided.revision == *policies.revision(),
             revision: decided.revision,
+            changes: Vec::new(),
             errors: Vec::new(),
             entry: Some(record(seq, bytes)),
         };

@@ -8,7 +8,7 @@ use hub_model::api::audit::{Explain as Body, Explanation};
 use hub_model::api::policy::RevisionRef;
 use hub_model::principal::PeerAddress;
 use hub_model::{Action, AuthMethod, ParticipantId, RegistrationId};
-use hub_policy::{RequestFacts, Supposed};
+use hub_policy::{Circumstances, RequestFacts};
 
 use super::explain::{roles_of, shown, summarize};
 use crate::operation::{AtHub, AtKey, AtRegistration, Place, Scene};
@@ -72,8 +72,7 @@ pub(super) async fn explain(
     };
     let reference = body.revision.as_deref().unwrap_or("active");
     let bundle = hub.revision_bundle(&parsed::<RevisionRef>("/revision", reference)?).await?;
-    let supposed = Supposed {
-        participant: &participant,
+    let circumstances = Circumstances {
         address,
         now: body.time.unwrap_or(scene.now),
         method: body.method.unwrap_or(AuthMethod::ApiKey),
@@ -84,7 +83,15 @@ pub(super) async fn explain(
         encryption_context: body.encryption_context.as_ref(),
         payload_bytes: body.payload_bytes.unwrap_or(0),
     };
-    let found = hub.policies().suppose(&bundle, &supposed, action, &place.target(), &facts);
+    let (policies, target) = (hub.policies(), place.target());
+    let found = policies.suppose(&bundle, &participant, &circumstances, action, &target, &facts);
+    let question = policies.question(&participant, &circumstances, action, &target, &facts);
+    let changes = match question {
+        Ok(question) => {
+            bundle.analyze(&question).map_err(|e| Error::Integrity(Box::new(e)))?.changes
+        }
+        Err(_) => Vec::new(),
+    };
     let decision = if found.permitted { "allow" } else { "deny" };
     let determining: Vec<_> =
         found.trace.policies.iter().filter_map(|id| bundle.describe(id)).map(shown).collect();
@@ -100,6 +107,7 @@ pub(super) async fn explain(
         roles_now: roles_of(hub, &participant).await?,
         revision_active: *bundle.revision() == hub.policies().revision(),
         revision: bundle.revision().to_string(),
+        changes,
         errors: found.trace.errors.iter().map(ToString::to_string).collect(),
         entry: None,
     };

@@ -10,7 +10,7 @@ use hub_model::{
     Action, AuthMethod, EncryptionContext, Key, KeyId, Participant, ParticipantId, Registration,
     RegistrationId, Timestamp,
 };
-use hub_policy::{Bundle, Policies, RegistrationFacts, RequestFacts, Supposed, Target};
+use hub_policy::{Bundle, Circumstances, Policies, RegistrationFacts, RequestFacts, Target};
 use hub_store::{Versioned, layout};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -172,8 +172,7 @@ impl Question {
         policies: &Policies,
         bundle: &Bundle,
     ) -> Result<(bool, Vec<String>), &'static str> {
-        let supposed = Supposed {
-            participant: &self.participant.value,
+        let circumstances = Circumstances {
             address: self.address,
             now: self.time,
             method: self.method,
@@ -188,7 +187,14 @@ impl Question {
         let mut permitted_by = Vec::new();
         for (action, known) in std::iter::once((self.action, self.context_known)).chain(beside) {
             let target = self.place.target_of(action);
-            let decided = policies.suppose(bundle, &supposed, action, &target, &facts);
+            let decided = policies.suppose(
+                bundle,
+                &self.participant.value,
+                &circumstances,
+                action,
+                &target,
+                &facts,
+            );
             if decided.reads_pairs && !known {
                 return Err(CONTEXT);
             }
