@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod open;
 pub mod openapi;
 pub mod pipeline;
+mod policy_files;
 pub mod problem;
 pub mod process;
 mod public_key;

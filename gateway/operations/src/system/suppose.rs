@@ -88,7 +88,9 @@ pub(super) async fn explain(
     let question = policies.question(&participant, &circumstances, action, &target, &facts);
     let changes = match question {
         Ok(question) => {
-            bundle.analyze(&question).map_err(|e| Error::Integrity(Box::new(e)))?.changes
+            let set = std::sync::Arc::clone(&bundle);
+            let analyzed = hub.heavy().run(hub.registration(), move || set.analyze(&question));
+            analyzed.await?.map_err(|error| Error::Integrity(Box::new(error)))?.changes
         }
         Err(_) => Vec::new(),
     };

@@ -12,6 +12,8 @@ pub(crate) mod participant;
 pub(crate) mod policy;
 pub(crate) mod program;
 pub(crate) mod registration;
+mod replay;
+mod revision;
 pub(crate) mod role;
 mod stream;
 pub(crate) mod transfer;

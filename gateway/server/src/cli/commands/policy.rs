@@ -6,6 +6,10 @@ use hub_model::api::audit::{Explanation, PolicyView};
 use super::super::failure::Failure;
 use super::super::output::clean;
 use super::super::run::Session;
+use super::replay::{self, ReplayArgs};
+use super::revision::{
+    self, ActivateArgs, DeleteArgs, GetArgs, ProposeArgs, RollbackArgs, ShadowArgs, ValidateArgs,
+};
 
 /// Policies.
 #[derive(Debug, Subcommand)]
@@ -13,6 +17,25 @@ use super::super::run::Session;
 pub(crate) enum PolicyCommand {
     /// Explain why a decision fell as it did
     Explain(ExplainArgs),
+    /// Have a running hub check policies, and keep nothing
+    Validate(ValidateArgs),
+    /// Keep policies as a revision
+    Propose(ProposeArgs),
+    /// List the revisions kept
+    #[command(after_help = "Examples:\n  cipher-hub policy list")]
+    List,
+    /// Show a revision with its files, and what it found in the shadow
+    Get(GetArgs),
+    /// Decide by another revision
+    Activate(ActivateArgs),
+    /// Decide by the revision that was active before
+    Rollback(RollbackArgs),
+    /// Evaluate a revision beside the active one, and count what differs
+    Shadow(ShadowArgs),
+    /// Decide recorded requests again under a candidate, and list what falls otherwise
+    Replay(ReplayArgs),
+    /// Delete a revision that is not in use
+    Delete(DeleteArgs),
 }
 
 #[derive(Debug, Args)]
@@ -24,7 +47,18 @@ pub(crate) struct ExplainArgs {
 }
 
 pub(crate) async fn run(command: PolicyCommand, session: &mut Session<'_>) -> Result<(), Failure> {
-    let PolicyCommand::Explain(args) = command;
+    let args = match command {
+        PolicyCommand::Explain(args) => args,
+        PolicyCommand::Validate(args) => return revision::validate(args, session).await,
+        PolicyCommand::Propose(args) => return revision::propose(args, session).await,
+        PolicyCommand::List => return revision::list(session).await,
+        PolicyCommand::Get(args) => return revision::get(args, session).await,
+        PolicyCommand::Activate(args) => return revision::activate(args, session).await,
+        PolicyCommand::Rollback(args) => return revision::rollback(args, session).await,
+        PolicyCommand::Shadow(args) => return revision::shadow(args, session).await,
+        PolicyCommand::Replay(args) => return replay::replay(args, session).await,
+        PolicyCommand::Delete(args) => return revision::delete(args, session).await,
+    };
     let explanation = session.connect()?.explain_decision(&args.decision).await?;
     if !session.console.for_people() {
         return session.console.item(&explanation, &[]);
@@ -45,11 +79,11 @@ fn lines(explanation: &Explanation) -> Vec<String> {
     let mut lines = vec![
         format!("{}  {}", explanation.decision, explanation.summary),
         String::new(),
-        format!("decision   {}", explanation.decision_id),
+        format!("decision   {}", explanation.decision_id.as_deref().unwrap_or("asked by nobody")),
         format!("revision   {} ({active})", explanation.revision),
         format!("roles now  {roles}"),
-        format!("audit      entry {}", explanation.entry.seq),
     ];
+    lines.extend(explanation.entry.iter().map(|entry| format!("audit      entry {}", entry.seq)));
     let groups =
         [("decided by", &explanation.determining), ("could permit this", &explanation.candidates)];
     for (head, policies) in groups {
