@@ -21,6 +21,8 @@ pub struct Supposition {
     /// Whether a policy that was looked at reads tags of the encryption context: without knowing
     /// them, the decision is not known either.
     pub reads_pairs: bool,
+    /// Whether there is a certificate and a policy of the whole set speaks of the SPIFFE id in it.
+    pub names_spiffe: bool,
 }
 
 impl Policies {
@@ -43,9 +45,13 @@ impl Policies {
             method: circumstances.method,
             tls: circumstances.tls,
             mutual_tls: circumstances.mutual_tls,
+            spiffe_id: circumstances.spiffe_id.as_deref(),
         };
         let reads_pairs = self.engine.slice(bundle, &asker, action, target).reads_pairs;
         let (outcome, _) = self.engine.decide(bundle, &asker, action, target, facts, None);
-        Supposition { permitted: outcome.permitted, trace: outcome.trace, reads_pairs }
+        let names_spiffe = circumstances.mutual_tls
+            && bundle.policies().any(|policy| policy.text.contains("spiffeId"));
+        let (permitted, trace) = (outcome.permitted, outcome.trace);
+        Supposition { permitted, trace, reads_pairs, names_spiffe }
     }
 }

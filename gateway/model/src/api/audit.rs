@@ -72,6 +72,9 @@ pub struct Explain {
     /// Whether with a client certificate; false when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mutual_tls: Option<bool>,
+    /// The SPIFFE id in that certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spiffe_id: Option<String>,
     /// When; now when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<Timestamp>,

@@ -27,6 +27,7 @@ pub(super) fn first_member(body: &Body) -> Option<&'static str> {
         ("/method", body.method.is_some()),
         ("/tls", body.tls.is_some()),
         ("/mutualTls", body.mutual_tls.is_some()),
+        ("/spiffeId", body.spiffe_id.is_some()),
         ("/time", body.time.is_some()),
         ("/revision", body.revision.is_some()),
     ]
@@ -77,7 +78,8 @@ pub(super) async fn explain(
         now: body.time.unwrap_or(scene.now),
         method: body.method.unwrap_or(AuthMethod::ApiKey),
         tls: body.tls.unwrap_or(address != PeerAddress::Unix),
-        mutual_tls: body.mutual_tls.unwrap_or(false),
+        mutual_tls: body.mutual_tls.unwrap_or(body.spiffe_id.is_some()),
+        spiffe_id: body.spiffe_id.clone(),
     };
     let facts = RequestFacts {
         encryption_context: body.encryption_context.as_ref(),

@@ -28,6 +28,7 @@ const ACTION: &str = "the entry names an action that this hub does not know";
 const NO_PARTICIPANT: &str = "the participant is gone";
 const NO_REGISTRATION: &str = "the registration is gone";
 const NO_KEY: &str = "the key is gone";
+const CERTIFICATE: &str = "it depends on a client certificate whose names the entry does not hold";
 const CONTEXT: &str = "it depends on an encryption context that the entry does not hold";
 
 /// What a replay reads of an entry.
@@ -49,6 +50,8 @@ pub(super) struct Recorded {
     pub(super) decision: String,
     #[serde(default)]
     entities: Option<[u64; 3]>,
+    #[serde(default)]
+    identity: Option<String>,
     #[serde(default)]
     key: Option<KeyId>,
     #[serde(default)]
@@ -112,6 +115,7 @@ pub(super) struct Question {
     time: Timestamp,
     tls: bool,
     mutual_tls: bool,
+    spiffe_id: Option<String>,
 }
 
 /// How a question was answered.
@@ -178,6 +182,7 @@ impl Question {
             method: self.method,
             tls: self.tls,
             mutual_tls: self.mutual_tls,
+            spiffe_id: self.spiffe_id.clone(),
         };
         let facts = RequestFacts {
             encryption_context: self.context.as_ref(),
@@ -197,6 +202,10 @@ impl Question {
             );
             if decided.reads_pairs && !known {
                 return Err(CONTEXT);
+            }
+            // A certificate that the caller did not authenticate by: its names are not recorded.
+            if decided.names_spiffe && self.mutual_tls && self.spiffe_id.is_none() {
+                return Err(CERTIFICATE);
             }
             let by: Vec<String> = decided.trace.policies.iter().map(ToString::to_string).collect();
             if !decided.permitted {
@@ -247,6 +256,7 @@ impl Facts {
         let Some(participant) = self.participant(hub, home, id).await? else {
             return Ok(Err(NO_PARTICIPANT));
         };
+        let caller_is_spiffe = caller.starts_with("spiffe:");
         let mut changed = participant.revision.0 != participant_at;
         let place = match (action.resource_kind(), entry.registration, entry.key) {
             (ResourceKind::Hub, ..) => Where::Hub,
@@ -292,6 +302,7 @@ impl Facts {
             time: entry.time,
             tls: entry.tls,
             mutual_tls: entry.mutual_tls,
+            spiffe_id: entry.identity.filter(|_| caller_is_spiffe),
         }))
     }
 
@@ -351,11 +362,14 @@ fn make_room<K, V>(facts: &mut HashMap<K, V>) {
     }
 }
 
-/// The method and participant of `apikey:ptc_…`.
+/// The method and participant of `apikey:ptc_…`, `jwt:<issuer>:ptc_…` and the like.
 fn identity(caller: &str) -> Option<(AuthMethod, ParticipantId)> {
-    let (prefix, id) = caller.split_once(':')?;
-    let methods = [AuthMethod::ApiKey, AuthMethod::Bootstrap];
-    let method = methods.into_iter().find(|method| method.prefix() == prefix)?;
+    let (name, id) = caller.rsplit_once(':')?;
+    let prefix = name.split(':').next()?;
+    let method = match prefix {
+        "spiffe" => AuthMethod::Mtls,
+        _ => AuthMethod::ALL.into_iter().find(|method| method.prefix() == prefix)?,
+    };
     Some((method, id.parse().ok()?))
 }
 
