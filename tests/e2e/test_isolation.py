@@ -19,6 +19,7 @@ MISSING = {
     "credential": "crd_01jd8r0000000000000000000a",
     "operation": "op_01jd8r0000000000000000000a",
     "dataKey": "missing",
+    "revision": "0" * 64,
 }
 
 
@@ -34,6 +35,7 @@ def routes():
 
 def fill(path, values):
     usual = {"role": "apps", "version": "1", "dataKey": "kept", "operation": MISSING["operation"]}
+    usual["revision"] = MISSING["revision"]
     for name in ("registration", "key", "participant", "credential", *usual):
         path = path.replace("{" + name + "}", values.get(name, usual.get(name, "")))
     assert "{" not in path, path
@@ -58,6 +60,9 @@ def body_of(operation, sealed):
         "participants.update": {"tags": {"a": "b"}},
         "credentials.issue": {},
         "policies.explain": {"decisionId": "dec_x-1"},
+        "policies.propose": {"files": [{"name": "a.cedar", "text": ""}]},
+        "policies.validate": {"files": [{"name": "a.cedar", "text": ""}]},
+        "policies.replay": {"revision": "active"},
         "keys.scheduleDestroyVersion": {},
         "keys.scheduleDestroy": {},
         "keys.sign": {"message": b64("x")},
