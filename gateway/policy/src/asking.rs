@@ -11,7 +11,7 @@ use crate::decide::{Asker, Policies, RequestFacts, Target};
 use crate::entities::{Unsayable, context};
 
 /// How a request that nobody made would have come.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Circumstances {
     /// From where.
     pub address: PeerAddress,
@@ -23,6 +23,8 @@ pub struct Circumstances {
     pub tls: bool,
     /// With a client certificate.
     pub mutual_tls: bool,
+    /// The SPIFFE id in it.
+    pub spiffe_id: Option<String>,
 }
 
 impl Policies {
@@ -46,6 +48,7 @@ impl Policies {
             method: circumstances.method,
             tls: circumstances.tls,
             mutual_tls: circumstances.mutual_tls,
+            spiffe_id: circumstances.spiffe_id.as_deref(),
         };
         self.asked(&asker, action, target, facts)
             .map_err(|Unsayable(message)| QuestionError { part: "request", message })

@@ -38,6 +38,7 @@ pub(crate) struct Replica {
     method: AuthMethod,
     tls: bool,
     mutual_tls: bool,
+    spiffe_id: Option<String>,
     encryption_context: EncryptionContext,
     payload_bytes: u64,
 }
@@ -58,6 +59,7 @@ impl Replica {
             method: self.method,
             tls: self.tls,
             mutual_tls: self.mutual_tls,
+            spiffe_id: self.spiffe_id.as_deref(),
         }
     }
 
@@ -179,6 +181,7 @@ impl Reader<'_> {
             method: word("authMethod", &string(field(&caller, "authMethod")?)?)?,
             tls: boolean(&field(&caller, "tls")?),
             mutual_tls: boolean(&field(&caller, "mutualTls")?),
+            spiffe_id: caller.get("spiffeId").cloned().map(string).transpose()?,
             encryption_context,
             payload_bytes,
         })
@@ -300,9 +303,6 @@ fn literal(value: &EvalResult) -> String {
 }
 
 fn address(caller: &Record) -> Result<PeerAddress, String> {
-    if caller.get("spiffeId").is_some() {
-        return Err("no hub says `context.caller.spiffeId` yet".to_owned());
-    }
     let source = caller.get("sourceIp").map(literal);
     match (&*string(field(caller, "channel")?)?, source) {
         ("unix", None) => Ok(PeerAddress::Unix),
