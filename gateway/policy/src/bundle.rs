@@ -84,7 +84,7 @@ impl Bundle {
                 && first == second
             {
                 let message = format!("two files are named `{second}`");
-                problems.push(Problem::own(second, text, 0, message, "rename one"));
+                problems.push(Problem::own(second, text, 0, message, "rename one").about("file"));
             }
         }
         let mut parsed: Vec<Arc<Parsed>> = Vec::new();
@@ -96,7 +96,8 @@ impl Bundle {
                     let message =
                         format!("policy id `{id}` is already used in {}:{}", at.file, at.line);
                     let help = "every policy needs an `@id` of its own";
-                    problems.push(Problem::own(file, text, policy.offset, message, help));
+                    problems
+                        .push(Problem::own(file, text, policy.offset, message, help).about("id"));
                 } else {
                     by_id.insert(Arc::clone(&policy.info.id), parsed.len());
                     parsed.push(Arc::new(policy));
@@ -121,7 +122,8 @@ impl Bundle {
                             use uids such as `Key::\"key_…\"` and `Role::\"reg_…/apps\"`";
                 let text = text.map_or("", |(_, text, _)| text);
                 let file = &policy.info.file;
-                warnings.push(Problem::own(file, text, policy.offset, message, help));
+                let problem = Problem::own(file, text, policy.offset, message, help);
+                warnings.push(problem.about("unreachable"));
             }
         }
         let revision = revision(&files);
@@ -195,6 +197,7 @@ impl Texts<'_> {
             Some((name, text, _)) => Problem::of(name, text, diagnostic),
             None => Problem::of(&Arc::from(id), "", diagnostic),
         }
+        .about("validation")
     }
 }
 

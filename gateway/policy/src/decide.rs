@@ -249,8 +249,8 @@ impl Policies {
         self.active.load().bundle.candidates(action).cloned().collect()
     }
 
-    /// A set that was not checked, for tests of what happens then.
-    #[cfg(test)]
+    /// A set whose hub was not asked whether it locks itself out: for tests of a set, and of what
+    /// happens without checks.
     pub(crate) fn unchecked(
         bundle: Bundle,
         hub: HubId,

@@ -242,6 +242,17 @@ impl Scope {
         }
     }
 
+    /// Whether every request that `other` matches is matched by this scope. It may say no where
+    /// it is so, never yes where it is not.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        let all = |own: &[Action], others: &[Action]| others.iter().all(|a| own.contains(a));
+        all(&self.actions, &other.actions)
+            && other.kinds.iter().all(|kind| self.kinds.contains(kind))
+            && (self.principal == Side::Any || self.principal == other.principal)
+            && (self.resource == Side::Any || self.resource == other.resource)
+            && !self.unreachable()
+    }
+
     /// Whether no request can match.
     pub(crate) fn unreachable(&self) -> bool {
         self.principal == Side::Never

@@ -11,6 +11,7 @@
 
 pub mod analysis;
 mod asking;
+pub mod authoring;
 mod bundle;
 mod clauses;
 mod decide;

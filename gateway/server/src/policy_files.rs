@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use hub_operations::Hub;
 use hub_policy::Bundle;
+use hub_policy::authoring::{self, Library};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -61,7 +62,7 @@ async fn quiet(changed: &Notify) {
 
 async fn reload(dir: &Path, hub: &Hub, metrics: &Metrics) {
     let from = dir.to_owned();
-    let read = tokio::task::spawn_blocking(move || Bundle::read(&from)).await;
+    let read = tokio::task::spawn_blocking(move || read(&from)).await;
     let (code, why) = match read {
         Ok(Ok(bundle)) => match hub.reload_policies(bundle).await {
             Ok(changed) => {
@@ -76,12 +77,7 @@ async fn reload(dir: &Path, hub: &Hub, metrics: &Metrics) {
             }
             Err(error) => (error.code(), error.to_string()),
         },
-        Ok(Err(error @ hub_policy::Error::LockOut { .. })) => ("policy_lockout", error.to_string()),
-        Ok(Err(error @ hub_policy::Error::Folder { .. })) => {
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            ("invalid_policy", format!("{error}: {}", cause.unwrap_or_default()))
-        }
-        Ok(Err(error)) => ("invalid_policy", error.to_string()),
+        Ok(Err(failed)) => failed,
         Err(error) => ("internal", error.to_string()),
     };
     metrics.policy_reload_failed.set(1);
@@ -89,6 +85,80 @@ async fn reload(dir: &Path, hub: &Hub, metrics: &Metrics) {
     if let Err(error) = hub.record_failed_reload(code).await {
         tracing::error!(%error, "an event could not be recorded");
     }
+}
+
+type Failed = (&'static str, String);
+
+/// The set in a folder, checked, and tested if the folder has tests.
+fn read(dir: &Path) -> Result<Bundle, Failed> {
+    let code = |error: &hub_policy::Error| match error {
+        hub_policy::Error::LockOut { .. } => "policy_lockout",
+        _ => "invalid_policy",
+    };
+    let failed = |error: hub_policy::Error| {
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+        (code(&error), format!("{error}{}", cause.unwrap_or_default()))
+    };
+    let bundle = Bundle::read(dir).map_err(failed)?;
+    let mut library = Library::new();
+    let (mut cases, mut problems) = (Vec::new(), Vec::new());
+    for path in tests(dir).map_err(|error| ("invalid_policy", format!("its tests: {error}")))? {
+        let name = path.strip_prefix(dir).unwrap_or(&path).display().to_string();
+        let unread = |error: std::io::Error| ("invalid_policy", format!("`{name}`: {error}"));
+        let (more, wrong) = library.read(&path, &name).map_err(unread)?;
+        cases.extend(more);
+        problems.extend(wrong.iter().map(ToString::to_string));
+    }
+    if cases.is_empty() && problems.is_empty() {
+        return Ok(bundle);
+    }
+    let files = hub_policy::folder::files(dir).map_err(failed)?;
+    let report = authoring::run(&files, &cases).map_err(failed)?;
+    let fallen = report.cases.iter().filter(|case| !case.passed);
+    problems.extend(fallen.map(|case| format!("{}:{}: {}", case.file, case.line, case.name)));
+    if problems.is_empty() {
+        return Ok(bundle);
+    }
+    Err(("invalid_policy", format!("{} test(s) failed\n{}", problems.len(), problems.join("\n"))))
+}
+
+/// `*.test.json` below `tests`; where `policy.toml` names other places, below those.
+fn tests(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let places = match std::fs::read_to_string(dir.join(hub_policy::folder::MARKER)) {
+        Ok(text) => {
+            let table: toml::Table = text.parse().map_err(std::io::Error::other)?;
+            let named = table.get("tests").and_then(toml::Value::as_array);
+            named.map(|all| all.iter().filter_map(toml::Value::as_str).map(str::to_owned).collect())
+        }
+        Err(_) => None,
+    };
+    for place in places.unwrap_or_else(|| vec!["tests".to_owned()]) {
+        collect(&dir.join(place), &mut found)?;
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn collect(place: &Path, found: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    if place.is_file() {
+        found.push(place.to_owned());
+    }
+    if !place.is_dir() {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(place)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.file_type()?.is_dir() {
+            if !name.starts_with('.') {
+                collect(&entry.path(), found)?;
+            }
+        } else if name.ends_with(".test.json") && !name.starts_with('.') {
+            found.push(entry.path());
+        }
+    }
+    Ok(())
 }
 
 /// Writes what the shadow has found to the audit log, once a second.

@@ -148,6 +148,11 @@ impl Cli {
             let words = "flags of `serve` stand after `serve`, or alone";
             return Err(Self::command().error(ErrorKind::ArgumentConflict, words));
         }
+        let finds = matches!(&self.command, Some(Command::Policy(it)) if it.reports_findings());
+        if !finds && matches!(self.global.output, Format::Sarif | Format::Github) {
+            let words = "`--output sarif` and `--output github` are for `policy check`";
+            return Err(Self::command().error(ErrorKind::ArgumentConflict, words));
+        }
         Ok(self)
     }
 
@@ -218,11 +223,16 @@ pub(crate) struct Global {
 pub(crate) enum Format {
     /// Aligned columns, for people.
     #[default]
+    #[value(alias = "human")]
     Table,
     /// One indented JSON document.
     Json,
     /// One line of JSON for every item.
     Ndjson,
+    /// SARIF 2.1.0, of `policy check`.
+    Sarif,
+    /// Workflow commands of GitHub Actions, of `policy check`.
+    Github,
 }
 
 /// When to use colour.

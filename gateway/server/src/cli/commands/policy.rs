@@ -1,5 +1,12 @@
 //! `cipher-hub policy`.
 
+mod check;
+mod fmt;
+mod folder;
+mod init;
+mod suppose;
+mod test;
+
 use clap::{Args, Subcommand};
 use hub_model::api::audit::{Explanation, PolicyView};
 
@@ -13,9 +20,25 @@ use super::revision::{
 
 /// Policies.
 #[derive(Debug, Subcommand)]
-#[command(after_help = "Examples:\n  cipher-hub policy explain dec_01jd8r0000000000000000000a")]
+#[command(after_help = "\
+Examples:
+  cipher-hub policy init
+  cipher-hub policy check --watch
+  cipher-hub policy test --coverage
+  cipher-hub policy explain dec_01jd8r0000000000000000000a")]
 pub(crate) enum PolicyCommand {
-    /// Explain why a decision fell as it did
+    /// Make a folder to write policies in
+    Init(init::InitArgs),
+    /// Say everything that is wrong with a folder of policies
+    Check(check::CheckArgs),
+    /// Format policies as Cedar's formatter does
+    Fmt(fmt::FmtArgs),
+    /// Run the decision tests of a folder
+    Test(test::TestArgs),
+    /// Print the schema that policies are written against
+    #[command(after_help = "Examples:\n  cipher-hub policy schema > hub.cedarschema")]
+    Schema,
+    /// Explain why a decision fell as it did, or how a request would be decided
     Explain(ExplainArgs),
     /// Have a running hub check policies, and keep nothing
     Validate(ValidateArgs),
@@ -38,16 +61,39 @@ pub(crate) enum PolicyCommand {
     Delete(DeleteArgs),
 }
 
+impl PolicyCommand {
+    /// Whether its findings can be written as SARIF and as workflow commands.
+    pub(crate) const fn reports_findings(&self) -> bool {
+        matches!(self, Self::Check(_))
+    }
+}
+
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  cipher-hub policy explain dec_01jd8r0000000000000000000a")]
+#[command(after_help = "\
+Examples:
+  cipher-hub policy explain dec_01jd8r0000000000000000000a
+  cipher-hub policy explain --principal checkout --action keys.encrypt --resource orders
+  cipher-hub policy explain --principal 'Service::\"ptc_…\"' --action keys.rotate \\
+    --resource 'Key::\"key_…\"' --entities prod.json --context sourceIp=10.1.2.3 --dir policies")]
 pub(crate) struct ExplainArgs {
     /// As in the hint of a denial
-    #[arg(value_name = "DECISION_ID")]
-    decision: String,
+    #[arg(
+        value_name = "DECISION_ID",
+        required_unless_present = "principal",
+        conflicts_with = "principal"
+    )]
+    decision: Option<String>,
+    #[command(flatten)]
+    suppose: suppose::SupposeArgs,
 }
 
 pub(crate) async fn run(command: PolicyCommand, session: &mut Session<'_>) -> Result<(), Failure> {
     let args = match command {
+        PolicyCommand::Init(args) => return init::run(&args, session),
+        PolicyCommand::Check(args) => return check::run(&args, session).await,
+        PolicyCommand::Fmt(args) => return fmt::run(&args, session),
+        PolicyCommand::Test(args) => return test::run(&args, session),
+        PolicyCommand::Schema => return init::schema(session),
         PolicyCommand::Explain(args) => args,
         PolicyCommand::Validate(args) => return revision::validate(args, session).await,
         PolicyCommand::Propose(args) => return revision::propose(args, session).await,
@@ -59,7 +105,11 @@ pub(crate) async fn run(command: PolicyCommand, session: &mut Session<'_>) -> Re
         PolicyCommand::Replay(args) => return replay::replay(args, session).await,
         PolicyCommand::Delete(args) => return revision::delete(args, session).await,
     };
-    let explanation = session.connect()?.explain_decision(&args.decision).await?;
+    if let Some(principal) = &args.suppose.principal {
+        return suppose::run(&args.suppose, principal, session);
+    }
+    let decision = args.decision.unwrap_or_default();
+    let explanation = session.connect()?.explain_decision(&decision).await?;
     if !session.console.for_people() {
         return session.console.item(&explanation, &[]);
     }
