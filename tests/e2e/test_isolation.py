@@ -59,6 +59,7 @@ def body_of(operation, sealed):
         "participants.create": {"name": "intruder", "kind": "user"},
         "participants.update": {"tags": {"a": "b"}},
         "credentials.issue": {},
+        "credentials.rotate": {},
         "policies.explain": {"decisionId": "dec_x-1"},
         "policies.propose": {"files": [{"name": "a.cedar", "text": ""}]},
         "policies.validate": {"files": [{"name": "a.cedar", "text": ""}]},

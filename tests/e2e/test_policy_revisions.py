@@ -326,6 +326,58 @@ def test_files_are_followed_and_bad_ones_leave_the_last_good_set(make_hub, tmp_p
     hub.refused(409, "policies_elsewhere", "POST", "/v1/policies:rollback", headers=headers)
 
 
+def test_tests_beside_the_files_are_run_before_they_are_taken(make_hub, tmp_path):
+    where = folder(tmp_path, a=AUDITORS.format(id="from.files"))
+    hub = make_hub(env={"CIPHER_HUB_POLICIES__DIR": str(where)}).start()
+    first = active(hub)
+    hub_entity = {
+        "uid": {"type": "CipherHub::Hub", "id": "hub_1"},
+        "attrs": {
+            "roles": {
+                role: {"type": "CipherHub::Role", "id": f"hub/{role}"}
+                for role in ("admins", "auditors")
+            }
+        },
+        "parents": [],
+    }
+    user = {
+        "uid": {"type": "CipherHub::User", "id": "ptc_1"},
+        "attrs": {"name": "somebody", "suspended": False},
+        "parents": [],
+    }
+    caller = {
+        "channel": {"type": "CipherHub::Channel", "id": "tcp"},
+        "sourceIp": "10.1.2.3",
+        "now": "2026-11-24T10:00:00.000Z",
+        "authMethod": {"type": "CipherHub::AuthMethod", "id": "apiKey"},
+        "tls": True,
+        "mutualTls": False,
+    }
+    case = {
+        "name": "strangers do not read the trail",
+        "request": {
+            "principal": 'CipherHub::User::"ptc_1"',
+            "action": 'CipherHub::Action::"audit.read"',
+            "resource": 'CipherHub::Hub::"hub_1"',
+            "context": {"caller": caller},
+        },
+        "entities": [user, hub_entity],
+        "decision": "allow",
+        "reason": [],
+        "num_errors": 0,
+    }
+    (where / "tests").mkdir()
+    tests = where / "tests" / "a.test.json"
+    tests.write_text(json.dumps([case]))
+    (where / "a.cedar").write_text(AUDITORS.format(id="changed"))
+    wait_for("the failure", lambda: metric(hub, "cipher_hub_policy_reload_failed") == 1)
+    assert active(hub) == first
+    assert "strangers do not read the trail" in hub.stdout() + hub.stderr()
+    tests.write_text(json.dumps([{**case, "decision": "deny"}]))
+    wait_for("the changed set", lambda: active(hub) != first)
+    assert metric(hub, "cipher_hub_policy_reload_failed") == 0
+
+
 def test_a_config_map_is_swapped_by_its_link(make_hub, tmp_path):
     where = folder(tmp_path)
     for name, text in (("..one", AUDITORS.format(id="one")), ("..two", NO_ENCRYPT.format(id="two", registration="shop"))):
@@ -629,5 +681,9 @@ def test_the_command_line_goes_all_the_way(fresh, tmp_path):
     assert encrypts(shop) == 200
     fresh.cli("policy", "delete", revision)
     fresh.cli("policy", "get", revision, check=6)
-    for command in ("propose", "validate", "list", "get", "activate", "rollback", "shadow", "replay", "delete"):
+    asked = fresh.cli("policy", "ask", "shop/checkout", "keys.encrypt", "shop/orders").stdout
+    assert asked.startswith("allow") and "role.app" in asked
+    asked = fresh.cli("policy", "ask", "shop/boss", "keys.encrypt", "shop/orders").stdout
+    assert asked.startswith("deny") and "to change" in asked
+    for command in ("ask", "propose", "validate", "list", "get", "activate", "rollback", "shadow", "replay", "delete"):
         assert "Examples:" in fresh.cli("policy", command, "--help").stdout

@@ -311,11 +311,11 @@ impl Operation for RotateCredential {
         let mut credential = found.value;
         if credential.identity.is_some() {
             let what = "the credential is an identity from outside, which has no secret to rotate";
-            return Err(Error::State(what.to_owned()));
+            return Err(Error::CredentialState(what));
         }
         if !credential.is_live(now) {
             let what = "the credential has ended or was revoked: issue another";
-            return Err(Error::State(what.to_owned()));
+            return Err(Error::CredentialState(what));
         }
         let overlap = match &self.body.overlap {
             None => DEFAULT_OVERLAP,

@@ -1,5 +1,6 @@
 //! The commands, by noun.
 
+mod ask;
 pub(crate) mod audit;
 pub(crate) mod context;
 pub(crate) mod credential;

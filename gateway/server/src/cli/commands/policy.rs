@@ -13,6 +13,7 @@ use hub_model::api::audit::{Explanation, PolicyView};
 use super::super::failure::Failure;
 use super::super::output::clean;
 use super::super::run::Session;
+use super::ask::{self, AskArgs};
 use super::replay::{self, ReplayArgs};
 use super::revision::{
     self, ActivateArgs, DeleteArgs, GetArgs, ProposeArgs, RollbackArgs, ShadowArgs, ValidateArgs,
@@ -40,6 +41,8 @@ pub(crate) enum PolicyCommand {
     Schema,
     /// Explain why a decision fell as it did, or how a request would be decided
     Explain(ExplainArgs),
+    /// Ask a running hub how a request would be decided that nobody makes
+    Ask(AskArgs),
     /// Have a running hub check policies, and keep nothing
     Validate(ValidateArgs),
     /// Keep policies as a revision
@@ -95,6 +98,10 @@ pub(crate) async fn run(command: PolicyCommand, session: &mut Session<'_>) -> Re
         PolicyCommand::Test(args) => return test::run(&args, session),
         PolicyCommand::Schema => return init::schema(session),
         PolicyCommand::Explain(args) => args,
+        PolicyCommand::Ask(args) => {
+            let explanation = ask::ask(args, session).await?;
+            return show(&explanation, session);
+        }
         PolicyCommand::Validate(args) => return revision::validate(args, session).await,
         PolicyCommand::Propose(args) => return revision::propose(args, session).await,
         PolicyCommand::List => return revision::list(session).await,
@@ -110,17 +117,21 @@ pub(crate) async fn run(command: PolicyCommand, session: &mut Session<'_>) -> Re
     }
     let decision = args.decision.unwrap_or_default();
     let explanation = session.connect()?.explain_decision(&decision).await?;
+    show(&explanation, session)
+}
+
+fn show(explanation: &Explanation, session: &mut Session<'_>) -> Result<(), Failure> {
     if !session.console.for_people() {
-        return session.console.item(&explanation, &[]);
+        return session.console.item(explanation, &[]);
     }
-    for line in lines(&explanation) {
+    for line in lines(explanation) {
         session.console.line(&clean(&line))?;
     }
     Ok(())
 }
 
 fn lines(explanation: &Explanation) -> Vec<String> {
-    let active = if explanation.revision_active { "active" } else { "no longer active" };
+    let active = if explanation.revision_active { "active" } else { "not active" };
     let roles = if explanation.roles_now.is_empty() {
         "none".to_owned()
     } else {
@@ -134,6 +145,8 @@ fn lines(explanation: &Explanation) -> Vec<String> {
         format!("roles now  {roles}"),
     ];
     lines.extend(explanation.entry.iter().map(|entry| format!("audit      entry {}", entry.seq)));
+    lines.extend(explanation.errors.iter().map(|error| format!("error      {error}")));
+    lines.extend(explanation.changes.iter().map(|change| format!("to change  {change}")));
     let groups =
         [("decided by", &explanation.determining), ("could permit this", &explanation.candidates)];
     for (head, policies) in groups {
