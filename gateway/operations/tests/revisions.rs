@@ -238,5 +238,5 @@ async fn files_replace_each_other_with_an_entry() {
     let detail = format!("{old} -> {}", world.hub.policies().revision());
     assert_eq!(entry["detail"], detail);
     let shared = Arc::new(bundle());
-    assert_eq!(world.hub.policies().active().revision(), shared.revision());
+    assert_eq!(world.hub.policies().active_bundle().revision(), shared.revision());
 }

@@ -178,7 +178,7 @@ impl Policies {
 
     /// The set that decides now.
     #[must_use]
-    pub fn active(&self) -> Arc<Bundle> {
+    pub fn active_bundle(&self) -> Arc<Bundle> {
         Arc::clone(&self.active.load().bundle)
     }
 
@@ -313,7 +313,7 @@ impl Engine {
             votes.errors.push(why.into());
             return (votes.outcome(&bundle.revision), false);
         }
-        let slice = self.slice(bundle, asker, action, target);
+        let slice = self.slice(bundle, asker.participant, action, target);
         let evaluated = self.evaluate(&slice, asker, action, target, facts, worlds, &mut votes);
         if let Err(Unsayable(why)) = evaluated {
             votes.errors.push(format!("the request cannot be said in Cedar: {why}").into());
@@ -321,18 +321,18 @@ impl Engine {
         (votes.outcome(&bundle.revision), !slice.reads_context)
     }
 
-    /// What of a set a request has to be held against.
+    /// The parts of a set that a participant's request looks at.
     pub(crate) fn slice<'b>(
         &self,
         bundle: &'b Bundle,
-        asker: &Asker<'_>,
+        participant: &Participant,
         action: Action,
         target: &Target<'_>,
     ) -> Slice<'b> {
-        let own = std::iter::once(Who::Participant(asker.participant.id));
-        let roles = asker.participant.roles.iter().map(|grant| self.hub.who(grant));
+        let own = std::iter::once(Who::Participant(participant.id));
+        let roles = participant.roles.iter().map(|grant| self.hub.who(grant));
         let whats = self.hub.whats(target);
-        bundle.index.slice(action, asker.participant.kind, own.chain(roles), &whats)
+        bundle.index.slice(action, participant.kind, own.chain(roles), &whats)
     }
 
     fn evaluate(

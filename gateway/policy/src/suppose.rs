@@ -47,7 +47,7 @@ impl Policies {
             mutual_tls: circumstances.mutual_tls,
             spiffe_id: circumstances.spiffe_id.as_deref(),
         };
-        let reads_pairs = self.engine.slice(bundle, &asker, action, target).reads_pairs;
+        let reads_pairs = self.engine.slice(bundle, participant, action, target).reads_pairs;
         let (outcome, _) = self.engine.decide(bundle, &asker, action, target, facts, None);
         let names_spiffe = circumstances.mutual_tls
             && bundle.policies().any(|policy| policy.text.contains("spiffeId"));

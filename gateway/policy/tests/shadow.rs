@@ -117,7 +117,7 @@ fn a_supposed_request_falls_as_a_real_one() {
     let (facts, candidate) = (RequestFacts::default(), bundle(NO_LISTS));
     for action in [Action::RegistrationsList, Action::RegistrationsCreate, Action::AuditRead] {
         let real = policies.authorize(&caller, action, &Target::Hub, &facts);
-        let (set, by) = (policies.active(), circumstances(AuthMethod::ApiKey));
+        let (set, by) = (policies.active_bundle(), circumstances(AuthMethod::ApiKey));
         let who = caller.participant();
         let supposed = policies.suppose(&set, who, &by, action, &Target::Hub, &facts);
         assert_eq!(real.is_ok(), supposed.permitted, "{action}");

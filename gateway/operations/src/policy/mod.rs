@@ -191,7 +191,7 @@ enum Which {
 impl Hub {
     /// Finds a revision.
     async fn find_revision(&self, reference: &RevisionRef) -> Result<Which, Error> {
-        let running = self.policies().active();
+        let running = self.policies().active_bundle();
         let baseline = self.revisions().baseline()?;
         let missing = || Error::not_found("policy revision", reference);
         match reference {
@@ -234,7 +234,7 @@ impl Hub {
         reference: &RevisionRef,
     ) -> Result<Arc<Bundle>, Error> {
         if *reference == RevisionRef::Active {
-            return Ok(self.policies().active());
+            return Ok(self.policies().active_bundle());
         }
         let which = self.find_revision(reference).await?;
         self.compiled(&which).await

@@ -97,7 +97,7 @@ impl ReplayPolicies {
             (None, None, Some(since)) => first_since(hub, since, end).await?,
             (None, None, None) => 0,
         };
-        let (active, policies) = (hub.policies().active(), hub.shared_policies());
+        let (active, policies) = (hub.policies().active_bundle(), hub.shared_policies());
         let begun = hub.clock().steady();
         let mut facts = Facts::default();
         let mut tally = Tally::default();
