@@ -1,7 +1,7 @@
 //! Policy revisions as operations: what is kept, what decides, what a release with another baseline
 //! finds, and that callers made from stored facts get nothing but answers.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests want their fixtures")]
+#![expect(clippy::unwrap_used, reason = "tests want their fixtures")]
 
 mod common;
 

@@ -122,7 +122,7 @@ struct Question {
 enum Where {
     Hub,
     Registration(RegistrationFacts),
-    Key { key: Key, revision: u64, registration: RegistrationFacts },
+    Key { key: Box<Key>, revision: u64, registration: RegistrationFacts },
 }
 
 impl Shadow {
@@ -145,7 +145,7 @@ impl Shadow {
             Target::Hub => Where::Hub,
             Target::Registration(facts) => Where::Registration((*facts).clone()),
             Target::Key { key, revision, registration } => Where::Key {
-                key: (*key).clone(),
+                key: Box::new((*key).clone()),
                 revision: *revision,
                 registration: (*registration).clone(),
             },
