@@ -8,11 +8,11 @@ CEDAR=${CEDAR:-cedar}
 baseline=$(mktemp)
 all=$(mktemp)
 trap 'rm -f "$baseline" "$all"' EXIT
-for f in baseline/*.cedar examples/*.cedar; do
+for f in baseline/*.cedar templates/*.cedar examples/*.cedar; do
   "$CEDAR" format --check --policies "$f" >/dev/null || { echo "not formatted: $f"; exit 1; }
 done
-cat baseline/*.cedar >"$baseline"
-cat baseline/*.cedar examples/*.cedar >"$all"
+cat baseline/*.cedar templates/*.cedar >"$baseline"
+cat baseline/*.cedar templates/*.cedar examples/*.cedar >"$all"
 for set in "$baseline" "$all"; do
   "$CEDAR" validate --schema hub.cedarschema --policies "$set" --level 2 --deny-warnings
 done

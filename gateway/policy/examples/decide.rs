@@ -41,7 +41,7 @@ fn extra(count: usize, caller: ParticipantId, key: KeyId) -> String {
                 if n == 0 { (caller, key) } else { (ParticipantId::generate(), KeyId::generate()) };
             if n % 2 == 0 {
                 format!(
-                    "@id(\"grant.{n}\") permit(principal == CipherHub::Service::\"{who}\", \
+                    "@id(\"single.{n}\") permit(principal == CipherHub::Service::\"{who}\", \
                      action in CipherHub::Action::\"UseKey\", \
                      resource == CipherHub::Key::\"{what}\");\n"
                 )
@@ -66,6 +66,7 @@ fn main() {
         environment: Environment::Production,
         frozen: false,
         tags: Tags::default(),
+        frozen_by_hub: false,
         created: TIME,
         updated: TIME,
         generation: 1,
@@ -82,6 +83,7 @@ fn main() {
         suspended: false,
         tags: Tags::default(),
         roles: vec![RoleGrant { registration: id, role: Role::Apps }],
+        grants_in: Default::default(),
         created: TIME,
         updated: TIME,
         generation: 1,
