@@ -80,7 +80,8 @@ impl Grant {
         if !context.is_empty()
             && let Some(action) = actions.iter().find(|action| !action.uses_key())
         {
-            let detail = format!("`{action}` has no encryption context; give it a grant of its own");
+            let detail =
+                format!("`{action}` has no encryption context; give it a grant of its own");
             return refuse("/context", detail);
         }
         if note.len() > MAX_NOTE || note.chars().any(char::is_control) {
@@ -154,12 +155,15 @@ pub mod words {
     ///
     /// # Errors
     /// For a word that is no action.
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Action>, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<Action>, D::Error> {
         let names = <Vec<std::borrow::Cow<'de, str>>>::deserialize(deserializer)?;
         if names.len() > Action::ALL.len() {
             return Err(serde::de::Error::custom("more actions than there are"));
         }
-        let parse = |name: &std::borrow::Cow<'_, str>| name.parse().map_err(serde::de::Error::custom);
+        let parse =
+            |name: &std::borrow::Cow<'_, str>| name.parse().map_err(serde::de::Error::custom);
         names.iter().map(parse).collect()
     }
 }

@@ -29,7 +29,8 @@ pub use context::EncryptionContext;
 pub use error::Error;
 pub use grant::Grant;
 pub use id::{
-    CredentialId, GrantId, HubId, ImportJobId, KeyId, OperationId, ParticipantId, RegistrationId, RequestId,
+    CredentialId, GrantId, HubId, ImportJobId, KeyId, OperationId, ParticipantId, RegistrationId,
+    RequestId,
 };
 pub use key::{Key, KeyVersion, Origin, Purpose};
 pub use lifecycle::{KeyState, Step, VersionState};

@@ -15,13 +15,13 @@ pub use read::{GetParticipant, ListParticipants};
 pub use remove::{RemoveParticipant, Removed};
 pub use role::{GrantRole, Granted, ListMembers, RevokeRole};
 
-use hub_model::api::participant::ParticipantView;
-use hub_model::{Participant, RegistrationId, Role};
-use hub_store::{Changes, Path, Revision, layout};
+use hub_model::api::participant::{MemberView, ParticipantView};
+use hub_model::{Participant, ParticipantId, RegistrationId, Role};
+use hub_store::{Changes, Path, Revision, Versioned, layout};
 
-use crate::Error;
 use crate::hub::Hub;
 use crate::operation::AtRegistration;
+use crate::{Error, Ref};
 
 /// A participant as seen from one registration.
 pub(crate) async fn view(
@@ -42,6 +42,30 @@ pub(crate) async fn view(
         create_time: participant.created,
         update_time: participant.updated,
     })
+}
+
+/// A participant as a member of something.
+pub(crate) async fn member_view(hub: &Hub, participant: &Participant) -> Result<MemberView, Error> {
+    Ok(MemberView {
+        uid: participant.id,
+        name: participant.name.clone(),
+        registration: hub.registration_name(participant.registration).await?,
+        kind: participant.kind,
+    })
+}
+
+/// A participant of a registration or, by id only, of `hub`.
+pub(crate) async fn member_of(
+    hub: &Hub,
+    registration: RegistrationId,
+    reference: &Ref<ParticipantId>,
+) -> Result<Versioned<Participant>, Error> {
+    match (hub.find_participant(registration, reference).await, reference) {
+        (Err(Error::NotFound { .. }), Ref::Id(_)) => {
+            hub.find_participant(hub.registration(), reference).await
+        }
+        (found, _) => found,
+    }
 }
 
 /// Where somebody else who is not suspended runs the hub, and as of when.
