@@ -53,7 +53,13 @@ impl Operation for CreateGrant {
                 pointer: "/participant",
                 detail: "a name or uid of a participant is expected".to_owned(),
             })?;
-        let found = member_of(hub, key.registration, &who).await?;
+        let found = member_of(hub, key.registration, &who).await.map_err(|error| match error {
+            Error::NotFound { .. } => Error::Invalid {
+                pointer: "/participant",
+                detail: "no participant of this registration, and none of `hub` by its uid".into(),
+            },
+            other => other,
+        })?;
         let participant = &found.value;
         let Body { actions, expire_time, context, note, .. } = self.body.clone();
         let made = Grant::new(participant, actions, expire_time, context, note, scene.now);

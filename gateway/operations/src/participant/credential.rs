@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::hub::Hub;
 use crate::operation::{AtRegistration, Keeps, Lost, Operation, Scene};
 use crate::page::{self, PageRequest};
+use crate::participant::keep_a_way_in;
 use crate::plan::Plan;
 use crate::{Error, Ref};
 
@@ -214,6 +215,7 @@ impl Operation for RevokeCredential {
         }
         let mut changes = Changes::new();
         if credential.revoked.is_none() {
+            keep_a_way_in(hub, &participant, &credential, now, &mut changes).await?;
             credential.revoked = Some(now);
             changes.check_revision(&path, found.revision).put(&path, &credential)?;
         }

@@ -196,7 +196,7 @@ impl Operation for RevokeRole {
         }
         let mut changes = Changes::new();
         if self.role == Role::Admins {
-            keep_an_administrator(scene.hub, &participant, &mut changes).await?;
+            keep_an_administrator(scene.hub, &participant, scene.now, &mut changes).await?;
         }
         participant.roles.retain(|held| *held != grant);
         put(permit, &scene, self.role, (participant, found.revision), changes)
