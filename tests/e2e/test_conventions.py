@@ -320,6 +320,7 @@ def test_the_openapi_document_is_what_the_hub_serves(hub, shop):
             concrete = path
             operation = "op_01jd8r0000000000000000000a"
             usual = {"role": "apps", "version": "1", "operation": operation}
+            usual["grant"] = "gnt_01jd8r0000000000000000000a"
             names = ("registration", "participant", "credential", "key", "dataKey", *usual)
             for name in names:
                 concrete = concrete.replace("{" + name + "}", usual.get(name, "nothing"))

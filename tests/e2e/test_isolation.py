@@ -19,6 +19,7 @@ MISSING = {
     "credential": "crd_01jd8r0000000000000000000a",
     "operation": "op_01jd8r0000000000000000000a",
     "dataKey": "missing",
+    "grant": "gnt_01jd8r0000000000000000000a",
 }
 
 
@@ -34,6 +35,8 @@ def routes():
 
 def fill(path, values):
     usual = {"role": "apps", "version": "1", "dataKey": "kept", "operation": MISSING["operation"]}
+    usual["grant"] = MISSING["grant"]
+    path = path.replace(":whoCan", ":whoCan?action=keys.decrypt")
     for name in ("registration", "key", "participant", "credential", *usual):
         path = path.replace("{" + name + "}", values.get(name, usual.get(name, "")))
     assert "{" not in path, path
@@ -93,6 +96,7 @@ def body_of(operation, sealed):
             "recipientKey": b64("x"),
             "format": "raw",
         },
+        "grants.create": {"participant": "checkout", "actions": ["keys.decrypt"]},
         "keys.encryptStream": b"x",
         "keys.decryptStream": b"x",
         "registrations.rewrapStream": json.dumps({"ciphertext": sealed}).encode(),

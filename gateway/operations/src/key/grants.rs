@@ -9,7 +9,7 @@ use hub_model::{
     Action, Grant, GrantId, Key, KeyId, Participant, ParticipantId, RegistrationId, Timestamp,
 };
 use hub_policy::Permit;
-use hub_store::{Changes, Revision, Versioned, layout};
+use hub_store::{Changes, Versioned, layout};
 use serde::{Deserialize, Serialize};
 
 use super::steps::{alive, changed};
@@ -70,8 +70,6 @@ impl Operation for CreateGrant {
         }
         key.grants.push(grant.clone());
         let mut changes = changed(&scene, &mut key)?;
-        // Removed at the same time, the participant would leave a grant that nobody sees.
-        changes.check_revision(&layout::participant(grant.home, grant.participant), found.revision);
         note_elsewhere(&mut changes, &key, &found, scene.now, true)?;
         let shown = view(&key, &grant, member_view(hub, participant).await?, scene.now);
         let plan = Plan::new(permit, shown).changing(changes).participant(grant.participant);
@@ -252,6 +250,9 @@ fn note_elsewhere(
     more: bool,
 ) -> Result<(), Error> {
     let mut participant = holder.value.clone();
+    let path = layout::participant(participant.registration, participant.id);
+    // Removed at the same time, the participant would leave a grant that nobody sees.
+    changes.check_revision(&path, holder.revision);
     if participant.registration == key.registration {
         return Ok(());
     }
@@ -262,8 +263,7 @@ fn note_elsewhere(
     }
     participant.updated = now;
     participant.generation += 1;
-    let path = layout::participant(participant.registration, participant.id);
-    changes.check_revision(&path, Revision(holder.revision.0)).put(&path, &participant)?;
+    changes.put(&path, &participant)?;
     Ok(())
 }
 
