@@ -15,9 +15,11 @@ use ::config::{Environment, File, FileFormat};
 use hub_model::secret::SecretText;
 use serde::{Deserialize, Serialize};
 
+mod auth;
 mod keys;
 mod units;
 
+pub use auth::{AuthConfig, FileMode};
 pub use keys::{KEYS, Key};
 
 const PREFIX: &str = "CIPHER_HUB_";
@@ -49,6 +51,8 @@ pub struct Config {
     pub seal: SealConfig,
     /// Providers and algorithms.
     pub crypto: CryptoConfig,
+    /// Who callers from outside are.
+    pub auth: AuthConfig,
     #[serde(skip)]
     origins: BTreeMap<&'static str, String>,
     #[serde(skip)]
@@ -65,6 +69,8 @@ pub struct ServerConfig {
     /// The Unix socket of the API; `None` is off.
     #[serde(deserialize_with = "units::maybe_path")]
     pub unix_socket: Option<PathBuf>,
+    /// Who may connect to it.
+    pub unix_socket_mode: FileMode,
     /// Health and metrics, plain HTTP; `None` is off.
     #[serde(deserialize_with = "units::maybe_address")]
     pub management_listen: Option<SocketAddr>,
@@ -541,6 +547,7 @@ impl Config {
                 "listening on `{address}` without TLS, as server.danger_listen_without_tls asks",
             ));
         }
+        self.auth.rules()?;
         if server.max_batch_body_bytes < server.max_body_bytes {
             let message = "must not be below server.max_body_bytes";
             return invalid("server.max_batch_body_bytes", message.into());
@@ -558,6 +565,7 @@ impl Default for ServerConfig {
         Self {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 8420))],
             unix_socket: None,
+            unix_socket_mode: FileMode(0o600),
             management_listen: Some(SocketAddr::from(([127, 0, 0, 1], 9464))),
             tls: TlsConfig::default(),
             danger_listen_without_tls: false,

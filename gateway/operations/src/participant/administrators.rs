@@ -2,7 +2,9 @@
 //! that is good at the time.
 //!
 //! What is refused is to take the last such way in away. Credentials also end by themselves, and
-//! nobody is asked then: `cipher-hub init --recover-admin` is the way back.
+//! nobody is asked then: `cipher-hub init --recover-admin` is the way back. A bound identity counts,
+//! though the hub cannot know whether its issuer still vouches for it; an identity that only the
+//! configuration maps does not.
 
 use hub_auth::Credential;
 use hub_model::{CredentialId, Participant, Role, Timestamp};

@@ -4,6 +4,7 @@ mod administrators;
 mod change;
 mod create;
 mod credential;
+mod last_use;
 mod read;
 mod remove;
 mod role;
@@ -12,7 +13,9 @@ pub(crate) use administrators::{keep_a_way_in, keep_an_administrator};
 pub use change::{Suspend, UpdateParticipant};
 pub use create::CreateParticipant;
 pub(crate) use credential::issue;
-pub use credential::{IssueCredential, ListCredentials, RevokeCredential, Revoked};
+pub use credential::{
+    IssueCredential, ListCredentials, RevokeCredential, Revoked, RotateCredential,
+};
 pub use read::{GetParticipant, ListParticipants};
 pub use remove::{RemoveParticipant, Removed};
 pub use role::{GrantRole, Granted, ListMembers, RevokeRole};
