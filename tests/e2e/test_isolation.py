@@ -119,7 +119,10 @@ def worlds(hub):
     mine, theirs = hub.shop("mine"), hub.shop("theirs")
     theirs.sealed = theirs.encrypt("theirs")
     credentials = hub.ok("GET", f"{theirs.path}/participants/checkout/credentials")["items"]
+    grant = {"participant": "checkout", "actions": ["keys.get"]}
+    grant = hub.ok("POST", f"{theirs.key_path}/grants", grant, theirs.owner)
     theirs.ids = {
+        "grant": grant["uid"],
         "registration": theirs.registration["uid"],
         "key": theirs.key["uid"],
         "participant": hub.ok("GET", f"{theirs.path}/participants/checkout")["uid"],
@@ -139,6 +142,7 @@ def state(hub, theirs):
     paths = [
         "",
         "/keys",
+        "/keys/orders/grants",
         "/participants",
         "/participants/checkout/credentials",
         "/roles/apps/members",
@@ -211,7 +215,7 @@ def test_ids_of_another_registration_do_nothing_under_ones_own(hub, worlds):
     for method, path, operation in routes():
         if "{registration}" not in path:
             continue
-        for name in ("key", "participant", "credential"):
+        for name in ("key", "participant", "credential", "grant"):
             if "{" + name + "}" not in path:
                 continue
             tried += 1

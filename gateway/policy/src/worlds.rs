@@ -520,6 +520,7 @@ fn prospect(policy: &str, environment: Environment, roles: &[Role]) -> Prospect 
         method: AuthMethod::ApiKey,
         tls: false,
         mutual_tls: false,
+        spiffe_id: None,
     };
     Survey::new(policies).prospect_of(&asker, Action::KeysEncrypt, &target).unwrap()
 }
