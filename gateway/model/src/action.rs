@@ -120,6 +120,12 @@ actions! {
     RolesList = "roles.list" on Registration: "List the members of a role";
     RolesGrant = "roles.grant" on Registration: "Add a member to a role";
     RolesRevoke = "roles.revoke" on Registration: "Remove a member from a role";
+    GrantsCreate = "grants.create" on Key: "Grant a participant some actions on a key";
+    GrantsList = "grants.list" on Key: "List the grants on a key";
+    GrantsGet = "grants.get" on Key: "Read a grant on a key";
+    GrantsDelete = "grants.delete" on Key: "Take a grant on a key away";
+    AccessWhoCan = "access.whoCan" on Key: "Ask who may do an action with a key";
+    AccessOfParticipant = "access.ofParticipant" on Registration: "Ask what a participant may do in a registration";
     AuditRead = "audit.read" on Hub: "Read the hub's audit trail";
     PoliciesExplain = "policies.explain" on Hub: "Explain a past decision, or one that nobody asked for";
     PoliciesValidate = "policies.validate" on Hub: "Check policies without keeping them";
@@ -159,6 +165,24 @@ impl Action {
                 | Self::KeysDecapsulate
                 | Self::KeysPutDataKey
         )
+    }
+}
+
+impl Action {
+    /// Whether it can be granted to one participant on one key: the uses of keys and what reads
+    /// them, each by its own name; nothing that changes a key, its members or its registration.
+    #[must_use]
+    pub const fn grantable(self) -> bool {
+        self.uses_key()
+            || matches!(
+                self,
+                Self::KeysGet
+                    | Self::KeysListVersions
+                    | Self::KeysGetPublicKey
+                    | Self::KeysGetDataKey
+                    | Self::KeysListDataKeys
+                    | Self::KeysUseCompromised
+            )
     }
 }
 

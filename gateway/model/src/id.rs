@@ -188,6 +188,8 @@ ids! {
     ImportJobId, "job", "import job";
     /// Identifies a long operation.
     OperationId, "op", "operation";
+    /// A grant: some actions of one participant on one key.
+    GrantId, "gnt", "grant";
 }
 
 #[cfg(test)]

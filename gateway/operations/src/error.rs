@@ -71,8 +71,8 @@ pub enum Error {
     /// The registration `hub` cannot be deleted, frozen or hold keys.
     #[error("the registration `hub` stands for the hub itself: {0}")]
     HubRegistration(&'static str),
-    /// The hub would be left without an administrator.
-    #[error("this would leave the hub without an administrator")]
+    /// The hub would be left without an administrator who can come in.
+    #[error("this would leave the hub without an administrator who holds a good credential")]
     LastAdministrator,
     /// Too many records at once.
     #[error("{0}")]

@@ -183,6 +183,11 @@ impl Hub {
         &self.parts.policies
     }
 
+    /// The same, for questions that are answered on other threads.
+    pub(crate) fn policies_shared(&self) -> Arc<Policies> {
+        Arc::clone(&self.parts.policies)
+    }
+
     /// The clock.
     #[must_use]
     pub fn clock(&self) -> &dyn Clock {

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::index::Index;
 use crate::problem::Problem;
-use crate::schema::{BASELINE, TEXT, Words};
+use crate::schema::{BASELINE, TEMPLATES, TEXT, Words};
 use crate::source::{Effect, Parsed, PolicyInfo, parse};
 use crate::{Error, lockout};
 
@@ -224,6 +224,7 @@ fn revision(files: &[(Arc<str>, String, bool)]) -> Arc<str> {
     };
     part(REVISION_LABEL);
     part(TEXT.as_bytes());
+    part(TEMPLATES.as_bytes());
     for (name, text, _) in files {
         part(name.as_bytes());
         part(text.as_bytes());

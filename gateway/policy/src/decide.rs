@@ -7,24 +7,28 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use cedar_policy::{AuthorizationError, Authorizer, Context, Decision, Entities, EvaluationError};
+use cedar_policy::{
+    AuthorizationError, Authorizer, Context, Decision, Entities, EvaluationError, PolicySet,
+    Request,
+};
 use hub_auth::Caller;
 use hub_model::action::ResourceKind;
 use hub_model::principal::PeerAddress;
 use hub_model::{
-    Action, AuthMethod, EncryptionContext, HubId, Key, Participant, Registration, RegistrationId,
-    Timestamp,
+    Action, AuthMethod, EncryptionContext, Grant, HubId, Key, Participant, Registration,
+    RegistrationId, Timestamp,
 };
 
 use crate::bundle::Bundle;
 use crate::entities::{Hub, Unsayable, context};
+use crate::grants::Templates;
 use crate::index::{Slice, Who};
-use crate::memo::{self, Memo, Outcome, Worlds};
+use crate::memo::{self, Memo, Outcome, World, Worlds};
 use crate::permit::{DecisionTrace, Denial, Permit, Subject};
 use crate::schema::Words;
 use crate::shadow::Shadow;
 use crate::source::PolicyInfo;
-use crate::{Error, lockout};
+use crate::{Error, grants, lockout};
 
 /// A registration as read, and the store revision it was read at.
 #[derive(Clone, Debug)]
@@ -209,13 +213,14 @@ impl Policies {
         if outcome.permitted { Ok(Permit::new(subject)) } else { Err(Denial::new(subject)) }
     }
 
-    /// Whether the caller may know that a registration exists: it belongs to it, holds a role in
-    /// it, or may read its facts. Decides between "not found" and "forbidden".
+    /// Whether the caller may know that a registration exists: it belongs to it, holds a role or a
+    /// grant in it, or may read its facts. Decides between "not found" and "forbidden".
     #[must_use]
     pub fn may_see(&self, caller: &Caller, facts: &RegistrationFacts) -> bool {
         let (participant, id) = (caller.participant(), facts.registration.id);
         participant.registration == id
             || participant.roles.iter().any(|grant| grant.registration == id)
+            || participant.grants_in.contains_key(&id)
             || {
                 let target = Target::Registration(facts);
                 let asker = Asker::of(caller);
@@ -265,6 +270,11 @@ impl Policies {
         then(&self.active.load().bundle)
     }
 
+    /// The set that is active now, for questions that take longer than a decision.
+    pub(crate) fn active(&self) -> Arc<Active> {
+        self.active.load_full()
+    }
+
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
     }
@@ -287,6 +297,7 @@ pub(crate) struct Engine {
     pub(crate) words: &'static Words,
     pub(crate) hub: Hub,
     authorizer: Authorizer,
+    templates: &'static Templates,
 }
 
 impl Engine {
@@ -294,7 +305,8 @@ impl Engine {
         let words = Words::load()?;
         let hub =
             Hub::new(words, hub, registration).map_err(|Unsayable(why)| Error::Schema(why))?;
-        Ok(Self { words, hub, authorizer: Authorizer::new() })
+        let templates = Templates::load()?;
+        Ok(Self { words, hub, authorizer: Authorizer::new(), templates })
     }
 
     /// The decision, and whether it depends on the memo's key alone. Entities are remembered in
@@ -314,11 +326,16 @@ impl Engine {
             return (votes.outcome(&bundle.revision), false);
         }
         let slice = self.slice(bundle, asker.participant, action, target);
-        let evaluated = self.evaluate(&slice, asker, action, target, facts, worlds, &mut votes);
+        let granted = grants::granted(target, asker.participant.id, action);
+        // INVARIANT: what depends on the end or the pairs of a grant is never remembered, also
+        // while that grant does not apply.
+        let conditional = granted.iter().any(|grant| grant.is_conditional());
+        let asked = Asked { slice: &slice, granted: &granted, conditional };
+        let evaluated = self.evaluate(&asked, asker, action, target, facts, worlds, &mut votes);
         if let Err(Unsayable(why)) = evaluated {
             votes.errors.push(format!("the request cannot be said in Cedar: {why}").into());
         }
-        (votes.outcome(&bundle.revision), !slice.reads_context)
+        (votes.outcome(&bundle.revision), !slice.reads_context && !conditional)
     }
 
     /// The parts of a set that a participant's request looks at.
@@ -335,9 +352,35 @@ impl Engine {
         bundle.index.slice(action, participant.kind, own.chain(roles), &whats)
     }
 
+    /// The entities of a request, and the links of its grants.
+    pub(crate) fn world(
+        &self,
+        participant: &Participant,
+        action: Action,
+        target: &Target<'_>,
+        granted: &[&Grant],
+    ) -> Result<World, Unsayable> {
+        let mut world = self.hub.entities(self.words, participant, action, target)?;
+        if !granted.is_empty() {
+            let uids = self.hub.uids(self.words, participant, target);
+            world.links = grants::links(self.templates, action, granted, (&uids.0, &uids.1))?;
+        }
+        Ok(world)
+    }
+
+    /// What one set says to a request.
+    pub(crate) fn ask(
+        &self,
+        request: &Request,
+        set: &PolicySet,
+        entities: &Entities,
+    ) -> cedar_policy::Response {
+        self.authorizer.is_authorized(request, set, entities)
+    }
+
     fn evaluate(
         &self,
-        slice: &Slice<'_>,
+        asked: &Asked<'_>,
         asker: &Asker<'_>,
         action: Action,
         target: &Target<'_>,
@@ -345,6 +388,7 @@ impl Engine {
         worlds: Option<(&Worlds, memo::Key)>,
         votes: &mut Votes,
     ) -> Result<(), Unsayable> {
+        let Asked { slice, granted, conditional } = *asked;
         // A development build makes every context, and so checks it against the schema.
         let (mut said, mut extra) = (Context::empty(), None);
         if slice.reads_context || cfg!(debug_assertions) {
@@ -354,10 +398,12 @@ impl Engine {
             }
         }
         let participant = asker.participant;
-        let make = || self.hub.entities(self.words, participant, action, target);
+        let make = || self.world(participant, action, target, granted);
         let world = match worlds {
             // A context-free decision is remembered itself.
-            Some((worlds, key)) if slice.reads_context => worlds.recall(key, make)?,
+            Some((worlds, key)) if slice.reads_context || conditional => {
+                worlds.recall(key, make)?
+            }
             _ => Arc::new(make()?),
         };
         let joined;
@@ -373,8 +419,22 @@ impl Engine {
         for part in &slice.parts {
             votes.add(&self.authorizer.is_authorized(&request, &part.set, entities));
         }
+        for link in &world.links {
+            let condition = link.condition.as_ref();
+            if condition.is_none_or(|grant| grant.applies(asker.now, facts.encryption_context)) {
+                votes.add(&self.authorizer.is_authorized(&request, &link.set, entities));
+            }
+        }
         Ok(())
     }
+}
+
+/// What a decision looks at.
+struct Asked<'a> {
+    slice: &'a Slice<'a>,
+    granted: &'a [&'a Grant],
+    /// Whether a grant depends on the request.
+    conditional: bool,
 }
 
 /// Why a target cannot be that of the action.
@@ -393,9 +453,9 @@ fn mismatch(action: Action, target: &Target<'_>) -> Option<&'static str> {
 /// What the evaluated parts say, joined.
 #[derive(Debug, Default)]
 pub(crate) struct Votes {
-    permits: Vec<Arc<str>>,
-    forbids: Vec<Arc<str>>,
-    errors: Vec<Arc<str>>,
+    pub(crate) permits: Vec<Arc<str>>,
+    pub(crate) forbids: Vec<Arc<str>>,
+    pub(crate) errors: Vec<Arc<str>>,
 }
 
 impl Votes {

@@ -90,6 +90,7 @@ fn admins(bundle: &Bundle, engine: &Engine) -> Vec<Participant> {
         suspended: false,
         tags: Tags::default(),
         roles: vec![RoleGrant { registration: engine.hub.registration, role: Role::Admins }],
+        grants_in: Default::default(),
         created: time,
         updated: time,
         generation: 1,

@@ -10,7 +10,7 @@ use crate::problem::place;
 /// The longest `@id`.
 const MAX_ID: usize = 100;
 /// What only ids of the baseline start with.
-const RESERVED: [&str; 2] = ["guard.", "role."];
+const RESERVED: [&str; 3] = ["guard.", "role.", "grant."];
 
 /// What a satisfied policy does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -130,7 +130,7 @@ fn checked_id(policy: &Policy, baseline: bool) -> Result<&str, (String, &'static
         return Err((format!("`{}` cannot be a policy id", shown.escape_debug()), help));
     }
     if !baseline && RESERVED.iter().any(|prefix| id.starts_with(prefix)) {
-        let help = "ids that start with `guard.` and `role.` are those of the baseline";
+        let help = "ids that start with `guard.`, `role.` and `grant.` are those of the baseline";
         return Err((format!("policy id `{id}` is reserved"), help));
     }
     Ok(id)

@@ -9,6 +9,7 @@ use hub_model::{Action, Participant};
 use crate::asking::Circumstances;
 use crate::bundle::Bundle;
 use crate::decide::{Asker, Policies, RequestFacts, Target};
+use crate::grants;
 use crate::permit::DecisionTrace;
 
 /// How a supposed request would be decided.
@@ -18,7 +19,7 @@ pub struct Supposition {
     pub permitted: bool,
     /// By which policies.
     pub trace: Arc<DecisionTrace>,
-    /// Whether a policy that was looked at reads tags of the encryption context: without knowing
+    /// Whether a policy or grant that was looked at reads tags of the encryption context: without knowing
     /// them, the decision is not known either.
     pub reads_pairs: bool,
     /// Whether there is a certificate and a policy of the whole set speaks of the SPIFFE id in it.
@@ -47,7 +48,9 @@ impl Policies {
             mutual_tls: circumstances.mutual_tls,
             spiffe_id: circumstances.spiffe_id.as_deref(),
         };
-        let reads_pairs = self.engine.slice(bundle, participant, action, target).reads_pairs;
+        let granted = grants::granted(target, participant.id, action);
+        let reads_pairs = self.engine.slice(bundle, participant, action, target).reads_pairs
+            || granted.iter().any(|grant| !grant.context.is_empty());
         let (outcome, _) = self.engine.decide(bundle, &asker, action, target, facts, None);
         let names_spiffe = circumstances.mutual_tls
             && bundle.policies().any(|policy| policy.text.contains("spiffeId"));

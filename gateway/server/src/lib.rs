@@ -24,6 +24,7 @@ pub mod reply;
 pub mod request;
 mod rewrapping;
 pub mod routes;
+mod routes_access;
 mod streaming;
 pub mod tasks;
 pub mod telemetry;

@@ -78,7 +78,7 @@ const PAGED: &[&str] = &["pageSize", "pageToken"];
 const PAGED_KEYS: &[&str] = &["pageSize", "pageToken", "needsRewrap"];
 
 impl Route {
-    fn new<O, F>(method: Method, path: &'static str, build: F) -> Self
+    pub(crate) fn new<O, F>(method: Method, path: &'static str, build: F) -> Self
     where
         O: Operation + 'static,
         F: Fn(&Parts<'_>) -> Result<O, Refusal> + Send + Sync + 'static,
@@ -102,23 +102,23 @@ impl Route {
         }
     }
 
-    fn takes<T: utoipa::ToSchema>(self) -> Self {
+    pub(crate) fn takes<T: utoipa::ToSchema>(self) -> Self {
         Self { body: Body::Json, request: Some(schema::<T>), ..self }
     }
 
-    fn may_take<T: utoipa::ToSchema>(self) -> Self {
+    pub(crate) fn may_take<T: utoipa::ToSchema>(self) -> Self {
         Self { body: Body::JsonOrNothing, request: Some(schema::<T>), ..self }
     }
 
-    fn gives<T: utoipa::ToSchema>(self) -> Self {
+    pub(crate) fn gives<T: utoipa::ToSchema>(self) -> Self {
         Self { response: Some(schema::<T>), ..self }
     }
 
-    fn creates(self) -> Self {
+    pub(crate) fn creates(self) -> Self {
         Self { success: StatusCode::CREATED, ..self }
     }
 
-    fn empty(self) -> Self {
+    pub(crate) fn empty(self) -> Self {
         Self { success: StatusCode::NO_CONTENT, ..self }
     }
 
@@ -126,7 +126,7 @@ impl Route {
         Self { query, ..self }
     }
 
-    fn paged(self) -> Self {
+    pub(crate) fn paged(self) -> Self {
         Self { query: PAGED, ..self }
     }
 
@@ -138,7 +138,7 @@ impl Route {
         Self { secret: true, ..self }
     }
 
-    fn called(self, operation_id: &'static str) -> Self {
+    pub(crate) fn called(self, operation_id: &'static str) -> Self {
         Self { operation_id, ..self }
     }
 }
@@ -149,6 +149,7 @@ pub fn table() -> Vec<Route> {
     let mut rows = registrations();
     rows.extend(participants());
     rows.extend(key_management());
+    rows.extend(crate::routes_access::rows());
     rows.extend(lifecycle());
     rows.extend(cryptography());
     rows.extend(uses_of_keys());
@@ -788,6 +789,7 @@ mod tests {
             let whole = row.path.ends_with('}')
                 && !row.path.contains("/members/")
                 && !row.path.contains("/dataKeys/")
+                && !row.path.contains("/grants/")
                 && !row.path.contains("/credentials/");
             let changes = row.method == Method::PATCH || row.method == Method::DELETE;
             // Activation changes which policies are active, a record that no path names.

@@ -1,8 +1,10 @@
 //! Request and response bodies, shared by server, client and tests. camelCase; unknown fields are
 //! refused in requests and ignored by clients in responses.
 
+pub mod access;
 pub mod audit;
 pub mod crypto;
+pub mod grant;
 pub mod job;
 pub mod key;
 pub mod page;

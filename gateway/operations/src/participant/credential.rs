@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::hub::{Hub, is_hub};
 use crate::operation::{AtRegistration, Keeps, Lost, Operation, Scene};
 use crate::page::{self, PageRequest};
+use crate::participant::keep_a_way_in;
 use crate::plan::Plan;
 use crate::{Error, Ref};
 
@@ -423,6 +424,7 @@ impl Operation for RevokeCredential {
         let mut credential = found.value;
         let mut changes = Changes::new();
         if credential.revoked.is_none() {
+            keep_a_way_in(hub, &participant, &credential, now, &mut changes).await?;
             release(hub, &mut changes, &credential).await?;
             credential.revoked = Some(now);
             credential.previous = None;

@@ -1,7 +1,10 @@
 //! `policies.explain`: why a past decision fell as it did, or how one would fall (`suppose.rs`).
 
+use std::fmt::Write as _;
+
 use hub_model::api::audit::{Explain as Body, Explanation, PolicyView};
-use hub_model::{Action, Participant, ParticipantId, RegistrationId};
+use hub_model::grant::POLICY_PREFIX;
+use hub_model::{Action, GrantId, Key, KeyId, Participant, ParticipantId, RegistrationId};
 use hub_policy::{Effect, Permit, PolicyInfo, RequestFacts, Target};
 use hub_store::layout;
 use serde::Deserialize;
@@ -32,6 +35,8 @@ struct Decided {
     revision: String,
     caller: Option<String>,
     caller_registration: Option<RegistrationId>,
+    registration: Option<RegistrationId>,
+    key: Option<KeyId>,
 }
 
 impl Operation for Explain {
@@ -80,15 +85,20 @@ impl Operation for Explain {
         if decided.decision != "deny" && read.is_err() {
             return Err(missing());
         }
-        let determining: Vec<_> = decided
-            .policies
-            .iter()
-            .filter_map(|id| policies.describe(id))
-            .map(|info| shown(&info))
-            .collect();
+        let mut determining = Vec::with_capacity(decided.policies.len());
+        for id in &decided.policies {
+            if let Some(info) = policies.describe(id) {
+                determining.push(shown(&info));
+            } else if let Some(grant) = granted(hub, &decided, id).await? {
+                determining.push(grant);
+            }
+        }
         let unpermitted = decided.decision == "deny" && decided.policies.is_empty();
         let candidates = match (unpermitted, decided.action.parse::<Action>()) {
-            (true, Ok(action)) => policies.candidates(action).iter().map(shown).collect(),
+            (true, Ok(action)) => {
+                let template = hub_policy::template(action).filter(|_| decided.key.is_some());
+                policies.candidates(action).iter().chain(&template).map(shown).collect()
+            }
             _ => Vec::new(),
         };
         let roles_now = roles(hub, &decided).await?;
@@ -122,6 +132,51 @@ pub(super) fn shown(info: &PolicyInfo) -> PolicyView {
         place: format!("{}:{}", info.file, info.line),
         text: info.text.to_string(),
     }
+}
+
+/// The grant of a past decision.
+async fn granted(hub: &Hub, decided: &Decided, id: &str) -> Result<Option<PolicyView>, Error> {
+    match (decided.registration, decided.key) {
+        (Some(registration), Some(key)) => {
+            grant(hub, (registration, key), decided.action.parse().ok(), id).await
+        }
+        _ => Ok(None),
+    }
+}
+
+/// A grant that permitted something: the template it was linked from, and with what.
+pub(super) async fn grant(
+    hub: &Hub,
+    (registration, key): (RegistrationId, KeyId),
+    action: Option<Action>,
+    id: &str,
+) -> Result<Option<PolicyView>, Error> {
+    let uid: Option<GrantId> = id.strip_prefix(POLICY_PREFIX).and_then(|id| id.parse().ok());
+    let Some(uid) = uid else { return Ok(None) };
+    let template = action.and_then(hub_policy::template);
+    let mut view = PolicyView {
+        id: id.to_owned(),
+        title: "A grant that was deleted since".to_owned(),
+        effect: "permit".to_owned(),
+        place: format!("grants of {key}"),
+        text: template.as_ref().map(|info| info.text.to_string()).unwrap_or_default(),
+    };
+    let found = hub.store().read::<Key>(&layout::key(registration, key)).await?;
+    let grants = found.map(|found| found.value.grants).unwrap_or_default();
+    if let Some(grant) = grants.iter().find(|grant| grant.id == uid) {
+        let title = template.and_then(|info| info.title);
+        view.title = title.as_deref().unwrap_or_default().to_owned();
+        let mut linked = format!("\n// ?principal: {}, ?resource: {key}", grant.participant);
+        if let Some(end) = grant.expires {
+            let _ = write!(linked, ", until {end}");
+        }
+        let names: Vec<_> = grant.context.iter().map(|(name, _)| name).collect();
+        if !names.is_empty() {
+            let _ = write!(linked, ", with pairs of its own for {}", names.join(", "));
+        }
+        view.text.push_str(&linked);
+    }
+    Ok(Some(view))
 }
 
 pub(super) fn summarize(

@@ -4,13 +4,13 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use hub_model::action::ResourceKind;
-use hub_model::api::audit::{Explain as Body, Explanation};
+use hub_model::api::audit::{Explain as Body, Explanation, PolicyView};
 use hub_model::api::policy::RevisionRef;
 use hub_model::principal::PeerAddress;
 use hub_model::{Action, AuthMethod, ParticipantId, RegistrationId};
 use hub_policy::{Circumstances, RequestFacts};
 
-use super::explain::{roles_of, shown, summarize};
+use super::explain::{grant, roles_of, shown, summarize};
 use crate::operation::{AtHub, AtKey, AtRegistration, Place, Scene};
 use crate::{Error, Ref};
 
@@ -96,12 +96,20 @@ pub(super) async fn explain(
         }
         Err(_) => Vec::new(),
     };
+    // The analysis is of the set: what a grant permits needs no change.
+    let changes = if found.permitted { Vec::new() } else { changes };
     let decision = if found.permitted { "allow" } else { "deny" };
-    let determining: Vec<_> =
-        found.trace.policies.iter().filter_map(|id| bundle.describe(id)).map(shown).collect();
+    let mut determining = Vec::with_capacity(found.trace.policies.len());
+    for id in found.trace.policies.iter() {
+        let subject = place.subject();
+        if let Some(info) = bundle.describe(id) {
+            determining.push(shown(info));
+        } else if let (Some(registration), Some(key)) = (subject.registration, subject.key) {
+            determining.extend(grant(hub, (registration, key), Some(action), id).await?);
+        }
+    }
     let unpermitted = !found.permitted && determining.is_empty();
-    let candidates: Vec<_> =
-        if unpermitted { bundle.candidates(action).map(shown).collect() } else { Vec::new() };
+    let candidates: Vec<_> = if unpermitted { candidates(&bundle, action) } else { Vec::new() };
     let explanation = Explanation {
         decision_id: None,
         decision: decision.to_owned(),
@@ -116,6 +124,12 @@ pub(super) async fn explain(
         entry: None,
     };
     Ok((explanation, format!("{action} by {}", participant.id)))
+}
+
+/// What could permit the action: permits of the set, and the template of grants.
+fn candidates(bundle: &hub_policy::Bundle, action: Action) -> Vec<PolicyView> {
+    let template = hub_policy::template(action);
+    bundle.candidates(action).chain(&template).map(shown).collect()
 }
 
 fn lost<P>(found: Result<P, crate::operation::Lost>) -> Result<P, Error> {

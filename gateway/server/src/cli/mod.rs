@@ -31,6 +31,7 @@ pub(crate) use commands::audit::AuditCommand;
 pub(crate) use commands::context::{ContextCommand, LoginArgs};
 pub(crate) use commands::credential::CredentialCommand;
 pub(crate) use commands::crypto::{DecryptArgs, EncryptArgs, RewrapArgs};
+pub(crate) use commands::grant::GrantCommand;
 pub(crate) use commands::key::KeyCommand;
 pub(crate) use commands::operation::OperationCommand;
 pub(crate) use commands::participant::ParticipantCommand;
@@ -281,6 +282,9 @@ pub(crate) enum Command {
     /// Roles and their members
     #[command(subcommand)]
     Role(RoleCommand),
+    /// Grants: one participant, one key, some actions
+    #[command(subcommand)]
+    Grant(GrantCommand),
     /// Keys and their versions
     #[command(subcommand)]
     Key(KeyCommand),

@@ -1,5 +1,6 @@
 //! One method for every route of the API.
 
+mod access;
 mod crypto;
 mod hub;
 mod jobs;

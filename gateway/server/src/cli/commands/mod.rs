@@ -1,10 +1,12 @@
 //! The commands, by noun.
 
+pub(crate) mod access;
 mod ask;
 pub(crate) mod audit;
 pub(crate) mod context;
 pub(crate) mod credential;
 pub(crate) mod crypto;
+pub(crate) mod grant;
 pub(crate) mod hub;
 pub(crate) mod key;
 pub(crate) mod lifecycle;
