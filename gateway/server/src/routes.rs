@@ -122,7 +122,7 @@ impl Route {
         Self { success: StatusCode::NO_CONTENT, ..self }
     }
 
-    fn paged_with(self, query: &'static [&'static str]) -> Self {
+    pub(crate) fn paged_with(self, query: &'static [&'static str]) -> Self {
         Self { query, ..self }
     }
 

@@ -42,14 +42,12 @@ pub(crate) fn rows() -> Vec<Route> {
             Ok(keys::DeleteGrant { registration, key, grant: p.param("grant")? })
         })
         .empty(),
-        Route {
-            query: &["action", "pageSize", "pageToken"],
-            ..Route::new(Method::GET, WHO_CAN, |p| {
-                let (registration, key) = (p.param("registration")?, p.param("key")?);
-                Ok(ask::WhoCan { registration, key, action: action(p)?, page: p.page()? })
-            })
-            .gives::<access::WhoCan>()
-        },
+        Route::new(Method::GET, WHO_CAN, |p| {
+            let (registration, key) = (p.param("registration")?, p.param("key")?);
+            Ok(ask::WhoCan { registration, key, action: action(p)?, page: p.page()? })
+        })
+        .gives::<access::WhoCan>()
+        .paged_with(&["action", "pageSize", "pageToken"]),
         Route::new(Method::GET, ACCESS, |p| {
             let (registration, participant) = (p.param("registration")?, p.param("participant")?);
             Ok(ask::AccessOfParticipant { registration, participant, page: p.page()? })
