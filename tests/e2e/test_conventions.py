@@ -321,6 +321,8 @@ def test_the_openapi_document_is_what_the_hub_serves(hub, shop):
             operation = "op_01jd8r0000000000000000000a"
             usual = {"role": "apps", "version": "1", "operation": operation}
             usual["revocation"] = "trv_01jd8r0000000000000000000a"
+            usual["revision"] = "0" * 64
+            usual["grant"] = "gnt_01jd8r0000000000000000000a"
             names = ("registration", "participant", "credential", "key", "dataKey", *usual)
             for name in names:
                 concrete = concrete.replace("{" + name + "}", usual.get(name, "nothing"))

@@ -20,6 +20,8 @@ MISSING = {
     "operation": "op_01jd8r0000000000000000000a",
     "dataKey": "missing",
     "revocation": "trv_01jd8r0000000000000000000a",
+    "revision": "0" * 64,
+    "grant": "gnt_01jd8r0000000000000000000a",
 }
 
 
@@ -36,6 +38,9 @@ def routes():
 def fill(path, values):
     usual = {"role": "apps", "version": "1", "dataKey": "kept", "operation": MISSING["operation"]}
     usual["revocation"] = MISSING["revocation"]
+    usual["revision"] = MISSING["revision"]
+    usual["grant"] = MISSING["grant"]
+    path = path.replace(":whoCan", ":whoCan?action=keys.decrypt")
     for name in ("registration", "key", "participant", "credential", *usual):
         path = path.replace("{" + name + "}", values.get(name, usual.get(name, "")))
     assert "{" not in path, path
@@ -62,6 +67,9 @@ def body_of(operation, sealed):
         "credentials.rotate": {},
         "policies.explain": {"decisionId": "dec_x-1"},
         "tokens.revoke": {"issuer": "corp", "jti": "x"},
+        "policies.propose": {"files": [{"name": "a.cedar", "text": ""}]},
+        "policies.validate": {"files": [{"name": "a.cedar", "text": ""}]},
+        "policies.replay": {"revision": "active"},
         "keys.scheduleDestroyVersion": {},
         "keys.scheduleDestroy": {},
         "keys.sign": {"message": b64("x")},
@@ -97,6 +105,7 @@ def body_of(operation, sealed):
             "recipientKey": b64("x"),
             "format": "raw",
         },
+        "grants.create": {"participant": "checkout", "actions": ["keys.decrypt"]},
         "keys.encryptStream": b"x",
         "keys.decryptStream": b"x",
         "registrations.rewrapStream": json.dumps({"ciphertext": sealed}).encode(),
@@ -118,7 +127,10 @@ def worlds(hub):
     mine, theirs = hub.shop("mine"), hub.shop("theirs")
     theirs.sealed = theirs.encrypt("theirs")
     credentials = hub.ok("GET", f"{theirs.path}/participants/checkout/credentials")["items"]
+    grant = {"participant": "checkout", "actions": ["keys.get"]}
+    grant = hub.ok("POST", f"{theirs.key_path}/grants", grant, theirs.owner)
     theirs.ids = {
+        "grant": grant["uid"],
         "registration": theirs.registration["uid"],
         "key": theirs.key["uid"],
         "participant": hub.ok("GET", f"{theirs.path}/participants/checkout")["uid"],
@@ -138,6 +150,7 @@ def state(hub, theirs):
     paths = [
         "",
         "/keys",
+        "/keys/orders/grants",
         "/participants",
         "/participants/checkout/credentials",
         "/roles/apps/members",
@@ -210,7 +223,7 @@ def test_ids_of_another_registration_do_nothing_under_ones_own(hub, worlds):
     for method, path, operation in routes():
         if "{registration}" not in path:
             continue
-        for name in ("key", "participant", "credential"):
+        for name in ("key", "participant", "credential", "grant"):
             if "{" + name + "}" not in path:
                 continue
             tried += 1

@@ -37,6 +37,10 @@ pub fn encode(text: &mut String, entry: &AuditEntry, writer: &str) -> Result<Gap
     let mut w = Fields { text };
     w.plain("action", entry.action);
     w.display("address", &entry.address);
+    let decided = entry.decided.as_ref();
+    if let Some(beside) = decided.and_then(|decided| decided.beside) {
+        w.plain("beside", beside);
+    }
     if let Some(principal) = &entry.principal {
         w.quoted("caller", |text| principal.append_to(text));
         w.quoted("callerRegistration", |text| principal.registration.append_to(text));
@@ -65,15 +69,25 @@ pub fn encode(text: &mut String, entry: &AuditEntry, writer: &str) -> Result<Gap
     if entry.dry_run {
         w.display_bare("dryRun", &true);
     }
+    if let Some([participant, target, registration]) = decided.map(|decided| decided.revisions) {
+        w.name("entities");
+        let _ = write!(w.text, "[{participant},{target},{registration}]");
+    }
     if let Some(identity) = entry.principal.as_ref().and_then(|by| by.identity.as_ref()) {
         w.escaped("identity", identity.as_str());
     }
     if let Some(key) = &entry.subject.key {
         w.quoted("key", |text| key.append_to(text));
     }
+    if decided.is_some_and(|decided| decided.mutual_tls) {
+        w.display_bare("mutualTls", &true);
+    }
     w.plain("outcome", entry.outcome.0);
     if let Some(participant) = &entry.subject.participant {
         w.quoted("participant", |text| participant.append_to(text));
+    }
+    if let Some(bytes) = decided.map(|decided| decided.payload_bytes).filter(|bytes| *bytes > 0) {
+        w.display_bare("payloadBytes", &bytes);
     }
     if !entry.policies.is_empty() {
         w.name("policies");
@@ -97,6 +111,9 @@ pub fn encode(text: &mut String, entry: &AuditEntry, writer: &str) -> Result<Gap
     w.name("seq");
     let seq_at = w.text.len();
     w.quoted("time", |text| entry.time.append_to(text));
+    if decided.is_some_and(|decided| decided.tls) {
+        w.display_bare("tls", &true);
+    }
     if let Some(trace) = &entry.trace {
         w.name("trace");
         w.quoted_hex(trace);
@@ -241,7 +258,7 @@ impl Fields<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hub_model::entry::{Decision, Outcome, Subject};
+    use hub_model::entry::{Decided, Decision, Outcome, Subject};
     use hub_model::principal::PeerAddress;
     use hub_model::{
         AuthMethod, CredentialId, EncryptionContext, KeyId, ParticipantId, Principal,
@@ -268,6 +285,13 @@ mod tests {
                 detail: Some("a\"b\u{7}".into()),
             },
             decision: Decision::Allow,
+            decided: Some(Decided {
+                revisions: [7, 8, 9],
+                tls: true,
+                mutual_tls: true,
+                payload_bytes: 5,
+                beside: Some("keys.rebind"),
+            }),
             policies: ["role.app".into()].into(),
             revision: "0011aabb".into(),
             outcome: Outcome::OK,
@@ -294,6 +318,8 @@ mod tests {
         assert_eq!(value["stateDigest"], "cd".repeat(32));
         assert_eq!(value["detail"], "a\"b\u{7}");
         assert_eq!(value["context"]["tenant"], "eu\n");
+        assert_eq!(value["entities"], serde_json::json!([7, 8, 9]));
+        assert_eq!((&value["payloadBytes"], &value["tls"]), (&5.into(), &true.into()));
         // serde_json's map is sorted: equal texts mean that the keys were written in order.
         assert_eq!(serde_json::to_vec(&value).unwrap(), bytes);
     }

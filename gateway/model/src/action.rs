@@ -123,8 +123,23 @@ actions! {
     TokensRevoke = "tokens.revoke" on Hub: "Revoke tokens of another issuer";
     TokensListRevocations = "tokens.listRevocations" on Hub: "List revocations of tokens";
     TokensRestore = "tokens.restore" on Hub: "Take the revocation of tokens back";
+    GrantsCreate = "grants.create" on Key: "Grant a participant some actions on a key";
+    GrantsList = "grants.list" on Key: "List the grants on a key";
+    GrantsGet = "grants.get" on Key: "Read a grant on a key";
+    GrantsDelete = "grants.delete" on Key: "Take a grant on a key away";
+    AccessWhoCan = "access.whoCan" on Key: "Ask who may do an action with a key";
+    AccessOfParticipant = "access.ofParticipant" on Registration: "Ask what a participant may do in a registration";
     AuditRead = "audit.read" on Hub: "Read the hub's audit trail";
-    PoliciesExplain = "policies.explain" on Hub: "Explain a past decision";
+    PoliciesExplain = "policies.explain" on Hub: "Explain a past decision, or one that nobody asked for";
+    PoliciesValidate = "policies.validate" on Hub: "Check policies without keeping them";
+    PoliciesPropose = "policies.propose" on Hub: "Keep policies as a revision";
+    PoliciesGet = "policies.get" on Hub: "Read a revision of the policies";
+    PoliciesList = "policies.list" on Hub: "List revisions of the policies";
+    PoliciesDelete = "policies.delete" on Hub: "Delete a revision of the policies that is not in use";
+    PoliciesActivate = "policies.activate" on Hub: "Decide by another revision of the policies";
+    PoliciesRollback = "policies.rollback" on Hub: "Decide by the revision that was active before";
+    PoliciesShadow = "policies.shadow" on Hub: "Evaluate a revision beside the active one";
+    PoliciesReplay = "policies.replay" on Hub: "Decide recorded requests again under a candidate";
     SystemStatus = "system.status" on Hub: "Read the hub's status";
     SystemWhoami = "system.whoami" on Hub: "Read who one is";
 }
@@ -153,6 +168,24 @@ impl Action {
                 | Self::KeysDecapsulate
                 | Self::KeysPutDataKey
         )
+    }
+}
+
+impl Action {
+    /// Whether it can be granted to one participant on one key: the uses of keys and what reads
+    /// them, each by its own name; nothing that changes a key, its members or its registration.
+    #[must_use]
+    pub const fn grantable(self) -> bool {
+        self.uses_key()
+            || matches!(
+                self,
+                Self::KeysGet
+                    | Self::KeysListVersions
+                    | Self::KeysGetPublicKey
+                    | Self::KeysGetDataKey
+                    | Self::KeysListDataKeys
+                    | Self::KeysUseCompromised
+            )
     }
 }
 

@@ -44,6 +44,12 @@ impl EncryptionContext {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
+    /// The value of one pair.
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
     /// The canonical bytes.
     #[must_use]
     pub fn canonical(&self) -> Vec<u8> {

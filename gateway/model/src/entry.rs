@@ -54,6 +54,22 @@ pub struct Subject {
     pub detail: Option<Box<str>>,
 }
 
+/// What a decision was about beside what the entry names: with these it can be made again later.
+/// No payload, only its size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decided {
+    /// Store revisions of the participant, of the target and of its registration; 0 for the hub.
+    pub revisions: [u64; 3],
+    /// Whether the channel was encrypted.
+    pub tls: bool,
+    /// Whether the caller proved its identity by a client certificate.
+    pub mutual_tls: bool,
+    /// Bytes of plaintext, ciphertext or message.
+    pub payload_bytes: u64,
+    /// The verb asked for beside the action itself.
+    pub beside: Option<&'static str>,
+}
+
 /// One outcome of one request, ready to be appended.
 #[derive(Clone, Debug)]
 pub struct AuditEntry {
@@ -69,6 +85,8 @@ pub struct AuditEntry {
     pub subject: Subject,
     /// How policy decided.
     pub decision: Decision,
+    /// What that was about, where this entry is the one of the decision.
+    pub decided: Option<Decided>,
     /// The deciding policies.
     pub policies: Arc<[Arc<str>]>,
     /// The policy revision.

@@ -70,6 +70,14 @@ pub enum Error {
         /// What is wrong with it.
         detail: String,
     },
+    /// A grant whose parts do not fit together.
+    #[error("{detail}")]
+    Grant {
+        /// Which member, as a JSON pointer.
+        pointer: &'static str,
+        /// What is wrong with it.
+        detail: String,
+    },
     /// A waiting period before destruction outside its limits.
     #[error("the waiting period before destruction must be 7 to 365 days")]
     DestroyWait,

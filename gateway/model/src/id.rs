@@ -190,6 +190,8 @@ ids! {
     OperationId, "op", "operation";
     /// The revocation of a token of another issuer: a keyed hash of what it revokes.
     TokenRevocationId, "trv", "token revocation";
+    /// A grant: some actions of one participant on one key.
+    GrantId, "gnt", "grant";
 }
 
 #[cfg(test)]

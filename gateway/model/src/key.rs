@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::lifecycle::{Course, Step, effective};
 use crate::rotation::{self, Period, RotationFacts, RotationPolicy};
 use crate::{
-    Algorithm, Error, KeyId, KeyState, Name, RegistrationId, Tags, Timestamp, VersionState,
+    Algorithm, Error, Grant, KeyId, KeyState, Name, RegistrationId, Tags, Timestamp, VersionState,
 };
 
 /// The waiting period before destruction where nothing else is said, in days.
@@ -148,6 +148,9 @@ pub struct Key {
     /// The date under which the hub looks at it again by itself: where its entry in the agenda is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agenda: Option<Timestamp>,
+    /// What single participants may do with it, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<Grant>,
 }
 
 const fn first() -> u32 {
@@ -191,6 +194,7 @@ impl Key {
             destroy_at: None,
             primary_since: None,
             agenda: None,
+            grants: Vec::new(),
         }
     }
 

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod context;
 pub mod entry;
 pub mod error;
+pub mod grant;
 pub mod id;
 pub mod identity;
 pub mod key;
@@ -29,9 +30,10 @@ pub use algorithm::Algorithm;
 pub use clock::{Clock, Timestamp};
 pub use context::EncryptionContext;
 pub use error::Error;
+pub use grant::Grant;
 pub use id::{
-    CredentialId, HubId, ImportJobId, KeyId, OperationId, ParticipantId, RegistrationId, RequestId,
-    TokenRevocationId,
+    CredentialId, GrantId, HubId, ImportJobId, KeyId, OperationId, ParticipantId, RegistrationId,
+    RequestId, TokenRevocationId,
 };
 pub use identity::Identity;
 pub use key::{Key, KeyVersion, Origin, Purpose};

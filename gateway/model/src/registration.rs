@@ -1,5 +1,6 @@
 //! Registrations (security boundaries), their participants and roles.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -63,6 +64,9 @@ pub struct Registration {
     /// The rotation policy of keys that have none of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<RotationPolicy>,
+    /// Whether it was frozen by an administrator of the hub, who alone ends that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub frozen_by_hub: bool,
 }
 
 /// What kind of participant.
@@ -206,6 +210,10 @@ pub struct Participant {
     pub tags: Tags,
     /// The roles it is a member of, in its own registration and, for participants of `hub`, in others.
     pub roles: Vec<RoleGrant>,
+    /// In which registrations other than its own there are grants for it, and how many: who may use
+    /// a key somewhere knows that the registration is there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub grants_in: BTreeMap<RegistrationId, u32>,
     /// When it was created.
     pub created: Timestamp,
     /// When it last changed.

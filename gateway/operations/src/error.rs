@@ -71,8 +71,8 @@ pub enum Error {
     /// The registration `hub` cannot be deleted, frozen or hold keys.
     #[error("the registration `hub` stands for the hub itself: {0}")]
     HubRegistration(&'static str),
-    /// The hub would be left without an administrator.
-    #[error("this would leave the hub without an administrator")]
+    /// The hub would be left without an administrator who can come in.
+    #[error("this would leave the hub without an administrator who holds a good credential")]
     LastAdministrator,
     /// Too many records at once.
     #[error("{0}")]
@@ -111,6 +111,21 @@ pub enum Error {
     /// The hub's algorithm profile does not admit this algorithm for new keys.
     #[error("{0} is not among the algorithms of the profile `{1}` (`crypto.profile`)")]
     NotApproved(hub_model::Algorithm, &'static str),
+    /// A policy set that does not check: one line a problem, with where in the body it is.
+    #[error("the policies do not check: {} problem(s)", .0.len())]
+    Policies(Vec<(String, String)>),
+    /// A policy set under which nobody could run the hub.
+    #[error("{0}")]
+    LockOut(String),
+    /// Policies of this hub are not activated over the API.
+    #[error("{0}")]
+    PolicySource(&'static str),
+    /// A revision that is active or in the shadow.
+    #[error("revision {0} is in use: it is {1}")]
+    RevisionInUse(String, &'static str),
+    /// No revision was active before.
+    #[error("no revision was active before this one")]
+    NoPreviousRevision,
     /// A page token that was not given for this list.
     #[error("`pageToken` was not given by this list")]
     PageToken,
@@ -156,6 +171,11 @@ impl Error {
             Self::ImportFailed => "import_failed",
             Self::NotExportable => "not_exportable",
             Self::NotApproved(..) => "algorithm_not_approved",
+            Self::Policies(_) => "invalid_policy",
+            Self::LockOut(_) => "policy_lockout",
+            Self::PolicySource(_) => "policies_elsewhere",
+            Self::RevisionInUse(..) => "revision_in_use",
+            Self::NoPreviousRevision => "no_previous_revision",
             Self::PageToken => "page_token",
             Self::AuditUnavailable(_) => "audit_unavailable",
             Self::Integrity(_) => "integrity_failure",

@@ -17,6 +17,7 @@ use hub_store::{Cache, Path, Store, Versioned, layout};
 
 use crate::heavy::{self, Heavy, OpenFailures};
 use crate::jobs::Jobs;
+use crate::policy::{PolicySource, Revisions};
 use crate::usage::{Meter, Usage, lock};
 use crate::{Error, Ref};
 
@@ -78,6 +79,7 @@ pub struct Hub {
     failures: Arc<OpenFailures>,
     usage: Usage,
     jobs: Jobs,
+    revisions: Revisions,
     /// When destroyed material was last purged, in steady time.
     purged: Mutex<Option<std::time::Duration>>,
     /// Date and steady time when it began: what dates are checked against before destruction.
@@ -133,10 +135,28 @@ impl Hub {
             failures: Arc::default(),
             usage: Usage::default(),
             jobs: Jobs::default(),
+            revisions: Revisions::default(),
             purged: Mutex::default(),
             began: (parts.clock.now(), parts.clock.steady()),
             parts,
         }
+    }
+
+    /// The same hub, with its policies from here.
+    #[must_use]
+    pub fn with_policies_from(mut self, source: PolicySource) -> Self {
+        self.revisions.source = source;
+        self
+    }
+
+    /// Revisions of the policies.
+    pub(crate) const fn revisions(&self) -> &Revisions {
+        &self.revisions
+    }
+
+    /// The active policies, to be taken along.
+    pub(crate) fn shared_policies(&self) -> Arc<Policies> {
+        Arc::clone(&self.parts.policies)
     }
 
     /// Its id.
@@ -161,6 +181,11 @@ impl Hub {
     #[must_use]
     pub fn policies(&self) -> &Policies {
         &self.parts.policies
+    }
+
+    /// The same, for questions that are answered on other threads.
+    pub(crate) fn policies_shared(&self) -> Arc<Policies> {
+        Arc::clone(&self.parts.policies)
     }
 
     /// The clock.

@@ -2,6 +2,7 @@
 //! asks policy, lets it plan, and commits changes and audit entry together before anything is
 //! answered. Knows no HTTP.
 
+pub mod access;
 pub mod bootstrap;
 mod error;
 mod heavy;
@@ -14,6 +15,7 @@ pub mod page;
 pub mod participant;
 mod perform;
 mod plan;
+pub mod policy;
 mod refer;
 pub mod registration;
 pub mod system;

@@ -90,6 +90,8 @@ pub trait Operation: Send + Sync {
     const CHANGES_CONTEXT: bool = false;
     /// What is kept for an idempotency key.
     const KEEPS: Keeps = Keeps::Nothing;
+    /// Whether a dry run is answered with what would be.
+    const TELLS_WHEN_DRY: bool = false;
     /// Where it acts.
     type Place: Place;
     /// What it answers.
@@ -113,6 +115,12 @@ pub trait Operation: Send + Sync {
     /// has: of what comes out, should it differ from what goes in.
     fn facts_after(&self) -> RequestFacts<'_> {
         self.facts()
+    }
+
+    /// What the process does once changes and entry are durable, before it answers: follow them in
+    /// memory. Nothing can be refused any more.
+    fn settle(&self, _hub: &Hub) -> impl Future<Output = ()> + Send {
+        async {}
     }
 
     /// The answer as JSON, where writing it by hand spares a search for what to escape.

@@ -5,10 +5,10 @@ use std::sync::Mutex;
 use hub_audit::Receipt;
 use hub_auth::Caller;
 use hub_model::action::ResourceKind;
-use hub_model::entry::{AuditEntry, Decision, Outcome, Subject};
+use hub_model::entry::{AuditEntry, Decided, Decision, Outcome, Subject};
 use hub_model::principal::PeerAddress;
-use hub_model::{Action, Principal, Timestamp};
-use hub_policy::{DecisionTrace, Target};
+use hub_model::{Action, EncryptionContext, Principal, Timestamp};
+use hub_policy::{DecisionTrace, RequestFacts, Target};
 use hub_store::Changes;
 use tracing::Instrument as _;
 
@@ -61,7 +61,13 @@ impl Hub {
                 Err(failure) => return Err(failure),
             }
         }
-        let ending = Ending { error: Error::Conflict, decision: Decision::Allow, trace: None };
+        let ending = Ending {
+            error: Error::Conflict,
+            decision: Decision::Allow,
+            trace: None,
+            decided: None,
+            context: None,
+        };
         Err(self.refuse::<O>(caller, meta, Subject::default(), ending).await)
     }
 
@@ -85,7 +91,9 @@ impl Hub {
                 };
                 let registration = seen.map(|facts| facts.registration.id);
                 let subject = Subject { registration, ..Subject::default() };
-                let ending = Ending { error, decision: Decision::None, trace: None };
+                let decision = Decision::None;
+                let (trace, decided, context) = (None, None, None);
+                let ending = Ending { error, decision, trace, decided, context };
                 return Err(self.refuse::<O>(caller, meta, subject, ending).await);
             }
         };
@@ -104,7 +112,7 @@ impl Hub {
     ) -> Result<Attempt<O::Reply>, Failure> {
         let facts = operation.facts();
         let after = operation.facts_after();
-        let context = after.encryption_context.cloned();
+        let decided = Some(decided(caller, &place.target(), &facts, operation.needs()));
         let permit = tracing::debug_span!(target: "hub::stage", "authorize").in_scope(|| {
             let policies = self.policies();
             let permit = policies.authorize(caller, O::ACTION, &place.target(), &facts)?;
@@ -131,7 +139,8 @@ impl Hub {
                     Error::NoRegistration
                 };
                 let trace = Some(&**denial.trace());
-                let ending = Ending { error, decision: Decision::Deny, trace };
+                let (decision, context) = (Decision::Deny, after.encryption_context);
+                let ending = Ending { error, decision, trace, decided, context };
                 let mut subject = place.subject();
                 if denial.action() != O::ACTION {
                     subject.detail = Some(denial.action().name().into());
@@ -143,12 +152,14 @@ impl Hub {
         let kept = match idempotency::look_up::<O>(self, caller, &place, meta).await {
             Ok(kept) => kept,
             Err(error) => {
-                let ending = Ending { error, decision: Decision::Allow, trace: Some(&trace) };
+                let ending = allowed(error, &trace, decided, after.encryption_context);
                 return Err(self.refuse::<O>(caller, meta, place.subject(), ending).await);
             }
         };
         if let Kept::Answer(answer) = kept {
-            return self.replay::<O>(caller, meta, &place, &trace, answer).await;
+            // This entry says no context, so a decision that had one cannot be made again from it.
+            let decided = decided.filter(|_| after.encryption_context.is_none());
+            return self.replay::<O>(caller, meta, &place, (&trace, decided), answer).await;
         }
         let now = self.clock().now();
         let reserving: Mutex<Option<Box<Reserving>>> = Mutex::new(None);
@@ -157,7 +168,7 @@ impl Hub {
         let plan = match operation.plan(permit, scene).instrument(span).await {
             Ok(plan) => plan,
             Err(error) => {
-                let ending = Ending { error, decision: Decision::Allow, trace: Some(&trace) };
+                let ending = allowed(error, &trace, decided, after.encryption_context);
                 return Err(self.refuse::<O>(caller, meta, place.subject(), ending).await);
             }
         };
@@ -173,7 +184,7 @@ impl Hub {
         } else if let Err(error) =
             idempotency::keep::<O>(meta, kept, (&plan.reply, plan.generation), &mut changes, now)
         {
-            let ending = Ending { error, decision: Decision::Allow, trace: Some(&trace) };
+            let ending = allowed(error, &trace, decided, after.encryption_context);
             return Err(self.refuse::<O>(caller, meta, subject, ending).await);
         }
         // The permit was for exactly what the entry names.
@@ -185,12 +196,13 @@ impl Hub {
         debug_assert!(covered, "a plan spent the permit of another operation");
         let base = EntryBase { caller, meta, action: O::ACTION.name() };
         let entry = AuditEntry {
-            context,
+            context: after.encryption_context.cloned(),
+            decided,
             ..base.entry(subject, Decision::Allow, Some(plan.permit.trace()), Outcome::OK)
         };
         let reserving = lock(&reserving).take();
         if let Some(Err(error)) = reserving.as_ref().map(|block| block.join(&mut changes)) {
-            let ending = Ending { error, decision: Decision::Allow, trace: Some(&trace) };
+            let ending = allowed(error, &trace, decided, after.encryption_context);
             return Err(self.refuse::<O>(caller, meta, place.subject(), ending).await);
         }
         match self.append(&entry, changes).await {
@@ -198,8 +210,11 @@ impl Hub {
                 if let Some(block) = reserving {
                     block.committed(receipt.revision());
                 }
+                if !meta.dry_run {
+                    operation.settle(self).await;
+                }
                 Ok(Attempt::Done(Done {
-                    reply: (!meta.dry_run).then_some(plan.reply),
+                    reply: (!meta.dry_run || O::TELLS_WHEN_DRY).then_some(plan.reply),
                     generation: plan.generation,
                     algorithm: place.algorithm(),
                     replayed: false,
@@ -210,7 +225,7 @@ impl Hub {
                 if let Some(block) = reserving
                     && let Err(error) = block.lost(self).await
                 {
-                    let ending = Ending { error, decision: Decision::Allow, trace: Some(&trace) };
+                    let ending = allowed(error, &trace, decided, after.encryption_context);
                     return Err(self.refuse::<O>(caller, meta, place.subject(), ending).await);
                 }
                 Ok(Attempt::Conflict)
@@ -220,7 +235,7 @@ impl Hub {
                 error @ (hub_audit::Error::ChangeTooLarge | hub_audit::Error::EntryTooLarge(_)),
             ) => {
                 let error = error.into();
-                let ending = Ending { error, decision: Decision::Allow, trace: Some(&trace) };
+                let ending = allowed(error, &trace, decided, after.encryption_context);
                 Err(self.refuse::<O>(caller, meta, place.subject(), ending).await)
             }
             Err(error) => {
@@ -234,12 +249,13 @@ impl Hub {
         caller: &Caller,
         meta: &Meta,
         place: &O::Place,
-        trace: &DecisionTrace,
+        (trace, decided): (&DecisionTrace, Option<Decided>),
         answer: idempotency::Answer<O::Reply>,
     ) -> Result<Attempt<O::Reply>, Failure> {
         let base = EntryBase { caller, meta, action: O::ACTION.name() };
         let subject = Subject { detail: Some("idempotent replay".into()), ..place.subject() };
         let entry = base.entry(subject, Decision::Allow, Some(trace), Outcome::OK);
+        let entry = AuditEntry { decided, ..entry };
         match self.append(&entry, Changes::new()).await {
             Ok(receipt) => Ok(Attempt::Done(Done {
                 reply: Some(answer.reply),
@@ -262,9 +278,10 @@ impl Hub {
         subject: Subject,
         ending: Ending<'_>,
     ) -> Failure {
-        let Ending { error, decision, trace } = ending;
+        let Ending { error, decision, trace, decided, context } = ending;
         let base = EntryBase { caller, meta, action: O::ACTION.name() };
         let entry = base.entry(subject, decision, trace, Outcome(error.code()));
+        let entry = AuditEntry { decided, context: context.cloned(), ..entry };
         match self.append(&entry, Changes::new()).await {
             Ok(receipt) => {
                 let denied = matches!(error, Error::Denied { .. });
@@ -362,6 +379,7 @@ pub(crate) fn event(
         action,
         subject: Subject { detail, ..Subject::default() },
         decision: Decision::None,
+        decided: None,
         policies: Default::default(),
         revision: "".into(),
         outcome,
@@ -390,6 +408,42 @@ struct Ending<'a> {
     error: Error,
     decision: Decision,
     trace: Option<&'a DecisionTrace>,
+    decided: Option<Decided>,
+    context: Option<&'a EncryptionContext>,
+}
+
+/// The end of what was permitted and failed all the same.
+const fn allowed<'a>(
+    error: Error,
+    trace: &'a DecisionTrace,
+    decided: Option<Decided>,
+    context: Option<&'a EncryptionContext>,
+) -> Ending<'a> {
+    Ending { error, decision: Decision::Allow, trace: Some(trace), decided, context }
+}
+
+/// What a decision was about, for making it again later.
+fn decided(
+    caller: &Caller,
+    target: &Target<'_>,
+    facts: &RequestFacts<'_>,
+    beside: Option<Action>,
+) -> Decided {
+    let participant = caller.participant_revision();
+    let revisions = match target {
+        Target::Hub => [participant, 0, 0],
+        Target::Registration(facts) => [participant, facts.revision, facts.revision],
+        Target::Key { revision, registration, .. } => {
+            [participant, *revision, registration.revision]
+        }
+    };
+    Decided {
+        revisions,
+        tls: caller.tls(),
+        mutual_tls: caller.mutual_tls(),
+        payload_bytes: facts.payload_bytes,
+        beside: beside.map(Action::name),
+    }
 }
 
 struct EntryBase<'a> {
@@ -413,6 +467,7 @@ impl EntryBase<'_> {
             action: self.action,
             subject,
             decision,
+            decided: None,
             policies: trace.map_or_else(Default::default, |t| std::sync::Arc::clone(&t.policies)),
             revision: trace.map_or_else(|| "".into(), |t| std::sync::Arc::clone(&t.revision)),
             outcome,

@@ -78,7 +78,9 @@ async fn explaining_is_no_way_around_the_right_to_read_the_trail() {
     let denied = world.attempt(&app, &create_key("shop", "other"), &meta()).await.unwrap_err();
     let denied = denied.decision_id.unwrap();
 
-    let explain = |id: &str| system::Explain { body: ExplainBody { decision_id: id.to_owned() } };
+    let explain = |id: &str| system::Explain {
+        body: ExplainBody { decision_id: Some(id.to_owned()), ..ExplainBody::default() },
+    };
     let explanation = world.ok(&admin, &explain(&denied)).await;
     assert_eq!(explanation.decision, "deny");
     // An administrator who is no auditor does not read what was permitted to others.
@@ -96,7 +98,9 @@ async fn a_decision_has_one_spelling_and_its_explanation_an_entry() {
     let denied = world.attempt(&app, &create_key("shop", "other"), &meta()).await.unwrap_err();
     let id = denied.decision_id.unwrap();
     let padded = id.replace('-', &format!("-{}", "0".repeat(20_000)));
-    let explain = system::Explain { body: ExplainBody { decision_id: padded } };
+    let explain = system::Explain {
+        body: ExplainBody { decision_id: Some(padded), ..ExplainBody::default() },
+    };
     let refused = world.attempt(&world.admin, &explain, &meta()).await.unwrap_err();
     assert_eq!(refused.error.code(), "not_found");
     assert!(refused.seq.is_some());

@@ -4,7 +4,7 @@
 //! validation is strict and at level 2, and an administrator can run the hub under it.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use cedar_policy::{PolicyId, PolicySet, ValidationMode, Validator};
@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::index::Index;
 use crate::problem::Problem;
-use crate::schema::{BASELINE, TEXT, Words};
+use crate::schema::{BASELINE, TEMPLATES, TEXT, Words};
 use crate::source::{Effect, Parsed, PolicyInfo, parse};
 use crate::{Error, lockout};
 
@@ -30,6 +30,7 @@ pub struct Bundle {
     pub(crate) policies: Vec<Arc<Parsed>>,
     by_id: HashMap<Arc<str>, usize>,
     warnings: Vec<Problem>,
+    files: Vec<(Arc<str>, Arc<str>)>,
 }
 
 impl Bundle {
@@ -55,22 +56,12 @@ impl Bundle {
         Ok(bundle)
     }
 
-    /// The baseline and every `*.cedar` file under `folder`, in order of their paths.
+    /// The baseline and the policies of a folder ([`crate::folder::files`]).
     ///
     /// # Errors
     /// [`Error::Folder`], and as [`Bundle::parse`].
     pub fn read(folder: &Path) -> Result<Self, Error> {
-        let mut paths = Vec::new();
-        collect(folder, &mut paths)?;
-        paths.sort();
-        let mut files = Vec::with_capacity(paths.len());
-        for path in paths {
-            let text = std::fs::read_to_string(&path)
-                .map_err(|source| Error::Folder { path: path.clone(), source })?;
-            let name = path.strip_prefix(folder).unwrap_or(&path).display().to_string();
-            files.push((name, text));
-        }
-        Self::parse(files)
+        Self::parse(crate::folder::files(folder)?)
     }
 
     pub(crate) fn compile<N, T>(
@@ -93,7 +84,7 @@ impl Bundle {
                 && first == second
             {
                 let message = format!("two files are named `{second}`");
-                problems.push(Problem::own(second, text, 0, message, "rename one"));
+                problems.push(Problem::own(second, text, 0, message, "rename one").about("file"));
             }
         }
         let mut parsed: Vec<Arc<Parsed>> = Vec::new();
@@ -105,7 +96,8 @@ impl Bundle {
                     let message =
                         format!("policy id `{id}` is already used in {}:{}", at.file, at.line);
                     let help = "every policy needs an `@id` of its own";
-                    problems.push(Problem::own(file, text, policy.offset, message, help));
+                    problems
+                        .push(Problem::own(file, text, policy.offset, message, help).about("id"));
                 } else {
                     by_id.insert(Arc::clone(&policy.info.id), parsed.len());
                     parsed.push(Arc::new(policy));
@@ -130,10 +122,20 @@ impl Bundle {
                             use uids such as `Key::\"key_…\"` and `Role::\"reg_…/apps\"`";
                 let text = text.map_or("", |(_, text, _)| text);
                 let file = &policy.info.file;
-                warnings.push(Problem::own(file, text, policy.offset, message, help));
+                let problem = Problem::own(file, text, policy.offset, message, help);
+                warnings.push(problem.about("unreachable"));
             }
         }
-        Ok(Self { revision: revision(&files), index, policies: parsed, by_id, warnings })
+        let revision = revision(&files);
+        let own = files.into_iter().filter(|(.., baseline)| !baseline);
+        let files = own.map(|(name, text, _)| (name, text.into())).collect();
+        Ok(Self { revision, index, policies: parsed, by_id, warnings, files })
+    }
+
+    /// The files beside the baseline, each a name and a text.
+    #[must_use]
+    pub fn files(&self) -> &[(Arc<str>, Arc<str>)] {
+        &self.files
     }
 
     /// The digest of the schema and all files: SHA-256, hex.
@@ -195,6 +197,7 @@ impl Texts<'_> {
             Some((name, text, _)) => Problem::of(name, text, diagnostic),
             None => Problem::of(&Arc::from(id), "", diagnostic),
         }
+        .about("validation")
     }
 }
 
@@ -221,29 +224,11 @@ fn revision(files: &[(Arc<str>, String, bool)]) -> Arc<str> {
     };
     part(REVISION_LABEL);
     part(TEXT.as_bytes());
+    part(TEMPLATES.as_bytes());
     for (name, text, _) in files {
         part(name.as_bytes());
         part(text.as_bytes());
     }
     let digest = hash.finalize();
     digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
-}
-
-fn collect(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<(), Error> {
-    let failed = |source| Error::Folder { path: folder.to_owned(), source };
-    for entry in std::fs::read_dir(folder).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        // Hidden entries are other things: editors' files, the folders behind a ConfigMap.
-        if entry.file_name().to_string_lossy().starts_with('.') {
-            continue;
-        }
-        let path = entry.path();
-        // A link to a folder is not followed: it could lead around in a circle.
-        if entry.file_type().map_err(failed)?.is_dir() {
-            collect(&path, paths)?;
-        } else if path.extension().is_some_and(|extension| extension == "cedar") {
-            paths.push(path);
-        }
-    }
-    Ok(())
 }

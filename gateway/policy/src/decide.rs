@@ -7,23 +7,28 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use cedar_policy::{AuthorizationError, Authorizer, Context, Decision, Entities, EvaluationError};
+use cedar_policy::{
+    AuthorizationError, Authorizer, Context, Decision, Entities, EvaluationError, PolicySet,
+    Request,
+};
 use hub_auth::Caller;
 use hub_model::action::ResourceKind;
 use hub_model::principal::PeerAddress;
 use hub_model::{
-    Action, AuthMethod, EncryptionContext, HubId, Key, Participant, Registration, RegistrationId,
-    Timestamp,
+    Action, AuthMethod, EncryptionContext, Grant, HubId, Key, Participant, Registration,
+    RegistrationId, Timestamp,
 };
 
 use crate::bundle::Bundle;
 use crate::entities::{Hub, Unsayable, context};
+use crate::grants::Templates;
 use crate::index::{Slice, Who};
-use crate::memo::{self, Memo, Outcome, Worlds};
+use crate::memo::{self, Memo, Outcome, World, Worlds};
 use crate::permit::{DecisionTrace, Denial, Permit, Subject};
 use crate::schema::Words;
+use crate::shadow::Shadow;
 use crate::source::PolicyInfo;
-use crate::{Error, lockout};
+use crate::{Error, grants, lockout};
 
 /// A registration as read, and the store revision it was read at.
 #[derive(Clone, Debug)]
@@ -77,7 +82,7 @@ pub(crate) struct Asker<'a> {
 }
 
 impl<'a> Asker<'a> {
-    fn of(caller: &'a Caller) -> Self {
+    pub(crate) fn of(caller: &'a Caller) -> Self {
         Self {
             participant: caller.participant(),
             revision: caller.participant_revision(),
@@ -95,15 +100,51 @@ impl<'a> Asker<'a> {
 /// The active policy set of a hub.
 #[derive(Debug)]
 pub struct Policies {
-    engine: Engine,
+    pub(crate) engine: Arc<Engine>,
     worlds: Worlds,
     active: ArcSwap<Active>,
+    pub(crate) shadow: Shadow,
 }
 
+/// A policy set and what it has decided.
 #[derive(Debug)]
-struct Active {
-    bundle: Bundle,
+pub(crate) struct Active {
+    pub(crate) bundle: Arc<Bundle>,
     memo: Memo,
+}
+
+impl Active {
+    pub(crate) fn new(bundle: Arc<Bundle>) -> Self {
+        Self { bundle, memo: Memo::new() }
+    }
+
+    pub(crate) fn outcome(
+        &self,
+        engine: &Engine,
+        worlds: Option<&Worlds>,
+        asker: &Asker<'_>,
+        (action, target): (Action, &Target<'_>),
+        facts: &RequestFacts<'_>,
+    ) -> Outcome {
+        // INVARIANT: the memo's key knows the roles by the record's revision, so whoever has others
+        // is neither answered from what is remembered nor remembered.
+        if asker.extra_roles {
+            return engine.decide(&self.bundle, asker, action, target, facts, None).0;
+        }
+        let key = memo::Key::of(asker, action, target);
+        if !self.bundle.index.always_reads_context(action, asker.participant.kind)
+            && let Some(outcome) = self.memo.recall(&key)
+        {
+            return outcome;
+        }
+        let worlds = worlds.map(|worlds| (worlds, key));
+        let (outcome, context_free) =
+            engine.decide(&self.bundle, asker, action, target, facts, worlds);
+        if context_free {
+            self.memo.remember(key, outcome.clone());
+        }
+        outcome
+    }
 }
 
 impl Policies {
@@ -123,18 +164,34 @@ impl Policies {
     }
 
     fn start(engine: Engine, bundle: Bundle) -> Self {
-        let active = ArcSwap::from_pointee(Active { bundle, memo: Memo::new() });
-        Self { engine, worlds: Worlds::new(), active }
+        let active = ArcSwap::from_pointee(Active::new(Arc::new(bundle)));
+        let engine = Arc::new(engine);
+        Self { engine, worlds: Worlds::new(), active, shadow: Shadow::default() }
     }
 
     /// Decides with another set from now on. On an error the old one stays.
     ///
     /// # Errors
     /// As [`Policies::new`].
-    pub fn activate(&self, bundle: Bundle) -> Result<(), Error> {
-        lockout::check(&bundle, Some(&self.engine))?;
-        self.active.store(Arc::new(Active { bundle, memo: Memo::new() }));
+    pub fn activate(&self, bundle: impl Into<Arc<Bundle>>) -> Result<(), Error> {
+        let bundle = bundle.into();
+        self.check(&bundle)?;
+        self.active.store(Arc::new(Active::new(bundle)));
         Ok(())
+    }
+
+    /// Whether administrators of this very hub could run it under a set.
+    ///
+    /// # Errors
+    /// [`Error::LockOut`].
+    pub fn check(&self, bundle: &Bundle) -> Result<(), Error> {
+        lockout::check(bundle, Some(&self.engine))
+    }
+
+    /// The set that decides now.
+    #[must_use]
+    pub fn active_bundle(&self) -> Arc<Bundle> {
+        Arc::clone(&self.active.load().bundle)
     }
 
     /// Whether the caller may do `action` on `target`.
@@ -149,6 +206,9 @@ impl Policies {
         facts: &RequestFacts<'_>,
     ) -> Result<Permit, Denial> {
         let outcome = self.outcome(&Asker::of(caller), action, target, facts);
+        if self.shadow.is_on() {
+            self.shadow.offer(caller, action, target, facts, outcome.permitted);
+        }
         let (registration, key) = match target {
             Target::Hub => (None, None),
             Target::Registration(facts) => (Some(facts.registration.id), None),
@@ -161,13 +221,14 @@ impl Policies {
         if outcome.permitted { Ok(Permit::new(subject)) } else { Err(Denial::new(subject)) }
     }
 
-    /// Whether the caller may know that a registration exists: it belongs to it, holds a role in
-    /// it, or may read its facts. Decides between "not found" and "forbidden".
+    /// Whether the caller may know that a registration exists: it belongs to it, holds a role or a
+    /// grant in it, or may read its facts. Decides between "not found" and "forbidden".
     #[must_use]
     pub fn may_see(&self, caller: &Caller, facts: &RegistrationFacts) -> bool {
         let (participant, id) = (caller.participant(), facts.registration.id);
         participant.registration == id
             || participant.roles.iter().any(|grant| grant.registration == id)
+            || participant.grants_in.contains_key(&id)
             || {
                 let target = Target::Registration(facts);
                 let asker = Asker::of(caller);
@@ -201,8 +262,8 @@ impl Policies {
         self.active.load().bundle.candidates(action).cloned().collect()
     }
 
-    /// A set that was not checked, for tests of what happens then.
-    #[cfg(test)]
+    /// A set whose hub was not asked whether it locks itself out: for tests of a set, and of what
+    /// happens without checks.
     pub(crate) fn unchecked(
         bundle: Bundle,
         hub: HubId,
@@ -212,8 +273,17 @@ impl Policies {
         Ok(Self::start(engine, bundle))
     }
 
-    #[cfg(test)]
-    pub(crate) const fn engine(&self) -> &Engine {
+    /// Does something with the active set.
+    pub(crate) fn with_bundle<T>(&self, then: impl FnOnce(&Bundle) -> T) -> T {
+        then(&self.active.load().bundle)
+    }
+
+    /// The set that is active now, for questions that take longer than a decision.
+    pub(crate) fn active(&self) -> Arc<Active> {
+        self.active.load_full()
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
         &self.engine
     }
 
@@ -225,24 +295,7 @@ impl Policies {
         facts: &RequestFacts<'_>,
     ) -> Outcome {
         let active = self.active.load();
-        // INVARIANT: the memo's key knows the roles by the record's revision, so whoever has others
-        // is neither answered from what is remembered nor remembered.
-        if asker.extra_roles {
-            return self.engine.decide(&active.bundle, asker, action, target, facts, None).0;
-        }
-        let key = memo::Key::of(asker, action, target);
-        if !active.bundle.index.always_reads_context(action, asker.participant.kind)
-            && let Some(outcome) = active.memo.recall(&key)
-        {
-            return outcome;
-        }
-        let worlds = Some((&self.worlds, key));
-        let (outcome, context_free) =
-            self.engine.decide(&active.bundle, asker, action, target, facts, worlds);
-        if context_free {
-            active.memo.remember(key, outcome.clone());
-        }
-        outcome
+        active.outcome(&self.engine, Some(&self.worlds), asker, (action, target), facts)
     }
 }
 
@@ -252,6 +305,7 @@ pub(crate) struct Engine {
     pub(crate) words: &'static Words,
     pub(crate) hub: Hub,
     authorizer: Authorizer,
+    templates: &'static Templates,
 }
 
 impl Engine {
@@ -259,7 +313,8 @@ impl Engine {
         let words = Words::load()?;
         let hub =
             Hub::new(words, hub, registration).map_err(|Unsayable(why)| Error::Schema(why))?;
-        Ok(Self { words, hub, authorizer: Authorizer::new() })
+        let templates = Templates::load()?;
+        Ok(Self { words, hub, authorizer: Authorizer::new(), templates })
     }
 
     /// The decision, and whether it depends on the memo's key alone. Entities are remembered in
@@ -278,20 +333,62 @@ impl Engine {
             votes.errors.push(why.into());
             return (votes.outcome(&bundle.revision), false);
         }
-        let own = std::iter::once(Who::Participant(asker.participant.id));
-        let roles = asker.participant.roles.iter().map(|grant| self.hub.who(grant));
-        let whats = self.hub.whats(target);
-        let slice = bundle.index.slice(action, asker.participant.kind, own.chain(roles), &whats);
-        let evaluated = self.evaluate(&slice, asker, action, target, facts, worlds, &mut votes);
+        let slice = self.slice(bundle, asker.participant, action, target);
+        let granted = grants::granted(target, asker.participant.id, action);
+        // INVARIANT: what depends on the end or the pairs of a grant is never remembered, also
+        // while that grant does not apply.
+        let conditional = granted.iter().any(|grant| grant.is_conditional());
+        let asked = Asked { slice: &slice, granted: &granted, conditional };
+        let evaluated = self.evaluate(&asked, asker, action, target, facts, worlds, &mut votes);
         if let Err(Unsayable(why)) = evaluated {
             votes.errors.push(format!("the request cannot be said in Cedar: {why}").into());
         }
-        (votes.outcome(&bundle.revision), !slice.reads_context)
+        (votes.outcome(&bundle.revision), !slice.reads_context && !conditional)
+    }
+
+    /// The parts of a set that a participant's request looks at.
+    pub(crate) fn slice<'b>(
+        &self,
+        bundle: &'b Bundle,
+        participant: &Participant,
+        action: Action,
+        target: &Target<'_>,
+    ) -> Slice<'b> {
+        let own = std::iter::once(Who::Participant(participant.id));
+        let roles = participant.roles.iter().map(|grant| self.hub.who(grant));
+        let whats = self.hub.whats(target);
+        bundle.index.slice(action, participant.kind, own.chain(roles), &whats)
+    }
+
+    /// The entities of a request, and the links of its grants.
+    pub(crate) fn world(
+        &self,
+        participant: &Participant,
+        action: Action,
+        target: &Target<'_>,
+        granted: &[&Grant],
+    ) -> Result<World, Unsayable> {
+        let mut world = self.hub.entities(self.words, participant, action, target)?;
+        if !granted.is_empty() {
+            let uids = self.hub.uids(self.words, participant, target);
+            world.links = grants::links(self.templates, action, granted, (&uids.0, &uids.1))?;
+        }
+        Ok(world)
+    }
+
+    /// What one set says to a request.
+    pub(crate) fn ask(
+        &self,
+        request: &Request,
+        set: &PolicySet,
+        entities: &Entities,
+    ) -> cedar_policy::Response {
+        self.authorizer.is_authorized(request, set, entities)
     }
 
     fn evaluate(
         &self,
-        slice: &Slice<'_>,
+        asked: &Asked<'_>,
         asker: &Asker<'_>,
         action: Action,
         target: &Target<'_>,
@@ -299,6 +396,7 @@ impl Engine {
         worlds: Option<(&Worlds, memo::Key)>,
         votes: &mut Votes,
     ) -> Result<(), Unsayable> {
+        let Asked { slice, granted, conditional } = *asked;
         // A development build makes every context, and so checks it against the schema.
         let (mut said, mut extra) = (Context::empty(), None);
         if slice.reads_context || cfg!(debug_assertions) {
@@ -308,10 +406,12 @@ impl Engine {
             }
         }
         let participant = asker.participant;
-        let make = || self.hub.entities(self.words, participant, action, target);
+        let make = || self.world(participant, action, target, granted);
         let world = match worlds {
             // A context-free decision is remembered itself.
-            Some((worlds, key)) if slice.reads_context => worlds.recall(key, make)?,
+            Some((worlds, key)) if slice.reads_context || conditional => {
+                worlds.recall(key, make)?
+            }
             _ => Arc::new(make()?),
         };
         let joined;
@@ -327,8 +427,22 @@ impl Engine {
         for part in &slice.parts {
             votes.add(&self.authorizer.is_authorized(&request, &part.set, entities));
         }
+        for link in &world.links {
+            let condition = link.condition.as_ref();
+            if condition.is_none_or(|grant| grant.applies(asker.now, facts.encryption_context)) {
+                votes.add(&self.authorizer.is_authorized(&request, &link.set, entities));
+            }
+        }
         Ok(())
     }
+}
+
+/// What a decision looks at.
+struct Asked<'a> {
+    slice: &'a Slice<'a>,
+    granted: &'a [&'a Grant],
+    /// Whether a grant depends on the request.
+    conditional: bool,
 }
 
 /// Why a target cannot be that of the action.
@@ -347,9 +461,9 @@ fn mismatch(action: Action, target: &Target<'_>) -> Option<&'static str> {
 /// What the evaluated parts say, joined.
 #[derive(Debug, Default)]
 pub(crate) struct Votes {
-    permits: Vec<Arc<str>>,
-    forbids: Vec<Arc<str>>,
-    errors: Vec<Arc<str>>,
+    pub(crate) permits: Vec<Arc<str>>,
+    pub(crate) forbids: Vec<Arc<str>>,
+    pub(crate) errors: Vec<Arc<str>>,
 }
 
 impl Votes {
@@ -382,7 +496,12 @@ impl Votes {
 /// An evaluation error by policy and kind. Cedar's own text can show values of the request.
 fn words_of(error: &AuthorizationError) -> Arc<str> {
     let AuthorizationError::PolicyEvaluationError(error) = error;
-    let kind = match error.inner() {
+    format!("policy `{}`: {}", error.policy_id(), kind_of(error.inner())).into()
+}
+
+/// The kind of an evaluation error, without values.
+pub(crate) const fn kind_of(error: &EvaluationError) -> &'static str {
+    match error {
         EvaluationError::EntityDoesNotExist(_) => "it reads an entity that is not there",
         EvaluationError::EntityAttrDoesNotExist(_) | EvaluationError::RecordAttrDoesNotExist(_) => {
             "it reads an attribute or tag that is not there"
@@ -392,6 +511,5 @@ fn words_of(error: &AuthorizationError) -> Arc<str> {
         EvaluationError::FailedExtensionFunctionExecution(_) => "a function fails",
         EvaluationError::RecursionLimit(_) => "it is nested too deeply",
         _ => "it cannot be evaluated",
-    };
-    format!("policy `{}`: {kind}", error.policy_id()).into()
+    }
 }

@@ -124,6 +124,7 @@ impl Hub {
                 ("name".to_owned(), Expression::new_string(registration.name.as_str().to_owned())),
                 ("environment".to_owned(), Expression::new_entity_uid(environment)),
                 ("frozen".to_owned(), Expression::new_bool(registration.frozen)),
+                ("frozenByHub".to_owned(), Expression::new_bool(registration.frozen_by_hub)),
                 ("hub".to_owned(), Expression::new_bool(own)),
                 ("roles".to_owned(), roles),
             ],
@@ -162,7 +163,22 @@ impl Hub {
             Entities::from_entities(list.clone(), Some(&words.schema))?;
         }
         let entities = Entities::from_entities(list.clone(), None)?;
-        Ok(World { list, entities })
+        Ok(World { list, entities, links: Vec::new() })
+    }
+
+    /// The principal and the resource of a request.
+    pub(crate) fn uids(
+        &self,
+        words: &Words,
+        participant: &Participant,
+        target: &Target<'_>,
+    ) -> (EntityUid, EntityUid) {
+        let resource = match target {
+            Target::Hub => self.uid.clone(),
+            Target::Registration(facts) => registration_uid(words, facts.registration.id),
+            Target::Key { key, .. } => uid(&words.key, key.id.to_string()),
+        };
+        (participant_uid(words, participant), resource)
     }
 
     /// The request itself.
@@ -174,14 +190,10 @@ impl Hub {
         target: &Target<'_>,
         context: Context,
     ) -> Result<Request, Unsayable> {
-        let resource = match target {
-            Target::Hub => self.uid.clone(),
-            Target::Registration(facts) => registration_uid(words, facts.registration.id),
-            Target::Key { key, .. } => uid(&words.key, key.id.to_string()),
-        };
+        let (principal, resource) = self.uids(words, participant, target);
         let action =
             words.action(action).ok_or_else(|| Unsayable("unknown action".to_owned()))?.clone();
-        Ok(Request::new(participant_uid(words, participant), action, resource, context, None)?)
+        Ok(Request::new(principal, action, resource, context, None)?)
     }
 }
 

@@ -48,6 +48,8 @@ pub(crate) enum What {
 #[derive(Debug)]
 pub(crate) struct Part {
     pub(crate) set: PolicySet,
+    /// Which policies they are, by their place in the list of all.
+    pub(crate) members: Vec<usize>,
     /// Whether the result depends on more than caller, action and target.
     pub(crate) reads_context: bool,
     /// Whether tags of the encryption context matter.
@@ -59,6 +61,8 @@ pub(crate) struct Part {
 pub(crate) struct Index {
     /// In the order of the policies.
     pub(crate) scopes: Vec<Scope>,
+    /// Which read the context, in the same order.
+    reads: Vec<Reads>,
     slots: Vec<Slot>,
 }
 
@@ -118,7 +122,7 @@ impl Index {
                 slot.named.insert((who, what), part);
             }
         }
-        Ok(Self { scopes, slots })
+        Ok(Self { scopes, reads, slots })
     }
 
     /// The parts for a request: `whos` are the participant and its roles, `whats` the resource and
@@ -149,6 +153,28 @@ impl Index {
         Slice { parts, reads_context, reads_pairs }
     }
 
+    /// Whether a policy reads the context.
+    pub(crate) fn reads_context(&self, at: usize) -> bool {
+        self.reads.get(at).is_none_or(|reads| reads.context)
+    }
+
+    /// The policies whose scope matches the action and one of these resources, and names somebody.
+    pub(crate) fn naming(
+        &self,
+        action: Action,
+        whats: &[What],
+    ) -> impl Iterator<Item = (usize, Who)> {
+        self.scopes.iter().enumerate().filter_map(move |(at, scope)| {
+            let Side::One(who) = scope.principal else { return None };
+            let here = match scope.resource {
+                Side::Any => true,
+                Side::One(what) => whats.contains(&what),
+                Side::Never => false,
+            };
+            (here && scope.actions.contains(&action)).then_some((at, who))
+        })
+    }
+
     /// Whether every decision of this action reads the context, so that the memo cannot know it.
     pub(crate) fn always_reads_context(&self, action: Action, kind: ParticipantKind) -> bool {
         let slot = self.slots.get(slot_of(action, kind));
@@ -162,7 +188,12 @@ impl Part {
         let set = PolicySet::from_policies(chosen).map_err(|e| Error::Schema(e.to_string()))?;
         let reads =
             |what: fn(&Reads) -> bool| members.iter().any(|&at| reads.get(at).is_none_or(what));
-        Ok(Self { set, reads_context: reads(|r| r.context), reads_pairs: reads(|r| r.pairs) })
+        Ok(Self {
+            set,
+            members: members.to_vec(),
+            reads_context: reads(|r| r.context),
+            reads_pairs: reads(|r| r.pairs),
+        })
     }
 }
 
@@ -242,6 +273,17 @@ impl Scope {
         }
     }
 
+    /// Whether every request that `other` matches is matched by this scope. It may say no where
+    /// it is so, never yes where it is not.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        let all = |own: &[Action], others: &[Action]| others.iter().all(|a| own.contains(a));
+        all(&self.actions, &other.actions)
+            && other.kinds.iter().all(|kind| self.kinds.contains(kind))
+            && (self.principal == Side::Any || self.principal == other.principal)
+            && (self.resource == Side::Any || self.resource == other.resource)
+            && !self.unreachable()
+    }
+
     /// Whether no request can match.
     pub(crate) fn unreachable(&self) -> bool {
         self.principal == Side::Never
@@ -293,6 +335,13 @@ fn what(words: &Words, uid: &EntityUid) -> Option<What> {
     } else {
         None
     }
+}
+
+/// Whether a part of a policy in JSON mentions the context.
+pub(crate) fn mentions_context(json: &serde_json::Value) -> bool {
+    let mut reads = Reads { context: false, pairs: false };
+    reads.walk(json);
+    reads.context
 }
 
 /// What of the request a policy mentions, by its JSON form. What cannot be read mentions all.

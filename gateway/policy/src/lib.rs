@@ -7,25 +7,40 @@
 //!
 //! - a policy that errs denies, a forbid as well as a permit (Cedar alone skips it);
 //! - the baseline is part of every bundle, so its guards bind everyone;
+//! - grants permit by linked templates and are policies like any other: forbids beat them;
 //! - slices and memo change what a decision costs, never what it is (`worlds.rs` tests it).
 
+mod access;
+pub mod analysis;
+mod asking;
+pub mod authoring;
 mod bundle;
+mod clauses;
 mod decide;
 mod entities;
 mod error;
+pub mod folder;
+mod grants;
 mod index;
 mod lockout;
 mod memo;
 mod permit;
 mod problem;
 pub mod schema;
+pub mod shadow;
 mod source;
+mod suppose;
 #[cfg(test)]
 mod worlds;
 
+pub use access::{Certainty, Named, Prospect, Survey};
+pub use analysis::{Analysis, Question, QuestionError};
+pub use asking::Circumstances;
 pub use bundle::Bundle;
 pub use decide::{Policies, RegistrationFacts, RequestFacts, Target};
 pub use error::Error;
+pub use grants::template;
 pub use permit::{DecisionTrace, Denial, Permit};
 pub use problem::Problem;
 pub use source::{Effect, PolicyInfo};
+pub use suppose::Supposition;

@@ -18,7 +18,13 @@ use crate::decide::{Asker, Engine, RequestFacts, Target};
 use crate::memo::Outcome;
 
 /// What an administrator must be able to do.
-const NEEDED: [Action; 2] = [Action::RegistrationsCreate, Action::PoliciesExplain];
+const NEEDED: [Action; 4] = [
+    Action::RegistrationsCreate,
+    Action::PoliciesExplain,
+    // Without these no set could ever replace this one, but by a restart with other settings.
+    Action::PoliciesPropose,
+    Action::PoliciesActivate,
+];
 /// Methods a request can come with.
 const METHODS: [AuthMethod; 5] = AuthMethod::ALL;
 /// Whether a request can come over mutual TLS.
@@ -84,6 +90,7 @@ fn admins(bundle: &Bundle, engine: &Engine) -> Vec<Participant> {
         suspended: false,
         tags: Tags::default(),
         roles: vec![RoleGrant { registration: engine.hub.registration, role: Role::Admins }],
+        grants_in: Default::default(),
         created: time,
         updated: time,
         generation: 1,

@@ -1,4 +1,5 @@
-//! Decisions remembered, where that is sound: when no policy that was looked at reads `context`.
+//! Decisions remembered, where that is sound: when no policy that was looked at reads `context`, and
+//! no grant that was looked at has an end or asks for pairs of the encryption context.
 //!
 //! INVARIANT: such a decision is a function of the policy set and of the entities, and the key
 //! below names each of those by id and store revision: the participant with its roles and state,
@@ -13,6 +14,7 @@ use moka::sync::Cache;
 
 use crate::decide::{Asker, Target};
 use crate::entities::Unsayable;
+use crate::grants::Link;
 use crate::permit::DecisionTrace;
 
 /// Decisions kept per policy set, about 200 bytes each.
@@ -91,6 +93,8 @@ impl Memo {
 pub(crate) struct World {
     pub(crate) list: Vec<Entity>,
     pub(crate) entities: Entities,
+    /// The grants for this participant and action on this target; they change with its revision.
+    pub(crate) links: Vec<Link>,
 }
 
 /// The remembered entities, for any policy set.

@@ -20,6 +20,10 @@ pub struct Problem {
     pub help: Option<String>,
     /// The whole report with the source lines, without colour.
     pub rendered: String,
+    /// Where it ends: line and column, from 1, of what comes after it.
+    pub end: (u32, u32),
+    /// What kind of problem it is, in one word for programs.
+    pub rule: &'static str,
 }
 
 impl fmt::Display for Problem {
@@ -40,10 +44,10 @@ pub(crate) fn list(problems: &[Problem]) -> String {
 impl Problem {
     /// A diagnostic of Cedar about `text`.
     pub(crate) fn of(file: &Arc<str>, text: &str, diagnostic: &dyn Diagnostic) -> Self {
-        let offset = diagnostic
+        let (offset, length) = diagnostic
             .labels()
             .and_then(|mut labels| labels.next())
-            .map_or(0, |label| label.offset());
+            .map_or((0, 0), |label| (label.offset(), label.len()));
         let (line, column) = place(text, offset);
         Self {
             file: Arc::clone(file),
@@ -52,7 +56,14 @@ impl Problem {
             message: diagnostic.to_string(),
             help: diagnostic.help().map(|help| help.to_string()),
             rendered: render(file, text, diagnostic),
+            end: place(text, offset.saturating_add(length).min(text.len())),
+            rule: "cedar",
         }
+    }
+
+    /// The same problem, said to be of this kind.
+    pub(crate) fn about(self, rule: &'static str) -> Self {
+        Self { rule, ..self }
     }
 
     /// A finding of this crate at byte `offset` of `text`.

@@ -10,7 +10,7 @@ use crate::problem::place;
 /// The longest `@id`.
 const MAX_ID: usize = 100;
 /// What only ids of the baseline start with.
-const RESERVED: [&str; 2] = ["guard.", "role."];
+const RESERVED: [&str; 3] = ["guard.", "role.", "grant."];
 
 /// What a satisfied policy does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,6 +56,8 @@ pub(crate) struct Parsed {
     pub(crate) policy: Policy,
     /// Where it starts in its file, in bytes.
     pub(crate) offset: usize,
+    /// Whether it is part of every set.
+    pub(crate) baseline: bool,
 }
 
 /// Parses one file; problems go to `problems`, and the policies without any come back.
@@ -68,14 +70,16 @@ pub(crate) fn parse(
     let set: PolicySet = match text.parse() {
         Ok(set) => set,
         Err(errors) => {
-            problems.extend(errors.iter().map(|error| Problem::of(file, text, error)));
+            let found = errors.iter().map(|error| Problem::of(file, text, error).about("syntax"));
+            problems.extend(found);
             return Vec::new();
         }
     };
     for template in set.templates() {
         let offset = text.find(&template.to_string()).unwrap_or(0);
         let message = "a template is not a policy: it has a slot".to_owned();
-        problems.push(Problem::own(file, text, offset, message, "write the entity in its place"));
+        let help = "write the entity in its place";
+        problems.push(Problem::own(file, text, offset, message, help).about("template"));
     }
     // Cedar numbers the policies of a text in order of appearance: policy0, policy1, …
     let mut policies: Vec<&Policy> = set.policies().collect();
@@ -102,8 +106,11 @@ pub(crate) fn parse(
                 },
                 policy: policy.new_id(PolicyId::new(id)),
                 offset,
+                baseline,
             }),
-            Err((message, help)) => problems.push(Problem::own(file, text, offset, message, help)),
+            Err((message, help)) => {
+                problems.push(Problem::own(file, text, offset, message, help).about("id"));
+            }
         }
     }
     parsed
@@ -123,7 +130,7 @@ fn checked_id(policy: &Policy, baseline: bool) -> Result<&str, (String, &'static
         return Err((format!("`{}` cannot be a policy id", shown.escape_debug()), help));
     }
     if !baseline && RESERVED.iter().any(|prefix| id.starts_with(prefix)) {
-        let help = "ids that start with `guard.` and `role.` are those of the baseline";
+        let help = "ids that start with `guard.`, `role.` and `grant.` are those of the baseline";
         return Err((format!("policy id `{id}` is reserved"), help));
     }
     Ok(id)

@@ -1,18 +1,21 @@
 //! Random worlds: whatever the roles, states and policies, the sliced and memoized decision is the
-//! one Cedar gives over the whole set and all entities, with the rule that an error denies.
+//! one Cedar gives over the whole set and all entities, with the rule that an error denies. Grants
+//! are in the whole set as policies written out, with their end and pairs as conditions, which is
+//! what they mean; and what is said of decisions without their context holds in every context.
 
 use std::sync::Arc;
 
-use cedar_policy::{Authorizer, Entities, PolicySet};
+use cedar_policy::{Authorizer, Entities, Policy, PolicyId, PolicySet};
 use hub_model::action::ResourceKind;
 use hub_model::principal::PeerAddress;
 use hub_model::{
-    Action, Algorithm, AuthMethod, EncryptionContext, Environment, HubId, Key, KeyId, KeyState,
-    Participant, ParticipantId, ParticipantKind, Registration, RegistrationId, Role, RoleGrant,
-    Tags, Timestamp,
+    Action, Algorithm, AuthMethod, EncryptionContext, Environment, Grant, GrantId, HubId, Key,
+    KeyId, KeyState, Participant, ParticipantId, ParticipantKind, Registration, RegistrationId,
+    Role, RoleGrant, Tags, Timestamp,
 };
 use proptest::prelude::*;
 
+use crate::access::{Certainty, Prospect, Survey};
 use crate::bundle::{Bundle, Checks};
 use crate::decide::{Asker, Policies, RegistrationFacts, RequestFacts, Target, Votes};
 use crate::entities::{self, context};
@@ -51,6 +54,7 @@ fn registration(n: u8, environment: Environment, frozen: bool) -> RegistrationFa
         environment,
         frozen,
         tags: Tags::default(),
+        frozen_by_hub: false,
         created: TIME,
         updated: TIME,
         generation: 1,
@@ -79,6 +83,7 @@ fn participant(
         suspended,
         tags: Tags::default(),
         roles,
+        grants_in: Default::default(),
         created: TIME,
         updated: TIME,
         generation: 1,
@@ -142,8 +147,15 @@ fn world() -> impl Strategy<Value = World> {
         })
         .collect::<Vec<_>>()
     });
-    (registrations, participants, more, keys).prop_map(
-        |(registrations, participants, more, keys)| {
+    let given = proptest::collection::vec(given(), 3);
+    (registrations, participants, more, keys, given).prop_map(
+        |(registrations, participants, more, keys, given)| {
+            let keys = keys
+                .into_iter()
+                .zip(given)
+                .zip(0u8..)
+                .map(|((key, given), n)| Key { grants: grants(&participants, n, &given), ..key });
+            let keys = keys.collect();
             let extend = |(mut participant, grant): (Participant, RoleGrant)| {
                 participant.roles.push(grant);
                 participant
@@ -152,6 +164,71 @@ fn world() -> impl Strategy<Value = World> {
             World { revisions: (1, 1), registrations, participants, extended, keys }
         },
     )
+}
+
+/// Who, which actions (by number among those that can be granted), the hour it ends, its pairs.
+type Given = (u8, Vec<usize>, Option<u8>, bool);
+
+fn given() -> impl Strategy<Value = Vec<Given>> {
+    let actions = proptest::collection::vec(0usize..100, 1..4);
+    let end = proptest::option::weighted(0.4, 1u8..24);
+    proptest::collection::vec((0u8..3, actions, end, proptest::bool::weighted(0.4)), 0..4)
+}
+
+fn hours(hour: u8) -> Timestamp {
+    Timestamp::from_micros(TIME.as_micros() + i64::from(hour) * 3_600_000_000)
+}
+
+fn grants(participants: &[Participant], key: u8, given: &[Given]) -> Vec<Grant> {
+    let all: Vec<_> = Action::ALL.iter().copied().filter(|action| action.grantable()).collect();
+    let made = given.iter().enumerate().map(|(n, (who, actions, end, tenant))| {
+        let actions = actions.iter().map(|n| all[n % all.len()]);
+        let actions = actions.filter(|action| !tenant || action.uses_key()).collect::<Vec<_>>();
+        let actions = if actions.is_empty() { vec![Action::KeysDecrypt] } else { actions };
+        let pairs =
+            if *tenant { [("tenant".to_owned(), "eu".to_owned())].into() } else { [].into() };
+        let context = EncryptionContext::new(pairs).unwrap();
+        let (end, note) = (end.map(hours), String::new());
+        let before = Timestamp::from_micros(TIME.as_micros() - 1);
+        let who = &participants[usize::from(*who)];
+        let grant = Grant::new(who, actions, end, context, note, before).unwrap();
+        let mut id = bytes(key);
+        id[14] = u8::try_from(n).unwrap();
+        Grant { id: GrantId::from_bytes(id), ..grant }
+    });
+    made.collect()
+}
+
+/// A grant written out as policies: one for each action, since a policy has one scope.
+fn written(world: &World, key: &Key) -> Vec<(String, String)> {
+    let mut policies = Vec::new();
+    for grant in &key.grants {
+        let who = world.participants.iter().find(|p| p.id == grant.participant).unwrap();
+        let kind = match who.kind {
+            ParticipantKind::User => "User",
+            ParticipantKind::Service => "Service",
+            ParticipantKind::Device => "Device",
+        };
+        for action in &grant.actions {
+            let mut text = format!(
+                "permit(principal == CipherHub::{kind}::\"{}\", \
+                 action == CipherHub::Action::\"{action}\", resource == CipherHub::Key::\"{}\")",
+                who.id, key.id
+            );
+            if let Some(end) = grant.expires {
+                let end = end.to_string().replace("000Z", "Z");
+                text += &format!(" when {{ context.caller.now < datetime(\"{end}\") }}");
+            }
+            for (name, value) in grant.context.iter() {
+                let pairs = "context.encryptionContext";
+                text += &format!(
+                    " when {{ {pairs}.hasTag(\"{name}\") && {pairs}.getTag(\"{name}\") == \"{value}\" }}"
+                );
+            }
+            policies.push((format!("grant.{}", grant.id), text + ";"));
+        }
+    }
+    policies
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
@@ -288,7 +365,7 @@ impl World {
                 1 => PeerAddress::Ip([10, 1, 2, 3].into()),
                 _ => PeerAddress::Ip([192, 168, 1, 1].into()),
             },
-            now: Timestamp::from_micros(TIME.as_micros() + i64::from(ask.hour) * 3_600_000_000),
+            now: hours(ask.hour),
             method: AuthMethod::ApiKey,
             tls: ask.address == 1,
             mutual_tls: false,
@@ -297,11 +374,38 @@ impl World {
         }
     }
 
+    /// The question, what a grant on the same key answers, and both with another context: what was
+    /// remembered of one must not answer the other.
+    fn about(&self, ask: Ask) -> Vec<Ask> {
+        let grants = &self.keys[usize::from(ask.key)].grants;
+        let granted = grants.get(usize::from(ask.hour) % grants.len().max(1)).map(|grant| {
+            let who = self.participants.iter().position(|p| p.id == grant.participant).unwrap();
+            let action = grant.actions[usize::from(ask.address) % grant.actions.len()];
+            Ask { participant: u8::try_from(who).unwrap(), action, ..ask }
+        });
+        let all = std::iter::once(ask).chain(granted);
+        all.flat_map(|one| [one, Ask { hour: 23 - one.hour, tenant: !one.tenant, ..one }]).collect()
+    }
+
+    /// Every policy there is, the grants among them, with the ids these have in entries.
+    fn policies(&self, bundle: &Bundle) -> (PolicySet, Vec<(String, String)>, Arc<str>) {
+        let mut set =
+            PolicySet::from_policies(bundle.policies.iter().map(|p| p.policy.clone())).unwrap();
+        // One id for all actions of a grant: of two policies of it, one at most is for this action.
+        let mut numbered = Vec::new();
+        for (n, (id, text)) in self.keys.iter().flat_map(|key| written(self, key)).enumerate() {
+            let unique = format!("written.{n}");
+            set.add(Policy::parse(Some(PolicyId::new(&unique)), &text).unwrap()).unwrap();
+            numbered.push((unique, id));
+        }
+        (set, numbered, Arc::clone(&bundle.revision))
+    }
+
     /// Every entity there is, and one evaluation of every policy there is.
     fn whole(
         &self,
         policies: &Policies,
-        bundle: &Bundle,
+        (set, numbered, revision): &(PolicySet, Vec<(String, String)>, Arc<str>),
         ask: Ask,
         facts: &RequestFacts<'_>,
     ) -> Outcome {
@@ -319,16 +423,19 @@ impl World {
         list.push(hub.entity().clone());
         let all = Entities::from_entities(list, Some(&words.schema)).unwrap();
         let request = hub.request(words, asker.participant, ask.action, &target, said).unwrap();
-        let set =
-            PolicySet::from_policies(bundle.policies.iter().map(|p| p.policy.clone())).unwrap();
         let mut votes = Votes::default();
-        votes.add(&Authorizer::new().is_authorized(&request, &set, &all));
-        votes.outcome(&bundle.revision)
+        votes.add(&Authorizer::new().is_authorized(&request, set, &all));
+        for permit in &mut votes.permits {
+            if let Some((_, id)) = numbered.iter().find(|(unique, _)| **unique == **permit) {
+                *permit = id.as_str().into();
+            }
+        }
+        votes.outcome(revision)
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
     fn slices_and_memo_change_nothing(
@@ -336,7 +443,7 @@ proptest! {
         other in world(),
         changed in 0u8..3,
         extra in extra(),
-        asks in proptest::collection::vec(ask(), 1..12),
+        asks in proptest::collection::vec(ask(), 1..6),
     ) {
         let files = [("local.cedar", text(&extra))];
         let compile = || Bundle::compile(files.clone(), Checks::NamesOnly).unwrap();
@@ -351,6 +458,12 @@ proptest! {
             0 => {
                 (after.participants, after.extended) = (other.participants, other.extended);
                 after.revisions.0 = 2;
+                // What was granted stays granted: the ids are the same, the kinds of participants
+                // are not, and a participant's kind never changes.
+                let all = after.participants.iter_mut().zip(&mut after.extended);
+                for ((now, too), then) in all.zip(&before.participants) {
+                    (now.kind, too.kind) = (then.kind, then.kind);
+                }
             }
             1 => (after.keys, after.revisions.1) = (other.keys, 2),
             _ => {
@@ -359,21 +472,124 @@ proptest! {
             }
         }
         // Each twice, so that the second round meets what the first one left in the memo.
-        for world in [&before, &before, &after, &after] {
+        let (first, then) = (before.policies(&bundle), after.policies(&bundle));
+        for (world, set) in [(&before, &first), (&before, &first), (&after, &then), (&after, &then)] {
             // Each also with roles of the other kind, which must not meet what was remembered.
             let other = |ask: &Ask| Ask { extra: !ask.extra, ..*ask };
-            for ask in &asks.iter().flat_map(|ask| [*ask, other(ask)]).collect::<Vec<_>>() {
+            let asks = asks.iter().flat_map(|ask| [*ask, other(ask)]);
+            for ask in &asks.flat_map(|ask| world.about(ask)).collect::<Vec<_>>() {
                 let facts = RequestFacts {
                     encryption_context: ask.tenant.then_some(&tenant),
                     payload_bytes: ask.payload,
                 };
                 let (asker, target) = (world.asker(*ask), world.target(*ask));
                 let sliced = policies.outcome(&asker, ask.action, &target, &facts);
-                let whole = world.whole(&policies, &bundle, *ask, &facts);
+                let whole = world.whole(&policies, set, *ask, &facts);
                 prop_assert_eq!(sliced, whole, "{:?}", ask);
             }
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn what_is_sure_without_the_context_is_so_in_every_context(
+        world in world(),
+        extra in extra(),
+        asks in proptest::collection::vec(ask(), 1..4),
+        others in proptest::collection::vec(ask(), 6),
+    ) {
+        let files = [("local.cedar", text(&extra))];
+        let bundle = Bundle::compile(files, Checks::NamesOnly).unwrap();
+        let policies = Policies::unchecked(bundle, hub(), registration_id(0)).unwrap();
+        let policies = Arc::new(policies);
+        let mut survey = Survey::new(Arc::clone(&policies));
+        let pairs = [("tenant".to_owned(), "eu".to_owned())];
+        let tenant = EncryptionContext::new(pairs.into()).unwrap();
+        for ask in &asks.iter().flat_map(|ask| world.about(*ask)).collect::<Vec<_>>() {
+            let target = world.target(*ask);
+            let prospect = survey.prospect_of(&world.asker(*ask), ask.action, &target).unwrap();
+            let reads = !extra.is_empty()
+                || world.keys.iter().any(|key| key.grants.iter().any(Grant::is_conditional));
+            prop_assert!(reads || prospect.certainty != Certainty::Conditional);
+            prop_assert_eq!(
+                prospect.conditions.is_empty(),
+                prospect.certainty != Certainty::Conditional
+            );
+            for context in &others {
+                // The same question, asked from elsewhere, with other data.
+                let (participant, action) = (ask.participant, ask.action);
+                let (registration, key) = (ask.registration, ask.key);
+                let there = Ask { participant, action, registration, key, ..*context };
+                // A grant that has ended is no prospect any more; later is what can still come.
+                let there = Ask { hour: there.hour.max(ask.hour), ..there };
+                let facts = RequestFacts {
+                    encryption_context: there.tenant.then_some(&tenant),
+                    payload_bytes: there.payload,
+                };
+                let outcome = policies.outcome(&world.asker(there), action, &target, &facts);
+                match prospect.certainty {
+                    Certainty::Always => prop_assert!(outcome.permitted, "{:?}", there),
+                    Certainty::Never => prop_assert!(!outcome.permitted, "{:?}", there),
+                    Certainty::Conditional => {}
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_baseline_reads_no_context() {
+    let bundle = Bundle::baseline().unwrap();
+    assert!((0..bundle.policies.len()).all(|at| !bundle.index.reads_context(at)));
+}
+
+fn prospect(policy: &str, environment: Environment, roles: &[Role]) -> Prospect {
+    let bundle = Bundle::parse([("local.cedar", policy)]).unwrap();
+    let policies = Arc::new(Policies::new(bundle, hub(), registration_id(0)).unwrap());
+    let facts = registration(1, environment, false);
+    let key = key(1, 1, KeyState::Active, Tags::default());
+    let roles =
+        roles.iter().map(|role| RoleGrant { registration: registration_id(1), role: *role });
+    let somebody = participant(1, ParticipantKind::Service, roles.collect(), false);
+    let target = Target::Key { key: &key, revision: 1, registration: &facts };
+    let asker = Asker {
+        participant: &somebody,
+        revision: 1,
+        address: PeerAddress::Unix,
+        now: TIME,
+        method: AuthMethod::ApiKey,
+        tls: false,
+        mutual_tls: false,
+        spiffe_id: None,
+    };
+    Survey::new(policies).prospect_of(&asker, Action::KeysEncrypt, &target).unwrap()
+}
+
+#[test]
+fn a_policy_that_begins_with_what_does_not_hold_makes_nothing_conditional() {
+    let guard = "@id(\"net\") forbid(principal, action in CipherHub::Action::\"UseKey\", \
+                 resource is CipherHub::Key) \
+                 when { resource.registration.environment == CipherHub::Environment::\"production\" \
+                 && context.caller.tls == false };";
+    let said = |environment, roles: &[Role]| {
+        let found = prospect(guard, environment, roles);
+        let list =
+            |ids: &[Arc<str>]| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        (found.certainty, list(&found.policies), list(&found.conditions), found.from_here)
+    };
+    let (app, none) = ("role.app".to_owned(), String::new());
+    assert_eq!(
+        said(Environment::Dev, &[Role::Apps]),
+        (Certainty::Always, app.clone(), none.clone(), true)
+    );
+    assert_eq!(
+        said(Environment::Production, &[Role::Apps]),
+        (Certainty::Conditional, app, "net".to_owned(), false)
+    );
+    assert_eq!(said(Environment::Production, &[]), (Certainty::Never, none.clone(), none, false));
 }
 
 /// What the active set decides in a small fixed world, with one more policy that is not validated.

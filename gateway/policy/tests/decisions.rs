@@ -89,6 +89,11 @@ fn guardrails() {
 }
 
 #[test]
+fn grants() {
+    assert!(run("grants.test.json", &["baseline"]) >= 50);
+}
+
+#[test]
 fn examples() {
     assert!(run("examples.test.json", &["baseline", "examples"]) >= 20);
 }
@@ -101,13 +106,18 @@ fn every_file_of_cases_is_run() {
         .filter(|name| name.ends_with(".test.json"))
         .collect();
     files.sort();
-    assert_eq!(files, ["examples.test.json", "guardrails.test.json", "roles.test.json"]);
+    assert_eq!(
+        files,
+        ["examples.test.json", "grants.test.json", "guardrails.test.json", "roles.test.json"]
+    );
 }
 
 #[test]
 fn every_policy_determines_some_case() {
     let mut reasons = BTreeSet::new();
-    for file in ["roles.test.json", "guardrails.test.json", "examples.test.json"] {
+    for file in
+        ["roles.test.json", "guardrails.test.json", "examples.test.json", "grants.test.json"]
+    {
         let text = std::fs::read_to_string(policies().join("tests").join(file)).unwrap();
         let cases: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
         for case in cases {

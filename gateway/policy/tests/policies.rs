@@ -7,8 +7,9 @@ use std::sync::Arc;
 use hub_auth::Caller;
 use hub_model::principal::PeerAddress;
 use hub_model::{
-    Action, Algorithm, AuthMethod, Environment, HubId, Key, KeyId, Participant, ParticipantId,
-    ParticipantKind, Registration, RegistrationId, Role, RoleGrant, Tags, Timestamp,
+    Action, Algorithm, AuthMethod, EncryptionContext, Environment, Grant, HubId, Key, KeyId,
+    Participant, ParticipantId, ParticipantKind, Registration, RegistrationId, Role, RoleGrant,
+    Tags, Timestamp,
 };
 use hub_policy::{
     Bundle, Denial, Effect, Error, Permit, Policies, Problem, RegistrationFacts, RequestFacts,
@@ -25,6 +26,7 @@ fn registration(id: RegistrationId, name: &str, frozen: bool) -> RegistrationFac
         environment: Environment::Production,
         frozen,
         tags: Tags::default(),
+        frozen_by_hub: false,
         created: TIME,
         updated: TIME,
         generation: 1,
@@ -48,6 +50,7 @@ fn caller(home: RegistrationId, roles: &[(RegistrationId, Role)]) -> Caller {
         suspended: false,
         tags: Tags::default(),
         roles: grants.collect(),
+        grants_in: Default::default(),
         created: TIME,
         updated: TIME,
         generation: 1,
@@ -107,6 +110,106 @@ fn a_permit_says_what_it_is_for() {
     let denial = hub.ask(&app, Action::KeysRotate, &target).unwrap_err();
     assert_eq!((denial.action(), denial.key()), (Action::KeysRotate, Some(key.id)));
     assert!(denial.trace().policies.is_empty() && denial.trace().errors.is_empty());
+}
+
+/// A grant of some actions to a caller.
+fn grant(caller: &Caller, actions: &[Action], end: Option<i64>, pairs: &[(&str, &str)]) -> Grant {
+    let pairs = pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+    let context = EncryptionContext::new(pairs.collect()).unwrap();
+    let end = end.map(|seconds| later(seconds).now());
+    let actions = actions.to_vec();
+    Grant::new(caller.participant(), actions, end, context, String::new(), TIME).unwrap()
+}
+
+/// Somebody, so many seconds later.
+fn later(seconds: i64) -> Caller {
+    let now = Timestamp::from_micros(TIME.as_micros() + seconds * 1_000_000);
+    at(&caller(RegistrationId::generate(), &[]), now)
+}
+
+/// The same caller at another time.
+fn at(who: &Caller, now: Timestamp) -> Caller {
+    let address = PeerAddress::Ip([10, 1, 2, 3].into());
+    Caller::for_tests(who.participant().clone(), 1, AuthMethod::ApiKey, address, now, false)
+}
+
+#[test]
+fn a_grant_decides_under_its_own_id_until_its_end_and_not_a_moment_longer() {
+    let hub = hub_with("");
+    let id = hub.acme.registration.id;
+    let (reader, other) = (caller(id, &[]), caller(id, &[]));
+    let mut key = key(id);
+    let given = grant(&reader, &[Action::KeysDecrypt], Some(60), &[]);
+    let name = given.policy_id();
+    key.grants.push(given);
+    let target = Target::Key { key: &key, revision: 1, registration: &hub.acme };
+    for _ in 0..3 {
+        let permit = hub.ask(&reader, Action::KeysDecrypt, &target).unwrap();
+        assert_eq!(*permit.trace().policies, [Arc::from(&*name)]);
+        assert!(hub.ask(&reader, Action::KeysEncrypt, &target).is_err());
+        assert!(hub.ask(&other, Action::KeysDecrypt, &target).is_err());
+        // The same revision of everything, so a remembered decision would answer here.
+        let end = later(60).now();
+        let before = Timestamp::from_micros(end.as_micros() - 1);
+        assert!(hub.ask(&at(&reader, before), Action::KeysDecrypt, &target).is_ok());
+        assert!(hub.ask(&at(&reader, end), Action::KeysDecrypt, &target).is_err());
+    }
+}
+
+#[test]
+fn pairs_of_a_grant_are_looked_at_with_every_request() {
+    let hub = hub_with("");
+    let id = hub.acme.registration.id;
+    let reader = caller(id, &[]);
+    let mut key = key(id);
+    key.grants.push(grant(&reader, &[Action::KeysDecrypt], None, &[("tenant", "eu")]));
+    let target = Target::Key { key: &key, revision: 1, registration: &hub.acme };
+    let may = |pairs: &[(&str, &str)]| {
+        let pairs = pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+        let context = EncryptionContext::new(pairs.collect()).unwrap();
+        let facts = RequestFacts { encryption_context: Some(&context), payload_bytes: 1 };
+        hub.policies.authorize(&reader, Action::KeysDecrypt, &target, &facts).is_ok()
+    };
+    for _ in 0..3 {
+        assert!(may(&[("tenant", "eu")]) && may(&[("tenant", "eu"), ("a", "b")]));
+        assert!(!may(&[("tenant", "us")]) && !may(&[]));
+        assert!(hub.ask(&reader, Action::KeysDecrypt, &target).is_err());
+    }
+}
+
+#[test]
+fn a_forbid_of_the_author_beats_a_grant_and_errors_deny_it() {
+    let stop = "@id(\"stop\") forbid(principal, action == CipherHub::Action::\"keys.decrypt\", \
+                resource) when { resource.hasTag(\"stop\") };";
+    let hub = hub_with(stop);
+    let id = hub.acme.registration.id;
+    let reader = caller(id, &[]);
+    let mut key = key(id);
+    key.grants.push(grant(&reader, &[Action::KeysDecrypt], None, &[]));
+    let ask = |key: &Key, revision| {
+        let target = Target::Key { key, revision, registration: &hub.acme };
+        hub.ask(&reader, Action::KeysDecrypt, &target)
+    };
+    assert!(ask(&key, 1).is_ok());
+    key.tags = Tags::new([("stop".to_owned(), String::new())].into()).unwrap();
+    let denial = ask(&key, 2).unwrap_err();
+    assert_eq!(*denial.trace().policies, [Arc::from("stop")]);
+    // Authors cannot name a policy like a grant.
+    let taken = refused("@id(\"grant.mine\") permit(principal, action, resource);");
+    assert!(taken.iter().any(|problem| problem.message.contains("reserved")));
+}
+
+#[test]
+fn who_holds_a_grant_somewhere_knows_of_that_registration() {
+    let hub = hub_with("");
+    let (acme, other) = (hub.acme.registration.id, hub.other.registration.id);
+    let mut holder = caller(hub.own, &[]).participant().clone();
+    holder.grants_in = [(acme, 1)].into();
+    let address = PeerAddress::Ip([10, 1, 2, 3].into());
+    let holder = Caller::for_tests(holder, 1, AuthMethod::ApiKey, address, TIME, false);
+    assert!(hub.policies.may_see(&holder, &hub.acme));
+    assert!(!hub.policies.may_see(&holder, &hub.other) && acme != other);
+    assert!(!hub.policies.may_see(&caller(hub.own, &[]), &hub.acme));
 }
 
 #[test]

@@ -24,6 +24,7 @@ use crate::listen::Server;
 use crate::metrics::Metrics;
 use crate::open::{self, Intent, OpenError, Opened};
 use crate::pipeline::{Gateway, GatewayParts, Settings};
+use crate::policy_files;
 use crate::tasks::Tasks;
 use crate::throttle::Throttle;
 use crate::tls::Tls;
@@ -255,7 +256,8 @@ impl App {
         announce(&self);
         let Self { config, mode, clock, hub, server, admin, tls, metrics, health, .. } = self;
         let tasks = Tasks::new();
-        let again = reload(config.clone(), Arc::clone(&hub), tls.clone());
+        let policies_asked = Arc::new(tokio::sync::Notify::new());
+        let again = reload(Arc::clone(&policies_asked), tls.clone());
         let nudge = crate::jwks::nudge(&self.keepers);
         tasks.signals(move || {
             again();
@@ -265,6 +267,12 @@ impl App {
         if let Some(tls) = tls {
             tasks.spawn("certificates", crate::tls::keep(tls, token.clone()));
         }
+        if let Some(dir) = open::policies_dir(&config) {
+            let (hub, metrics) = (Arc::clone(&hub), Arc::clone(&metrics));
+            let following = policy_files::follow(dir, hub, metrics, policies_asked, token.clone());
+            tasks.spawn("policies", following);
+        }
+        tasks.spawn("shadow", policy_files::shadow(Arc::clone(&hub), token.clone()));
         if !mode.dev {
             let detail = Some(env!("CARGO_PKG_VERSION").into());
             event(&hub, "system.start", detail).await;
@@ -422,6 +430,26 @@ fn sample(metrics: &Metrics, hub: &Arc<Hub>, clock: &Arc<dyn Clock>) -> promethe
     metrics.sample("cipher_hub_arena_secrets", "Secrets held in locked memory", || {
         Some(hub_crypto::arena_status().secrets as f64)
     })?;
+    let shadowed = |hub: &Arc<Hub>, what: fn(&hub_policy::shadow::Report) -> u64| {
+        let hub = Arc::clone(hub);
+        move || Some(hub.policies().shadow_report().map_or(0, |report| what(&report)) as f64)
+    };
+    metrics.sample(
+        "cipher_hub_policy_shadow_decisions",
+        "Decisions compared with those of the revision in the shadow, since it is there",
+        shadowed(hub, |report| report.decisions),
+    )?;
+    metrics.sample(
+        "cipher_hub_policy_shadow_dropped",
+        "Decisions not compared with those of the revision in the shadow: too many at once",
+        shadowed(hub, |report| report.dropped),
+    )?;
+    let differences = "cipher_hub_policy_shadow_differences";
+    let help = "Decisions that fall otherwise under the revision in the shadow";
+    let denied = shadowed(hub, |report| report.allow_to_deny);
+    metrics.sample_labelled(differences, help, ("change", "allow_to_deny"), denied)?;
+    let permitted = shadowed(hub, |report| report.deny_to_allow);
+    metrics.sample_labelled(differences, help, ("change", "deny_to_allow"), permitted)?;
     let store = hub.store().clone();
     metrics.sample("cipher_hub_store_bytes", "Bytes the store takes on disk", move || {
         store.backend().size_on_disk().ok().map(|bytes| bytes as f64)

@@ -14,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::Health;
 use crate::config::Config;
 use crate::failures::Failures;
-use crate::open;
 use crate::tls::Tls;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -29,22 +28,15 @@ pub(crate) async fn event(hub: &Hub, action: &'static str, detail: Option<Box<st
 
 /// SIGHUP: certificates and policies are read again; what does not load leaves the old in place.
 pub(crate) fn reload(
-    config: Config,
-    hub: Arc<Hub>,
+    policies: Arc<tokio::sync::Notify>,
     tls: Option<Tls>,
 ) -> impl Fn() + Send + 'static {
     move || {
         if let Some(tls) = &tls {
             tls.reload_and_tell();
         }
-        let reloaded = open::bundle(&config).and_then(|bundle| hub.policies().activate(bundle));
-        match reloaded {
-            Ok(()) => {
-                let revision = hub.policies().revision_short();
-                tracing::info!(%revision, "policies reloaded");
-            }
-            Err(error) => tracing::error!(%error, "policies not reloaded; the old ones stay"),
-        }
+        // `policy_files.rs` reads them, off this task.
+        policies.notify_one();
     }
 }
 

@@ -62,6 +62,8 @@ pub struct Metrics {
     pub active_requests: IntGauge,
     /// Open connections.
     pub connections: IntGauge,
+    /// 1 while the policy files on disk are not good and an older set decides.
+    pub policy_reload_failed: IntGauge,
     /// Audit entries committed.
     pub audit_events: IntCounter,
     /// Requests the edge refused before any route was known, panics included.
@@ -141,6 +143,10 @@ impl Metrics {
             refused_address: refused.with_label_values(&["address"]),
             active_requests: gauge("http_server_active_requests", "Requests being answered.")?,
             connections: gauge("cipher_hub_connections", "Open connections.")?,
+            policy_reload_failed: gauge(
+                "cipher_hub_policy_reload_failed",
+                "1 while policy files are not good and the last good ones decide.",
+            )?,
             audit_events: counter("cipher_hub_audit_events_total", "Audit entries committed.")?,
             edge_refusals: counter(
                 "cipher_hub_edge_refusals_total",
@@ -360,6 +366,7 @@ mod tests {
             "cipher_hub_seal_state 1",
             "cipher_hub_connections 0",
             "cipher_hub_audit_events_total 0",
+            "cipher_hub_policy_reload_failed 0",
             "http_server_active_requests 0",
             "process_resident_memory_bytes ",
             "http_server_request_duration_seconds_bucket{http_request_method=\"POST\",\

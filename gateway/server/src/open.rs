@@ -12,11 +12,12 @@ use hub_crypto::seal::{KeyFileSeal, Seal, SealFile};
 use hub_crypto::{RootKey, SystemKeys};
 use hub_model::secret::SecretText;
 use hub_model::{Clock, HubId};
+use hub_operations::policy::PolicySource;
 use hub_operations::{CacheSizes, Hub, Parts, bootstrap};
 use hub_policy::{Bundle, Policies};
 use hub_store::{Backend, Changes, FjallBackend, MemoryBackend, Store, Writer, layout};
 
-use crate::config::{Config, StoreEngine};
+use crate::config::{Config, PoliciesSource, StoreEngine};
 
 /// The name of this process's writer.
 const WRITER: &str = "main";
@@ -90,6 +91,12 @@ pub enum OpenError {
     /// Policies.
     #[error(transparent)]
     Policy(#[from] hub_policy::Error),
+    /// The revision that was activated last.
+    #[error(
+        "the active policy revision does not check under this program:\n{0}\nto start without \
+         it, and propose another, set `policies.source = \"baseline\"`"
+    )]
+    StoredPolicies(String),
     /// The hub's own records.
     #[error(transparent)]
     Operations(#[from] hub_operations::Error),
@@ -227,10 +234,15 @@ pub async fn open(
                 .to_owned(),
         );
     }
+    let source = policies_source(config);
+    let bundle = match source {
+        PolicySource::Api => stored_policies(&store).await?,
+        PolicySource::Files | PolicySource::Baseline => bundle(config)?,
+    };
     let rules = Arc::new(config.auth.rules()?);
     let uses = Arc::new(LastUses::default());
-    let policies = Arc::new(Policies::new(bundle(config)?, record.id, record.registration)?);
-    let hub = Arc::new(Hub::new(Parts {
+    let policies = Arc::new(Policies::new(bundle, record.id, record.registration)?);
+    let hub = Hub::new(Parts {
         id: record.id,
         store,
         keys: Arc::clone(&keys),
@@ -243,20 +255,51 @@ pub async fn open(
         rules: Arc::clone(&rules),
         uses: Arc::clone(&uses),
         caches: CacheSizes { keys: config.cache.keys, ..CacheSizes::default() },
-    }));
+    });
+    let hub = Arc::new(hub.with_policies_from(source));
+    hub.resume_policies().await?;
     let seal_kind = unsealed.kind;
     Ok(Opened { hub, keys, first_key, seal_kind, notices, stopped_cleanly, rules, uses })
 }
 
-/// The policies of this configuration: the baseline, and the local ones.
+/// Where the policies of this configuration come from.
+fn policies_source(config: &Config) -> PolicySource {
+    match (config.policies.source, &config.policies.dir) {
+        (PoliciesSource::Baseline, _) => PolicySource::Baseline,
+        (PoliciesSource::Files, _) | (PoliciesSource::Auto, Some(_)) => PolicySource::Files,
+        (PoliciesSource::Api, _) | (PoliciesSource::Auto, None) => PolicySource::Api,
+    }
+}
+
+/// The folder of the policies, where they come from files.
+#[must_use]
+pub fn policies_dir(config: &Config) -> Option<PathBuf> {
+    let files = policies_source(config) == PolicySource::Files;
+    config.policies.dir.clone().filter(|_| files)
+}
+
+/// The policies of this configuration, where they do not come from the store: the baseline, and the
+/// local ones.
 ///
 /// # Errors
 /// Diagnostics of the policies that do not load.
 pub fn bundle(config: &Config) -> Result<Bundle, hub_policy::Error> {
-    match &config.policies.dir {
-        Some(dir) => Bundle::read(dir),
+    match policies_dir(config) {
+        Some(dir) => Bundle::read(&dir),
         None => Bundle::baseline(),
     }
+}
+
+/// The policies that were activated last.
+async fn stored_policies(store: &Store) -> Result<Bundle, OpenError> {
+    hub_operations::policy::stored_bundle(store).await.map_err(|error| match error {
+        hub_operations::Error::Policies(problems) => {
+            let lines: Vec<String> = problems.into_iter().map(|(_, detail)| detail).collect();
+            OpenError::StoredPolicies(lines.join("\n"))
+        }
+        hub_operations::Error::LockOut(why) => OpenError::StoredPolicies(why),
+        error => OpenError::Operations(error),
+    })
 }
 
 struct Unsealed {

@@ -41,11 +41,16 @@ pub const KINDS: &[(&str, u16, &str, bool)] = &[
     ("hub_registration", 409, "Not for the hub's own registration", false),
     ("last_administrator", 409, "Last administrator", false),
     ("too_many", 409, "Too many", false),
+    ("policy_lockout", 409, "Nobody could run the hub under these policies", false),
+    ("policies_elsewhere", 409, "Policies of this hub come from elsewhere", false),
+    ("revision_in_use", 409, "The revision is in use", false),
+    ("no_previous_revision", 409, "No revision was active before", false),
     ("stale", 412, "Changed meanwhile", false),
     ("body_too_large", 413, "Body too large", false),
     ("unsupported_media_type", 415, "Unsupported media type", false),
     ("unsupported_encoding", 415, "Unsupported encoding", false),
     ("idempotency_mismatch", 422, "Idempotency key used before", false),
+    ("invalid_policy", 422, "The policies do not check", false),
     ("precondition_required", 428, "If-Match required", false),
     ("rate_limited", 429, "Too many requests", true),
     ("internal", 500, "Internal error", false),
@@ -225,7 +230,19 @@ impl From<&Error> for Refusal {
             | Error::NotExportable
             | Error::NotApproved(..)
             | Error::PageToken
+            | Error::LockOut(_)
+            | Error::PolicySource(_)
+            | Error::RevisionInUse(..)
+            | Error::NoPreviousRevision
             | Error::Integrity(_) => refusal,
+            Error::Policies(problems) => {
+                let problem = |(pointer, detail): &(String, String)| FieldProblem {
+                    pointer: pointer.clone(),
+                    detail: detail.clone(),
+                };
+                refusal.0.errors.extend(problems.iter().map(problem));
+                refusal
+            }
         }
     }
 }
@@ -270,6 +287,11 @@ mod tests {
             Error::ImportFailed,
             Error::NotExportable,
             Error::PageToken,
+            Error::Policies(vec![("/files/0".into(), "x".into())]),
+            Error::LockOut("x".into()),
+            Error::PolicySource("x"),
+            Error::RevisionInUse("x".into(), "active"),
+            Error::NoPreviousRevision,
             Error::Integrity("x".into()),
             Error::WrongPurpose { purpose: Purpose::Sign, wanted: Purpose::Mac },
             Error::VersionUnusable { version: 1, state: KeyState::Suspended },

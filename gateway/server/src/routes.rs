@@ -23,6 +23,8 @@ use crate::rewrapping::RewrapStreamEndpoint;
 use crate::streaming::StreamEndpoint;
 use crate::watching::EventsEndpoint;
 
+mod policies;
+
 /// What a body may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {
@@ -77,7 +79,7 @@ const PAGED: &[&str] = &["pageSize", "pageToken"];
 const PAGED_KEYS: &[&str] = &["pageSize", "pageToken", "needsRewrap"];
 
 impl Route {
-    fn new<O, F>(method: Method, path: &'static str, build: F) -> Self
+    pub(crate) fn new<O, F>(method: Method, path: &'static str, build: F) -> Self
     where
         O: Operation + 'static,
         F: Fn(&Parts<'_>) -> Result<O, Refusal> + Send + Sync + 'static,
@@ -101,31 +103,31 @@ impl Route {
         }
     }
 
-    fn takes<T: utoipa::ToSchema>(self) -> Self {
+    pub(crate) fn takes<T: utoipa::ToSchema>(self) -> Self {
         Self { body: Body::Json, request: Some(schema::<T>), ..self }
     }
 
-    fn may_take<T: utoipa::ToSchema>(self) -> Self {
+    pub(crate) fn may_take<T: utoipa::ToSchema>(self) -> Self {
         Self { body: Body::JsonOrNothing, request: Some(schema::<T>), ..self }
     }
 
-    fn gives<T: utoipa::ToSchema>(self) -> Self {
+    pub(crate) fn gives<T: utoipa::ToSchema>(self) -> Self {
         Self { response: Some(schema::<T>), ..self }
     }
 
-    fn creates(self) -> Self {
+    pub(crate) fn creates(self) -> Self {
         Self { success: StatusCode::CREATED, ..self }
     }
 
-    fn empty(self) -> Self {
+    pub(crate) fn empty(self) -> Self {
         Self { success: StatusCode::NO_CONTENT, ..self }
     }
 
-    fn asks(self, query: &'static [&'static str]) -> Self {
+    pub(crate) fn asks(self, query: &'static [&'static str]) -> Self {
         Self { query, ..self }
     }
 
-    fn paged(self) -> Self {
+    pub(crate) fn paged(self) -> Self {
         Self { query: PAGED, ..self }
     }
 
@@ -137,7 +139,7 @@ impl Route {
         Self { secret: true, ..self }
     }
 
-    fn called(self, operation_id: &'static str) -> Self {
+    pub(crate) fn called(self, operation_id: &'static str) -> Self {
         Self { operation_id, ..self }
     }
 }
@@ -148,6 +150,7 @@ pub fn table() -> Vec<Route> {
     let mut rows = registrations();
     rows.extend(participants());
     rows.extend(key_management());
+    rows.extend(crate::routes_access::rows());
     rows.extend(lifecycle());
     rows.extend(cryptography());
     rows.extend(uses_of_keys());
@@ -155,6 +158,7 @@ pub fn table() -> Vec<Route> {
     rows.extend(streams());
     rows.extend(data_keys());
     rows.extend(operations());
+    rows.extend(policies::rows());
     rows.extend(hub());
     rows.extend(tokens());
     rows
@@ -808,9 +812,13 @@ mod tests {
             let whole = row.path.ends_with('}')
                 && !row.path.contains("/members/")
                 && !row.path.contains("/dataKeys/")
+                && !row.path.contains("/grants/")
                 && !row.path.contains("/credentials/");
             let changes = row.method == Method::PATCH || row.method == Method::DELETE;
-            assert_eq!(row.if_match, whole && changes, "{} {}", row.method, row.path);
+            // Activation changes which policies are active, a record that no path names.
+            let activates = matches!(row.operation_id, "policies.activate" | "policies.rollback");
+            let demands = (whole && changes) || activates;
+            assert_eq!(row.if_match, demands, "{} {}", row.method, row.path);
         }
     }
 }

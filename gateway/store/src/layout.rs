@@ -9,7 +9,7 @@
 //! | `c/<crd>` | a credential |
 //! | `o/<ptc>/<crd>` | which credentials a participant has |
 //! | `l/<crd>` | when a credential was last used |
-//! | `g/<token>` | which credential an identity from outside stands for |
+//! | `a/<token>` | which credential an identity from outside stands for |
 //! | `k/<reg>/<key>` | a key's facts |
 //! | `v/<key>/<version>` | a version's material, wrapped under the KEK |
 //! | `u/<key>/<version>` | how much a version was used, in blocks ahead of use |
@@ -21,6 +21,9 @@
 //! | `d/<reg>` | a registration being erased |
 //! | `t/<date>/<reg>/<key>` | the agenda: when the hub looks at a key again by itself |
 //! | `z/<trv>` | the revocation of tokens of another issuer |
+//! | `g/<digest>` | a revision of the policies: who proposed it, when, how much of it |
+//! | `h/<digest>` | its files |
+//! | `m/policies` | which revision is active, which were before, which is in the shadow |
 //! | `x/<key>` | a key whose destroyed material may still be in files |
 //! | `m/keyring` | the hub's own keys, wrapped under the root key (the barrier cannot seal its own key) |
 //! | `w/<writer>/…` | head and audit batches of a writer |
@@ -122,7 +125,7 @@ pub fn last_use(id: CredentialId) -> Path {
 /// Which credential an identity from outside stands for.
 #[must_use]
 pub fn identity(privacy: &HmacKey, identity: &str) -> Path {
-    path(&format!("g/{}", token(privacy, "g", identity)))
+    path(&format!("a/{}", token(privacy, "a", identity)))
 }
 
 /// The revocation of tokens of another issuer.
@@ -267,6 +270,27 @@ pub fn agenda_of_all(registration: RegistrationId) -> Path {
 
 /// The prefix of the agenda.
 pub const AGENDA: &str = "t/";
+
+/// The prefix of all revisions of the policies.
+pub const POLICY_REVISIONS: &str = "g/";
+
+/// A revision of the policies, by its digest in hex.
+#[must_use]
+pub fn policy_revision(digest: &str) -> Path {
+    path(&format!("g/{digest}"))
+}
+
+/// The files of a revision of the policies.
+#[must_use]
+pub fn policy_files(digest: &str) -> Path {
+    path(&format!("h/{digest}"))
+}
+
+/// Which revision of the policies is active.
+#[must_use]
+pub fn active_policies() -> Path {
+    path("m/policies")
+}
 
 /// A key whose destroyed material may still be in files.
 #[must_use]

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::{AuthMethod, EncryptionContext, Timestamp};
+
 /// One entry as stored. `bytes` is exactly what is hashed: verify over it, never over a
 /// re-serialisation.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
@@ -32,12 +34,53 @@ pub struct AuditPage {
     pub verifier_key: String,
 }
 
-/// Asks why a past decision fell as it did.
-#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+/// Asks why a past decision fell as it did (`decisionId` alone), or how one would fall that nobody
+/// asks for (`participant` and `action`, and what else the request would be).
+#[derive(Debug, Clone, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Explain {
     /// As in a 403 problem document.
-    pub decision_id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision_id: Option<String>,
+    /// Who would ask, as `registration/name`; either part can be a uid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub participant: Option<String>,
+    /// For what, such as `keys.decrypt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
+    /// The registration it would be asked in, or that the key is in; the participant's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registration: Option<String>,
+    /// The key, where the action is one of keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The encryption context; empty when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption_context: Option<EncryptionContext>,
+    /// Bytes of plaintext, ciphertext or message; 0 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload_bytes: Option<u64>,
+    /// The caller's IP address, or `unix`; `127.0.0.1` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_ip: Option<String>,
+    /// How the caller would authenticate; by API key when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<AuthMethod>,
+    /// Whether over TLS; true when absent, but for `unix`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<bool>,
+    /// Whether with a client certificate; false when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mutual_tls: Option<bool>,
+    /// The SPIFFE id in that certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spiffe_id: Option<String>,
+    /// When; now when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<Timestamp>,
+    /// Under which policy revision; the active one when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
 }
 
 /// One policy, as shown to administrators.
@@ -60,8 +103,9 @@ pub struct PolicyView {
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Explanation {
-    /// The decision.
-    pub decision_id: String,
+    /// The decision; none for one that nobody asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision_id: Option<String>,
     /// `allow` or `deny`.
     pub decision: String,
     /// In one sentence.
@@ -76,6 +120,13 @@ pub struct Explanation {
     pub revision: String,
     /// Whether that revision is active.
     pub revision_active: bool,
-    /// The audit entry of the decision.
-    pub entry: AuditRecord,
+    /// For one that nobody asked for and that is denied: what would have to change, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<String>,
+    /// What went wrong in evaluation, by policy; any of it denies.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<String>,
+    /// The audit entry of the decision; none for one that nobody asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<AuditRecord>,
 }

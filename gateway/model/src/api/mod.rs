@@ -1,12 +1,15 @@
 //! Request and response bodies, shared by server, client and tests. camelCase; unknown fields are
 //! refused in requests and ignored by clients in responses.
 
+pub mod access;
 pub mod audit;
 pub mod crypto;
+pub mod grant;
 pub mod job;
 pub mod key;
 pub mod page;
 pub mod participant;
+pub mod policy;
 pub mod problem;
 pub mod registration;
 pub mod system;

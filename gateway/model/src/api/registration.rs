@@ -65,6 +65,9 @@ pub struct RegistrationView {
     pub environment: Environment,
     /// Whether it is read-only.
     pub frozen: bool,
+    /// Whether an administrator of the hub has frozen it, so that only one can unfreeze it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub frozen_by_hub: bool,
     /// Labels.
     pub tags: Tags,
     /// When it was created.
@@ -84,6 +87,7 @@ impl From<&Registration> for RegistrationView {
             description: r.description.clone(),
             environment: r.environment,
             frozen: r.frozen,
+            frozen_by_hub: r.frozen_by_hub,
             tags: r.tags.clone(),
             create_time: r.created,
             update_time: r.updated,

@@ -81,7 +81,7 @@ impl<const SUSPENDED: bool> Operation for Suspend<SUSPENDED> {
         }
         let mut changes = Changes::new();
         if SUSPENDED {
-            keep_an_administrator(hub, &changed, &mut changes).await?;
+            keep_an_administrator(hub, &changed, scene.now, &mut changes).await?;
         }
         changed.suspended = SUSPENDED;
         put(permit, &scene, changed, found.revision, changes).await

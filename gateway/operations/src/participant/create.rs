@@ -57,6 +57,7 @@ impl Operation for CreateParticipant {
             suspended: false,
             tags: self.body.tags.clone(),
             roles,
+            grants_in: Default::default(),
             created: now,
             updated: now,
             generation: 1,

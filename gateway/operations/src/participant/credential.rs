@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::hub::{Hub, is_hub};
 use crate::operation::{AtRegistration, Keeps, Lost, Operation, Scene};
 use crate::page::{self, PageRequest};
+use crate::participant::keep_a_way_in;
 use crate::plan::Plan;
 use crate::{Error, Ref};
 
@@ -424,6 +425,9 @@ impl Operation for RevokeCredential {
         let found = of_participant(hub, place.id(), participant.id, self.credential).await?;
         let mut credential = found.value;
         let mut changes = Changes::new();
+        if credential.revoked.is_none() {
+            keep_a_way_in(hub, &participant, &credential, now, &mut changes).await?;
+        }
         if self.forget {
             changes.check_revision(&path, found.revision);
             forget(hub, &mut changes, credential.id).await?;

@@ -1,5 +1,6 @@
 //! Operations on participants, their credentials and roles.
 
+mod administrators;
 mod change;
 mod create;
 mod credential;
@@ -8,6 +9,7 @@ mod read;
 mod remove;
 mod role;
 
+pub(crate) use administrators::{keep_a_way_in, keep_an_administrator};
 pub use change::{Suspend, UpdateParticipant};
 pub use create::CreateParticipant;
 pub(crate) use credential::issue;
@@ -18,13 +20,13 @@ pub use read::{GetParticipant, ListParticipants};
 pub use remove::{RemoveParticipant, Removed};
 pub use role::{GrantRole, Granted, ListMembers, RevokeRole};
 
-use hub_model::api::participant::ParticipantView;
-use hub_model::{Participant, RegistrationId, Role};
-use hub_store::{Changes, Path, Revision, layout};
+use hub_model::api::participant::{MemberView, ParticipantView};
+use hub_model::{Participant, ParticipantId, RegistrationId, Role};
+use hub_store::Versioned;
 
-use crate::Error;
 use crate::hub::Hub;
 use crate::operation::AtRegistration;
+use crate::{Error, Ref};
 
 /// A participant as seen from one registration.
 pub(crate) async fn view(
@@ -47,44 +49,28 @@ pub(crate) async fn view(
     })
 }
 
-/// Where somebody else who is not suspended runs the hub, and as of when.
-async fn other_administrator(
-    hub: &Hub,
-    participant: &Participant,
-) -> Result<Option<(Path, Revision)>, Error> {
-    let prefix = layout::participants(hub.registration());
-    let mut after = None;
-    loop {
-        let page = hub.store().scan::<Participant>(&prefix, after.as_ref(), 500).await?;
-        let runs = |p: &Participant| {
-            p.id != participant.id && !p.suspended && p.roles.iter().any(|g| g.role == Role::Admins)
-        };
-        if let Some((path, found)) = page.records.iter().find(|(_, record)| runs(&record.value)) {
-            return Ok(Some((path.clone(), found.revision)));
-        }
-        match page.records.last() {
-            Some((last, _)) if page.more => after = Some(last.clone()),
-            _ => return Ok(None),
-        }
-    }
+/// A participant as a member of something.
+pub(crate) async fn member_view(hub: &Hub, participant: &Participant) -> Result<MemberView, Error> {
+    Ok(MemberView {
+        uid: participant.id,
+        name: participant.name.clone(),
+        registration: hub.registration_name(participant.registration).await?,
+        kind: participant.kind,
+    })
 }
 
-/// Refuses what would leave the hub without an administrator.
-///
-/// INVARIANT: the one who stays is a check of the change, so two administrators who leave at the
-/// same time, each counting on the other, do not both go.
-pub(crate) async fn keep_an_administrator(
+/// A participant of a registration or, by id only, of `hub`.
+pub(crate) async fn member_of(
     hub: &Hub,
-    leaving: &Participant,
-    changes: &mut Changes,
-) -> Result<(), Error> {
-    let is_admin = leaving.roles.iter().any(|grant| grant.role == Role::Admins);
-    if is_admin && !leaving.suspended {
-        let staying = other_administrator(hub, leaving).await?;
-        let (path, revision) = staying.ok_or(Error::LastAdministrator)?;
-        changes.check_revision(&path, revision);
+    registration: RegistrationId,
+    reference: &Ref<ParticipantId>,
+) -> Result<Versioned<Participant>, Error> {
+    match (hub.find_participant(registration, reference).await, reference) {
+        (Err(Error::NotFound { .. }), Ref::Id(_)) => {
+            hub.find_participant(hub.registration(), reference).await
+        }
+        (found, _) => found,
     }
-    Ok(())
 }
 
 /// Refuses roles that do not exist in this registration.

@@ -41,12 +41,12 @@ impl Operation for RemoveParticipant {
         permit: Permit,
         scene: Scene<'_, AtRegistration>,
     ) -> Result<Plan<Removed>, Error> {
-        let Scene { hub, place, meta, .. } = scene;
+        let Scene { hub, place, meta, now, .. } = scene;
         let found = hub.find_participant(place.id(), &self.participant).await?;
         let participant = found.value;
         meta.matches(participant.generation)?;
         let mut changes = Changes::new();
-        keep_an_administrator(hub, &participant, &mut changes).await?;
+        keep_an_administrator(hub, &participant, now, &mut changes).await?;
         let prefix = layout::credentials_of(participant.id);
         let page = hub.store().scan::<CredentialId>(&prefix, None, MAX_CREDENTIALS).await?;
         if page.more {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::hub::Hub;
 use crate::operation::{AtRegistration, Lost, Operation, Scene};
 use crate::page::{self, PageRequest};
-use crate::participant::{keep_an_administrator, role_exists};
+use crate::participant::{keep_an_administrator, member_of, role_exists};
 use crate::plan::Plan;
 use crate::registration::add_role;
 use crate::{Error, Ref};
@@ -126,20 +126,6 @@ pub struct RevokeRole {
     pub participant: Ref<ParticipantId>,
 }
 
-/// A participant of the registration or, by id only, of `hub`.
-async fn member(
-    hub: &Hub,
-    place: &AtRegistration,
-    reference: &Ref<ParticipantId>,
-) -> Result<Versioned<Participant>, Error> {
-    match (hub.find_participant(place.id(), reference).await, reference) {
-        (Err(Error::NotFound { .. }), Ref::Id(_)) => {
-            hub.find_participant(hub.registration(), reference).await
-        }
-        (found, _) => found,
-    }
-}
-
 fn put(
     permit: Permit,
     scene: &Scene<'_, AtRegistration>,
@@ -174,7 +160,7 @@ impl Operation for GrantRole {
         scene: Scene<'_, AtRegistration>,
     ) -> Result<Plan<Granted>, Error> {
         role_exists(scene.place, self.role)?;
-        let found = member(scene.hub, scene.place, &self.participant).await?;
+        let found = member_of(scene.hub, scene.place.id(), &self.participant).await?;
         let mut participant = found.value;
         let before = participant.roles.len();
         add_role(&mut participant, scene.place.id(), self.role);
@@ -201,7 +187,7 @@ impl Operation for RevokeRole {
         scene: Scene<'_, AtRegistration>,
     ) -> Result<Plan<Granted>, Error> {
         role_exists(scene.place, self.role)?;
-        let found = member(scene.hub, scene.place, &self.participant).await?;
+        let found = member_of(scene.hub, scene.place.id(), &self.participant).await?;
         let mut participant = found.value;
         let grant = RoleGrant { registration: scene.place.id(), role: self.role };
         if !participant.roles.contains(&grant) {
@@ -210,7 +196,7 @@ impl Operation for RevokeRole {
         }
         let mut changes = Changes::new();
         if self.role == Role::Admins {
-            keep_an_administrator(scene.hub, &participant, &mut changes).await?;
+            keep_an_administrator(scene.hub, &participant, scene.now, &mut changes).await?;
         }
         participant.roles.retain(|held| *held != grant);
         put(permit, &scene, self.role, (participant, found.revision), changes)

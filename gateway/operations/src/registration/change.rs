@@ -1,7 +1,7 @@
 //! `registrations.update`, `registrations.freeze`, `registrations.unfreeze`.
 
 use hub_model::api::registration::{PatchRegistration, RegistrationView};
-use hub_model::{Action, Registration, RegistrationId};
+use hub_model::{Action, Registration, RegistrationId, Role, RoleGrant};
 use hub_policy::Permit;
 use hub_store::{Changes, Revision, layout};
 
@@ -86,13 +86,22 @@ impl<const FROZEN: bool> Operation for Freeze<FROZEN> {
         if is_hub(&changed) {
             return Err(Error::HubRegistration("it cannot be frozen"));
         }
-        if changed.frozen == FROZEN {
+        // What both froze, the hub has frozen: the stricter of the two stands.
+        let by_hub = FROZEN && (changed.frozen_by_hub || runs_the_hub(&scene));
+        if changed.frozen == FROZEN && changed.frozen_by_hub == by_hub {
             let view = RegistrationView::from(&changed);
             return Ok(Plan::new(permit, view).generation(changed.generation));
         }
         changed.frozen = FROZEN;
+        changed.frozen_by_hub = by_hub;
         put(permit, &scene, changed, Changes::new())
     }
+}
+
+fn runs_the_hub(scene: &Scene<'_, AtRegistration>) -> bool {
+    let own = scene.hub.registration();
+    let admin = |role: &RoleGrant| role.registration == own && role.role == Role::Admins;
+    scene.caller.participant().roles.iter().any(admin)
 }
 
 fn put(

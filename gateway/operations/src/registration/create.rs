@@ -53,6 +53,7 @@ impl Operation for CreateRegistration {
             description: self.body.description.clone(),
             environment: self.body.environment,
             frozen: false,
+            frozen_by_hub: false,
             tags: self.body.tags.clone(),
             created: now,
             updated: now,

@@ -7,7 +7,7 @@ use hub_model::entry::Outcome;
 use hub_model::principal::PeerAddress;
 use hub_model::{Action, CredentialId, Key, Participant, RegistrationId};
 use hub_policy::Permit;
-use hub_store::{Changes, Path, Revision, layout};
+use hub_store::{Changes, Path, Revision, Versioned, layout};
 use serde::{Deserialize, Serialize};
 
 use crate::hub::{Hub, is_hub};
@@ -18,6 +18,8 @@ use crate::{Error, Ref};
 
 /// Records removed in one transaction of the sweep.
 const CHUNK: usize = 64;
+/// How often a record that somebody else changes meanwhile is read again.
+const ATTEMPTS: usize = 8;
 
 /// Deletes a registration.
 #[derive(Debug)]
@@ -147,8 +149,7 @@ impl Hub {
         self.bare_paths(&format!("n/p/{id}/"), &mut paths).await?;
         self.bare_paths(&layout::import_jobs(id), &mut paths).await?;
         self.bare_paths(&layout::operations(id), &mut paths).await?;
-        // A participant of `hub` may still hold roles here; they name an id nothing has any more.
-        let count = paths.len();
+        let count = paths.len() + self.forget_members(id).await?;
         for chunk in paths.chunks(CHUNK) {
             let mut changes = Changes::new();
             for path in chunk {
@@ -157,6 +158,54 @@ impl Hub {
             self.sweep_commit(id, changes).await?;
         }
         Ok(count)
+    }
+
+    /// Takes the roles and grants that participants of `hub` held here out of their records.
+    async fn forget_members(&self, id: RegistrationId) -> Result<usize, Error> {
+        let prefix = layout::participants(self.registration());
+        let (mut after, mut count) = (None, 0);
+        loop {
+            let page = self.store().scan::<Participant>(&prefix, after.as_ref(), 500).await?;
+            for (path, found) in &page.records {
+                count += usize::from(self.forget_member(id, path, found.clone()).await?);
+            }
+            match page.records.last() {
+                Some((last, _)) if page.more => after = Some(last.clone()),
+                _ => return Ok(count),
+            }
+        }
+    }
+
+    async fn forget_member(
+        &self,
+        id: RegistrationId,
+        path: &Path,
+        mut found: Versioned<Participant>,
+    ) -> Result<bool, Error> {
+        for _ in 0..ATTEMPTS {
+            let mut participant = found.value;
+            let roles = participant.roles.len();
+            participant.roles.retain(|role| role.registration != id);
+            let noted = participant.grants_in.remove(&id).is_some();
+            if participant.roles.len() == roles && !noted {
+                return Ok(false);
+            }
+            participant.updated = self.clock().now();
+            participant.generation += 1;
+            let mut changes = Changes::new();
+            changes.check_revision(path, found.revision).put(path, &participant)?;
+            match self.sweep_commit(id, changes).await {
+                Ok(()) => return Ok(true),
+                Err(Error::Conflict) => {}
+                Err(error) => return Err(error),
+            }
+            match self.store().read::<Participant>(path).await? {
+                Some(now) => found = now,
+                None => return Ok(false),
+            }
+        }
+        // The erasure is still noted, and tried again.
+        Err(Error::Conflict)
     }
 
     async fn sweep_commit(&self, id: RegistrationId, changes: Changes) -> Result<(), Error> {

@@ -1,12 +1,16 @@
-//! `policies.explain`: why a past decision fell as it did.
+//! `policies.explain`: why a past decision fell as it did, or how one would fall (`suppose.rs`).
+
+use std::fmt::Write as _;
 
 use hub_model::api::audit::{Explain as Body, Explanation, PolicyView};
-use hub_model::{Action, Participant, ParticipantId, RegistrationId};
+use hub_model::grant::POLICY_PREFIX;
+use hub_model::{Action, GrantId, Key, KeyId, Participant, ParticipantId, RegistrationId};
 use hub_policy::{Effect, Permit, PolicyInfo, RequestFacts, Target};
 use hub_store::layout;
 use serde::Deserialize;
 
 use super::audit::record;
+use super::suppose;
 use crate::hub::Hub;
 use crate::operation::{AtHub, Lost, Operation, Scene};
 use crate::plan::Plan;
@@ -31,6 +35,8 @@ struct Decided {
     revision: String,
     caller: Option<String>,
     caller_registration: Option<RegistrationId>,
+    registration: Option<RegistrationId>,
+    key: Option<KeyId>,
 }
 
 impl Operation for Explain {
@@ -48,7 +54,14 @@ impl Operation for Explain {
         scene: Scene<'_, AtHub>,
     ) -> Result<Plan<Explanation>, Error> {
         let hub = scene.hub;
-        let id = &self.body.decision_id;
+        let Some(id) = &self.body.decision_id else {
+            let (explanation, detail) = suppose::explain(&scene, &self.body).await?;
+            return Ok(Plan::new(permit, explanation).detail(detail));
+        };
+        if let Some(pointer) = suppose::first_member(&self.body) {
+            let detail = "a past decision is explained by its `decisionId` alone".to_owned();
+            return Err(Error::Invalid { pointer, detail });
+        }
         let missing = || Error::not_found("decision", id.chars().take(80).collect::<String>());
         let seq: u64 = id
             .strip_prefix("dec_")
@@ -72,21 +85,27 @@ impl Operation for Explain {
         if decided.decision != "deny" && read.is_err() {
             return Err(missing());
         }
-        let determining: Vec<_> = decided
-            .policies
-            .iter()
-            .filter_map(|id| policies.describe(id))
-            .map(|info| shown(&info))
-            .collect();
+        let mut determining = Vec::with_capacity(decided.policies.len());
+        for id in &decided.policies {
+            if let Some(info) = policies.describe(id) {
+                determining.push(shown(&info));
+            } else if let Some(grant) = granted(hub, &decided, id).await? {
+                determining.push(grant);
+            }
+        }
         let unpermitted = decided.decision == "deny" && decided.policies.is_empty();
         let candidates = match (unpermitted, decided.action.parse::<Action>()) {
-            (true, Ok(action)) => policies.candidates(action).iter().map(shown).collect(),
+            (true, Ok(action)) => {
+                let template = hub_policy::template(action).filter(|_| decided.key.is_some());
+                policies.candidates(action).iter().chain(&template).map(shown).collect()
+            }
             _ => Vec::new(),
         };
         let roles_now = roles(hub, &decided).await?;
-        let summary = summarize(&decided, &determining, &candidates);
+        let asked = (decided.action.as_str(), decided.decision.as_str());
+        let summary = summarize(asked, &determining, &candidates);
         let explanation = Explanation {
-            decision_id: id.clone(),
+            decision_id: Some(id.clone()),
             decision: decided.decision.clone(),
             summary,
             determining,
@@ -94,13 +113,15 @@ impl Operation for Explain {
             roles_now,
             revision_active: *decided.revision == *policies.revision(),
             revision: decided.revision,
-            entry: record(seq, bytes),
+            changes: Vec::new(),
+            errors: Vec::new(),
+            entry: Some(record(seq, bytes)),
         };
         Ok(Plan::new(permit, explanation).detail(id.as_str()))
     }
 }
 
-fn shown(info: &PolicyInfo) -> PolicyView {
+pub(super) fn shown(info: &PolicyInfo) -> PolicyView {
     PolicyView {
         id: info.id.to_string(),
         title: info.title.as_deref().unwrap_or_default().to_owned(),
@@ -113,13 +134,61 @@ fn shown(info: &PolicyInfo) -> PolicyView {
     }
 }
 
-fn summarize(decided: &Decided, determining: &[PolicyView], candidates: &[PolicyView]) -> String {
+/// The grant of a past decision.
+async fn granted(hub: &Hub, decided: &Decided, id: &str) -> Result<Option<PolicyView>, Error> {
+    match (decided.registration, decided.key) {
+        (Some(registration), Some(key)) => {
+            grant(hub, (registration, key), decided.action.parse().ok(), id).await
+        }
+        _ => Ok(None),
+    }
+}
+
+/// A grant that permitted something: the template it was linked from, and with what.
+pub(super) async fn grant(
+    hub: &Hub,
+    (registration, key): (RegistrationId, KeyId),
+    action: Option<Action>,
+    id: &str,
+) -> Result<Option<PolicyView>, Error> {
+    let uid: Option<GrantId> = id.strip_prefix(POLICY_PREFIX).and_then(|id| id.parse().ok());
+    let Some(uid) = uid else { return Ok(None) };
+    let template = action.and_then(hub_policy::template);
+    let mut view = PolicyView {
+        id: id.to_owned(),
+        title: "A grant that was deleted since".to_owned(),
+        effect: "permit".to_owned(),
+        place: format!("grants of {key}"),
+        text: template.as_ref().map(|info| info.text.to_string()).unwrap_or_default(),
+    };
+    let found = hub.store().read::<Key>(&layout::key(registration, key)).await?;
+    let grants = found.map(|found| found.value.grants).unwrap_or_default();
+    if let Some(grant) = grants.iter().find(|grant| grant.id == uid) {
+        let title = template.and_then(|info| info.title);
+        view.title = title.as_deref().unwrap_or_default().to_owned();
+        let mut linked = format!("\n// ?principal: {}, ?resource: {key}", grant.participant);
+        if let Some(end) = grant.expires {
+            let _ = write!(linked, ", until {end}");
+        }
+        let names: Vec<_> = grant.context.iter().map(|(name, _)| name).collect();
+        if !names.is_empty() {
+            let _ = write!(linked, ", with pairs of its own for {}", names.join(", "));
+        }
+        view.text.push_str(&linked);
+    }
+    Ok(Some(view))
+}
+
+pub(super) fn summarize(
+    (action, decision): (&str, &str),
+    determining: &[PolicyView],
+    candidates: &[PolicyView],
+) -> String {
     let ids = |views: &[PolicyView]| {
         let ids: Vec<_> = views.iter().map(|v| format!("`{}`", v.id)).collect();
         ids.join(", ")
     };
-    let action = &decided.action;
-    match (decided.decision.as_str(), determining.is_empty()) {
+    match (decision, determining.is_empty()) {
         ("allow", _) => format!("`{action}` was permitted by {}", ids(determining)),
         (_, false) => {
             format!("`{action}` was refused by {}: a forbid beats every permit", ids(determining))
@@ -148,8 +217,12 @@ async fn roles(hub: &Hub, decided: &Decided) -> Result<Vec<String>, Error> {
     let Some(found) = hub.store().read::<Participant>(&path).await? else {
         return Ok(vec!["(the participant is gone)".to_owned()]);
     };
+    roles_of(hub, &found.value).await
+}
+
+pub(super) async fn roles_of(hub: &Hub, participant: &Participant) -> Result<Vec<String>, Error> {
     let mut roles = Vec::new();
-    for grant in &found.value.roles {
+    for grant in &participant.roles {
         let name = match hub.find_registration(&Ref::Id(grant.registration)).await {
             Ok(facts) => facts.registration.name.to_string(),
             Err(Error::NotFound { .. }) => continue,

@@ -3,6 +3,7 @@
 mod audit;
 mod explain;
 mod status;
+mod suppose;
 
 pub use audit::ReadAudit;
 pub use explain::Explain;

@@ -94,7 +94,9 @@ impl Report {
         };
         let text = match format {
             Format::Table => self.table(),
-            Format::Json => json(serde_json::to_string_pretty(self))?,
+            Format::Json | Format::Sarif | Format::Github => {
+                json(serde_json::to_string_pretty(self))?
+            }
             Format::Ndjson => json(serde_json::to_string(self))?,
         };
         let mut out = std::io::stdout();

@@ -89,11 +89,16 @@ impl From<Error> for Failure {
             if code == Code::Denied {
                 failure.message = format!("denied: {}", problem.detail);
             }
+            // Those of policies name file, line and column themselves.
+            let placed = problem.code == "invalid_policy";
             failure.details = problem
                 .errors
                 .iter()
                 .filter(|field| field.detail != problem.detail)
-                .map(|field| format!("{}: {}", field.pointer, field.detail))
+                .map(|field| match placed {
+                    true => field.detail.clone(),
+                    false => format!("{}: {}", field.pointer, field.detail),
+                })
                 .collect();
         }
         failure
@@ -132,7 +137,12 @@ fn judge(error: &Error) -> (Code, String) {
         Error::Request => (Code::Failed, "please report this"),
         Error::Answer { status: 503, .. } => (Code::Unavailable, "try again later"),
         Error::Answer { .. } => (Code::Failed, "does the address belong to a hub's API?"),
-        Error::Problem(problem) => return refused(problem.status, error),
+        Error::Problem(problem) => match problem.code.as_str() {
+            "invalid_policy" => (Code::InvalidConfig, "mend what is listed, then try again"),
+            "policy_lockout" => (Code::InvalidConfig, "leave administrators a way in"),
+            "policies_elsewhere" => (Code::Conflict, "see policies.source in the configuration"),
+            _ => return refused(problem.status, error),
+        },
     };
     (code, hint.to_owned())
 }

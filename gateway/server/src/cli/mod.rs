@@ -32,6 +32,7 @@ pub(crate) use commands::context::{ContextCommand, LoginArgs};
 pub(crate) use commands::credential::CredentialCommand;
 pub(crate) use commands::crypto::{DecryptArgs, EncryptArgs, RewrapArgs};
 pub(crate) use commands::dev_ca::DevCaCommand;
+pub(crate) use commands::grant::GrantCommand;
 pub(crate) use commands::key::KeyCommand;
 pub(crate) use commands::operation::OperationCommand;
 pub(crate) use commands::participant::ParticipantCommand;
@@ -156,6 +157,11 @@ impl Cli {
             let words = "flags of `serve` stand after `serve`, or alone";
             return Err(Self::command().error(ErrorKind::ArgumentConflict, words));
         }
+        let finds = matches!(&self.command, Some(Command::Policy(it)) if it.reports_findings());
+        if !finds && matches!(self.global.output, Format::Sarif | Format::Github) {
+            let words = "`--output sarif` and `--output github` are for `policy check`";
+            return Err(Self::command().error(ErrorKind::ArgumentConflict, words));
+        }
         Ok(self)
     }
 
@@ -235,11 +241,16 @@ pub(crate) struct Global {
 pub(crate) enum Format {
     /// Aligned columns, for people.
     #[default]
+    #[value(alias = "human")]
     Table,
     /// One indented JSON document.
     Json,
     /// One line of JSON for every item.
     Ndjson,
+    /// SARIF 2.1.0, of `policy check`.
+    Sarif,
+    /// Workflow commands of GitHub Actions, of `policy check`.
+    Github,
 }
 
 /// When to use colour.
@@ -294,6 +305,9 @@ pub(crate) enum Command {
     /// Roles and their members
     #[command(subcommand)]
     Role(RoleCommand),
+    /// Grants: one participant, one key, some actions
+    #[command(subcommand)]
+    Grant(GrantCommand),
     /// Keys and their versions
     #[command(subcommand)]
     Key(KeyCommand),

@@ -103,7 +103,8 @@ impl Console {
     /// A list.
     pub(crate) fn list<T: Row>(&mut self, items: &[T]) -> Result<(), Failure> {
         match self.format {
-            Format::Json => self.line(&json_text(&items, true)?),
+            // Where there are no findings, the machine's forms are one form.
+            Format::Json | Format::Sarif | Format::Github => self.line(&json_text(&items, true)?),
             Format::Ndjson => {
                 for item in items {
                     self.line(&json_text(item, false)?)?;
@@ -132,7 +133,7 @@ impl Console {
         facts: &[(&str, String)],
     ) -> Result<(), Failure> {
         match self.format {
-            Format::Json => self.line(&json_text(item, true)?),
+            Format::Json | Format::Sarif | Format::Github => self.line(&json_text(item, true)?),
             Format::Ndjson => self.line(&json_text(item, false)?),
             Format::Table => {
                 let mut table = bare_table();

@@ -118,6 +118,7 @@ async fn dispatch(command: Command, session: &mut Session<'_>) -> Result<(), Fai
         Command::Credential(command) => commands::credential::run(command, session).await,
         Command::Token(command) => commands::token::run(command, session).await,
         Command::Role(command) => commands::role::run(command, session).await,
+        Command::Grant(command) => commands::grant::run(command, session).await,
         Command::Key(command) => commands::key::run(command, session).await,
         Command::Operation(command) => commands::operation::run(command, session).await,
         Command::Encrypt(args) => commands::crypto::encrypt(args, session).await,

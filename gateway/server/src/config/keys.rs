@@ -95,6 +95,8 @@ keys! {
         "Policy decisions kept.";
     "policies.dir" = r#""""#,
         "Directory of extra local policies; \"\" is none.";
+    "policies.source" = r#""auto""#,
+        "What decides which policies are active: \"files\" of `policies.dir`, the \"api\", the \"baseline\" alone, or \"auto\": files where `policies.dir` is set, else the API.";
     "audit.checkpoint_interval" = r#""1s""#,
         "Time between signed checkpoints while entries arrive.";
     "audit.checkpoint_file" = r#""./cipher-hub-data/checkpoint/checkpoint""#,

@@ -26,7 +26,7 @@ impl Client {
     /// # Errors
     /// Those of any call: see [`Error`].
     pub async fn explain_decision(&self, decision_id: &str) -> Result<Explanation, Error> {
-        let body = Explain { decision_id: decision_id.to_owned() };
+        let body = Explain { decision_id: Some(decision_id.to_owned()), ..Explain::default() };
         let call = Call::compute(Path::new("/v1/policies:explain"), false);
         self.fetch(call.json(&body)?).await
     }

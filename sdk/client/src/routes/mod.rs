@@ -1,11 +1,13 @@
 //! One method for every route of the API.
 
+mod access;
 mod crypto;
 mod hub;
 mod jobs;
 mod keys;
 mod lifecycle;
 mod participants;
+mod policies;
 mod registrations;
 mod tokens;
 mod transfer;

@@ -9,6 +9,7 @@ use super::super::failure::Failure;
 use super::super::output::{Row, clean, tags, time};
 use super::super::run::Session;
 use super::super::values::{self, Place};
+use super::access::{self, WhoCanArgs};
 use super::every;
 use super::lifecycle::{self, DestroyArgs, RotationCommand, SetPrimaryArgs, Target, policy_text};
 use super::operation::{self, DataKeysCommand, MigrateArgs};
@@ -87,6 +88,8 @@ Examples:
     DataKeys(DataKeysCommand),
     /// Show a key's public half
     Public(PublicArgs),
+    /// Show who may do an action with a key
+    WhoCan(WhoCanArgs),
 }
 
 #[derive(Debug, Args)]
@@ -263,6 +266,7 @@ pub(crate) async fn run(command: KeyCommand, session: &mut Session<'_>) -> Resul
             lifecycle::step(session, &client, at, KeyStep::CancelDestroy, None).await
         }
         KeyCommand::SetPrimary(args) => lifecycle::set_primary(session, &client, args).await,
+        KeyCommand::WhoCan(args) => access::who_can(session, &client, args).await,
         KeyCommand::Migrate(args) => operation::migrate(session, &client, args).await,
         KeyCommand::DataKeys(command) => operation::data_keys(session, &client, command).await,
         KeyCommand::Rotation(command) => lifecycle::rotation(session, &client, command).await,

@@ -1,10 +1,13 @@
 //! The commands, by noun.
 
+pub(crate) mod access;
+mod ask;
 pub(crate) mod audit;
 pub(crate) mod context;
 pub(crate) mod credential;
 pub(crate) mod crypto;
 pub(crate) mod dev_ca;
+pub(crate) mod grant;
 pub(crate) mod hub;
 pub(crate) mod key;
 pub(crate) mod lifecycle;
@@ -13,6 +16,8 @@ pub(crate) mod participant;
 pub(crate) mod policy;
 pub(crate) mod program;
 pub(crate) mod registration;
+mod replay;
+mod revision;
 pub(crate) mod role;
 mod stream;
 pub(crate) mod token;

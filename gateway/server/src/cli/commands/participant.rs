@@ -9,6 +9,7 @@ use super::super::files;
 use super::super::output::{Row, tags, time};
 use super::super::run::Session;
 use super::super::values::{self, Place};
+use super::access::{self, AccessArgs};
 use super::every;
 
 /// Participants.
@@ -37,6 +38,8 @@ pub(crate) enum ParticipantCommand {
     /// Resume a suspended participant
     #[command(after_help = "Examples:\n  cipher-hub participant resume shop/checkout")]
     Resume(One),
+    /// Show what a participant may do in a registration and with its keys
+    Access(AccessArgs),
 }
 
 /// One participant.
@@ -165,6 +168,7 @@ pub(crate) async fn run(
             let now = client.suspend_participant(&at.registration, &at.name).await?;
             show(session, &now)
         }
+        ParticipantCommand::Access(args) => access::of_participant(session, &client, args).await,
         ParticipantCommand::Resume(One { participant: at }) => {
             let now = client.resume_participant(&at.registration, &at.name).await?;
             show(session, &now)
