@@ -114,6 +114,11 @@ fn attempts<'a>(
             let mutual = mutual.clone();
             methods.clone().into_iter().flat_map(move |method| {
                 mutual.clone().into_iter().flat_map(move |mutual_tls| {
+                    // Mutual TLS needs TLS, and a certificate that identifies is one.
+                    let unix = address == PeerAddress::Unix;
+                    let by_certificate = method == AuthMethod::Mtls;
+                    let possible = !(mutual_tls && unix) && (mutual_tls || !by_certificate);
+                    let admins = if possible { admins } else { &[] };
                     admins.iter().map(move |participant| Asker {
                         participant,
                         revision: 0,

@@ -73,6 +73,7 @@ pub struct Route {
 }
 
 const PAGED: &[&str] = &["pageSize", "pageToken"];
+const PAGED_KEYS: &[&str] = &["pageSize", "pageToken", "needsRewrap"];
 
 impl Route {
     fn new<O, F>(method: Method, path: &'static str, build: F) -> Self
@@ -117,6 +118,10 @@ impl Route {
 
     fn empty(self) -> Self {
         Self { success: StatusCode::NO_CONTENT, ..self }
+    }
+
+    fn asks(self, query: &'static [&'static str]) -> Self {
+        Self { query, ..self }
     }
 
     fn paged(self) -> Self {
@@ -272,8 +277,10 @@ fn participants() -> Vec<Route> {
         Route::new(Method::DELETE, CREDENTIAL, |p| {
             let (registration, participant) = (p.param("registration")?, p.param("participant")?);
             let credential = p.param("credential")?;
-            Ok(ptc::RevokeCredential { registration, participant, credential })
+            let forget = p.query.flag("forget")?;
+            Ok(ptc::RevokeCredential { registration, participant, credential, forget })
         })
+        .asks(&["forget"])
         .empty(),
         Route::new(Method::GET, MEMBERS, |p| {
             let registration = p.param("registration")?;
@@ -308,10 +315,11 @@ fn key_management() -> Vec<Route> {
         .gives::<key::KeyView>()
         .creates(),
         Route::new(Method::GET, ALL, |p| {
-            Ok(keys::ListKeys { registration: p.param("registration")?, page: p.page()? })
+            let (registration, page) = (p.param("registration")?, p.page()?);
+            Ok(keys::ListKeys { registration, page, needs_rewrap: p.query.flag("needsRewrap")? })
         })
         .gives::<Page<key::KeyView>>()
-        .paged(),
+        .asks(PAGED_KEYS),
         Route::new(Method::GET, ONE, |p| {
             Ok(keys::GetKey { registration: p.param("registration")?, key: p.param("key")? })
         })
