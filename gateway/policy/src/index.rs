@@ -273,6 +273,11 @@ impl Scope {
         }
     }
 
+    /// Whether some request of this kind of participant for this action can match.
+    pub(crate) fn meets(&self, action: Action, kind: ParticipantKind) -> bool {
+        self.actions.contains(&action) && self.kinds.contains(&kind) && !self.unreachable()
+    }
+
     /// Whether every request that `other` matches is matched by this scope. It may say no where
     /// it is so, never yes where it is not.
     pub(crate) fn covers(&self, other: &Self) -> bool {

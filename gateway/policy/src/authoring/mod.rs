@@ -3,7 +3,11 @@
 
 pub mod cases;
 pub mod check;
+pub mod diff;
+mod draw;
 pub mod format;
+#[cfg(feature = "prove")]
+pub mod prove;
 mod replica;
 pub mod run;
 

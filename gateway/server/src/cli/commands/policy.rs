@@ -1,6 +1,7 @@
 //! `cipher-hub policy`.
 
 mod check;
+mod diff;
 mod fmt;
 mod folder;
 mod init;
@@ -36,6 +37,8 @@ pub(crate) enum PolicyCommand {
     Fmt(fmt::FmtArgs),
     /// Run the decision tests of a folder
     Test(test::TestArgs),
+    /// Say what a change of the policies would allow and deny
+    Diff(diff::DiffArgs),
     /// Print the schema that policies are written against
     #[command(after_help = "Examples:\n  cipher-hub policy schema > hub.cedarschema")]
     Schema,
@@ -96,6 +99,7 @@ pub(crate) async fn run(command: PolicyCommand, session: &mut Session<'_>) -> Re
         PolicyCommand::Check(args) => return check::run(&args, session).await,
         PolicyCommand::Fmt(args) => return fmt::run(&args, session),
         PolicyCommand::Test(args) => return test::run(&args, session),
+        PolicyCommand::Diff(args) => return Box::pin(diff::run(&args, session)).await,
         PolicyCommand::Schema => return init::schema(session),
         PolicyCommand::Explain(args) => args,
         PolicyCommand::Ask(args) => {

@@ -112,13 +112,22 @@ fn summary(checked: &Checked) -> String {
     let (errors, warnings) = (checked.count(Level::Error), checked.count(Level::Warning));
     match &checked.revision {
         Some(revision) => format!(
-            "ok: {} policies in {} files, {warnings} warning(s), revision {}",
-            checked.policies,
-            checked.files,
+            "ok: {} in {}, {}, revision {}",
+            count(checked.policies, "policy", "policies"),
+            count(checked.files, "file", "files"),
+            count(warnings, "warning", "warnings"),
             revision.get(..12).unwrap_or(revision)
         ),
-        None => format!("not ok: {errors} error(s), {warnings} warning(s)"),
+        None => format!(
+            "not ok: {}, {}",
+            count(errors, "error", "errors"),
+            count(warnings, "warning", "warnings")
+        ),
     }
+}
+
+fn count(number: usize, one: &str, more: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { more })
 }
 
 fn report(folder: &Folder, checked: &Checked) -> Value {
