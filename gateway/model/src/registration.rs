@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::quota::RegistrationQuotas;
 use crate::{Error, Name, ParticipantId, RegistrationId, RotationPolicy, Tags, Timestamp};
 
 /// The name of the registration that stands for the hub itself: its participants run the hub, and
@@ -63,6 +64,9 @@ pub struct Registration {
     /// The rotation policy of keys that have none of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<RotationPolicy>,
+    /// How much may be done in it; without any, as much as the hub's own limits allow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quotas: Option<Box<RegistrationQuotas>>,
 }
 
 /// What kind of participant.

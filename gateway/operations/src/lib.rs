@@ -4,6 +4,7 @@
 
 pub mod bootstrap;
 mod error;
+mod guard;
 mod heavy;
 mod hub;
 mod idempotency;
@@ -20,6 +21,7 @@ pub mod system;
 mod usage;
 
 pub use error::{Error, Failure};
+pub use guard::{Guard, Left};
 pub use hub::{CacheSizes, HotKey, Hub, Parts};
 pub use operation::{Idempotency, Keeps, Meta, Operation};
 pub use page::PageRequest;

@@ -15,12 +15,13 @@ use crate::Error;
 pub const TEXT: &str = include_str!("../../../policies/hub.cedarschema");
 
 /// Policies that are part of every set: name and text.
-pub const BASELINE: [(&str, &str); 2] = [
+pub const BASELINE: [(&str, &str); 3] = [
     (
         "baseline/10-guardrails.cedar",
         include_str!("../../../policies/baseline/10-guardrails.cedar"),
     ),
     ("baseline/20-roles.cedar", include_str!("../../../policies/baseline/20-roles.cedar")),
+    ("baseline/40-limits.cedar", include_str!("../../../policies/baseline/40-limits.cedar")),
 ];
 
 /// The loaded schema and the names in it.

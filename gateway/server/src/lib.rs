@@ -1,5 +1,6 @@
 //! The gateway: HTTP edge, configuration, telemetry, process life.
 
+pub mod abuse;
 pub mod admin;
 pub mod app;
 pub mod banner;
@@ -9,9 +10,11 @@ pub mod config;
 pub mod dev;
 pub mod endpoint;
 pub mod failures;
+mod guard;
 pub mod inbound;
 mod line;
 pub mod listen;
+pub mod load;
 pub mod metrics;
 pub mod open;
 pub mod openapi;
@@ -19,6 +22,7 @@ pub mod pipeline;
 pub mod problem;
 pub mod process;
 mod public_key;
+pub mod quotas;
 pub mod reply;
 pub mod request;
 mod rewrapping;
@@ -28,4 +32,5 @@ pub mod tasks;
 pub mod telemetry;
 pub mod throttle;
 pub mod tls;
+mod unblock;
 mod watching;

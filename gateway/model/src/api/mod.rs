@@ -8,6 +8,7 @@ pub mod key;
 pub mod page;
 pub mod participant;
 pub mod problem;
+pub mod quota;
 pub mod registration;
 pub mod system;
 pub mod transfer;

@@ -3,7 +3,9 @@
 mod audit;
 mod explain;
 mod status;
+mod unblock;
 
 pub use audit::ReadAudit;
 pub use explain::Explain;
 pub use status::{Status, StatusFacts, Whoami};
+pub use unblock::Unblock;

@@ -6,6 +6,7 @@ mod jobs;
 mod keys;
 mod lifecycle;
 mod participants;
+mod quotas;
 mod registrations;
 mod transfer;
 mod uses;

@@ -7,6 +7,7 @@ pub(crate) mod crypto;
 pub(crate) mod hub;
 pub(crate) mod key;
 pub(crate) mod lifecycle;
+pub(crate) mod limits;
 pub(crate) mod operation;
 pub(crate) mod participant;
 pub(crate) mod policy;
