@@ -93,6 +93,9 @@ def body_of(operation, sealed):
             "recipientKey": b64("x"),
             "format": "raw",
         },
+        "quotas.set": {"rules": []},
+        "quotas.bound": {"rules": []},
+        "system.unblock": {},
         "keys.encryptStream": b"x",
         "keys.decryptStream": b"x",
         "registrations.rewrapStream": json.dumps({"ciphertext": sealed}).encode(),
@@ -138,6 +141,7 @@ def state(hub, theirs):
         "/participants/checkout/credentials",
         "/roles/apps/members",
         "/roles/owners/members",
+        "/quotas",
     ]
     return [hub.ok("GET", theirs.path + path) for path in paths]
 

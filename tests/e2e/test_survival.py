@@ -202,15 +202,14 @@ def gauge(hub, name):
 
 
 def bombs():
-    deep = 40_000
+    deep = 15_000
     yield "arrays", "[" * deep
     yield "objects", '{"a":' * deep
     yield "closed arrays", "[" * deep + "]" * deep
-    yield "nested context", '{"plaintext":"eA==","context":' + '{"a":' * 20_000
+    yield "nested context", '{"plaintext":"eA==","context":' + '{"a":' * 15_000
     yield "a long string", '{"plaintext":"' + "A" * 95_000 + '"}'
     yield "a long name", '{"' + "a" * 95_000 + '":1}'
     yield "many members", "{" + ",".join(f'"k{n}":1' for n in range(9_000)) + "}"
-    yield "many escapes", '{"plaintext":"' + "\\u0041" * 15_000 + '"}'
     yield "many pairs", json.dumps(
         {"plaintext": "eA==", "context": {f"k{n}": "v" for n in range(5_000)}}
     )
@@ -247,33 +246,29 @@ def test_overload_is_shed_and_others_and_the_hub_still_answer(make_hub):
         f"POST {shop.key_path}:encrypt HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer %s\r\n"
         "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
     )
-    with Calm(hub, calm), wires(hub, 40, http2=False) as held:
-        for wire in held:
-            wire.send((slow % shop.app).encode())
-        wait_for("shed", lambda: sum(b" 503 " in wire.last for wire in held) == 36)
-        shed = next(wire.last for wire in held if b" 503 " in wire.last)
-        assert b"overloaded" in shed and b"retry-after: 1" in shed
-        assert gauge(hub, "cipher_hub_requests_in_work") <= 16
-        # The other tenant has room, for every kind of work.
-        calm.decrypt(calm.encrypt("x"))
-        hub.make_key("calm", "rsa", calm.owner, algorithm="RSA_PSS_2048_SHA256")
+    with wires(hub, 40, http2=False) as held, contextlib.ExitStack() as more:
+        with Calm(hub, calm):
+            for wire in held:
+                wire.send((slow % shop.app).encode())
+            wait_for("shed", lambda: sum(b" 503 " in wire.last for wire in held) == 36)
+            shed = next(wire.last for wire in held if b" 503 " in wire.last)
+            assert b"overloaded" in shed and b"retry-after: 1" in shed
+            assert gauge(hub, "cipher_hub_requests_in_work") <= 16
+            # The other tenant has room, for every kind of work.
+            calm.decrypt(calm.encrypt("x"))
+            hub.make_key("calm", "rsa", calm.owner, algorithm="RSA_PSS_2048_SHA256")
         # More tenants fill it up: then nobody is served but the hub's own, and health answers.
-        more = []
-        for n in range(3):
-            tenant = hub.shop(f"tenant-{n}")
-            for _ in range(4):
-                wire = Wire(hub.port, http2=False)
-                more.append(wire)
-                wire.send((slow % tenant.app).encode())
+        tenants = [hub.shop(f"tenant-{n}") for n in range(3)]
+        for n, wire in enumerate(more.enter_context(wires(hub, 12, http2=False))):
+            wire.send((slow % tenants[n % 3].app).encode())
         wait_for("full", lambda: gauge(hub, "cipher_hub_requests_in_work") >= 16)
+        hub.refused(503, "overloaded", "GET", calm.key_path, key=calm.app)
         assert hub.ok("GET", "/v1/system/status")["version"]
         assert hub.is_ready()
-        assert gauge(hub, "cipher_hub_shed_requests") >= 36
-        for wire in more:
-            wire.close()
-        wait_for(
-            "room", lambda: hub.call("GET", calm.key_path, key=calm.app).status_code == 200
-        )
+        assert gauge(hub, "cipher_hub_shed_requests") >= 37
+        more.close()
+        served = lambda: hub.call("GET", calm.key_path, key=calm.app).status_code == 200
+        wait_for("room", served)
 
 
 def test_heavy_work_of_one_tenant_leaves_places_to_others(make_hub):

@@ -66,7 +66,9 @@ impl Hub {
         }
         let error = outcome.as_ref().err().map(|failure| &failure.error);
         if !matches!(error, Some(Error::OverQuota { .. })) {
-            guard.ended(caller, O::ACTION, operation.facts().encryption_context, error);
+            let decrypted = O::ACTION == Action::KeysDecrypt && error.is_none();
+            let context = decrypted.then(|| operation.facts().encryption_context).flatten();
+            guard.ended(caller, O::ACTION, context, error);
         }
         outcome
     }

@@ -121,17 +121,20 @@ pub(crate) enum BenchPart {
     Stream,
     /// A store with many keys.
     Keys,
+    /// More than may be in work, and neighbours.
+    Overload,
     /// Requests of this operation with this many bytes.
     Comparison(String, usize),
 }
 
 fn only(text: &str) -> Result<BenchPart, String> {
     let form =
-        || "give it as `primitives`, `stream`, `keys`, `encrypt:1024` or `decrypt:32`".to_owned();
+        || "give it as `primitives`, `stream`, `keys`, `overload`, `encrypt:1024` or `decrypt:32`".to_owned();
     match text {
         "primitives" => return Ok(BenchPart::Primitives),
         "stream" => return Ok(BenchPart::Stream),
         "keys" => return Ok(BenchPart::Keys),
+        "overload" => return Ok(BenchPart::Overload),
         _ => {}
     }
     let (operation, bytes) = text.split_once(':').ok_or_else(form)?;
