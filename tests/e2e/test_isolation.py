@@ -57,6 +57,7 @@ def body_of(operation, sealed):
         "participants.create": {"name": "intruder", "kind": "user"},
         "participants.update": {"tags": {"a": "b"}},
         "credentials.issue": {},
+        "credentials.rotate": {},
         "policies.explain": {"decisionId": "dec_x-1"},
         "keys.scheduleDestroyVersion": {},
         "keys.scheduleDestroy": {},

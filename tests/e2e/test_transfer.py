@@ -93,6 +93,43 @@ def test_a_raw_key_comes_in_works_and_goes_out(hub, shop, partner, bits):
     hub.refused(404, "not_found", "POST", f"{shop.path}/keys:import", body, shop.owner)
 
 
+def test_keys_come_in_go_out_and_are_derived_in_batches(hub, shop, partner):
+    secrets = [os.urandom(32) for _ in range(3)]
+    items = []
+    for number, secret in enumerate(secrets):
+        job = new_job(hub, shop)
+        name = f"batch-{number}"
+        body = import_body(job, name, "HKDF_SHA256", wrap_rsa(job, secret), exportable=True)
+        items.append({"op": "import", "import": body})
+    # One that does not unwrap fails by itself.
+    items[1]["import"]["wrapped"] = b64(bytes(400))
+    batch = f"{shop.path}/keys:batch"
+    answers = hub.ok("POST", batch, {"items": items}, shop.owner)["items"]
+    assert [a["status"] for a in answers] == [201, 400, 201]
+    assert answers[0]["result"]["name"] == "batch-0"
+    out = {"transport": "RSA_OAEP_AES_KWP", "recipientKey": pem(partner.public_key())}
+    derive = {"name": "batch-child", "algorithm": "AES_256_GCM"}
+    items = [
+        {"key": "batch-0", "op": "export", "export": {**out, "format": "raw"}},
+        {"key": "batch-2", "op": "export", "export": {**out, "format": "raw"}},
+        {"key": "batch-1", "op": "export", "export": {**out, "format": "raw"}},
+        {"key": "batch-0", "op": "deriveKey", "deriveKey": derive},
+    ]
+    answers = hub.ok("POST", batch, {"items": items}, shop.owner)["items"]
+    assert [a["status"] for a in answers] == [200, 200, 404, 403], "owners use no keys"
+    opened = [unwrap_rsa(partner, unb64(a["result"]["wrapped"])) for a in answers[:2]]
+    assert opened == [secrets[0], secrets[2]]
+    maker = hub.member("moving", "maker", "apps", "owners")
+    answers = hub.ok("POST", batch, {"items": items[3:] * 2}, maker)["items"]
+    assert sorted(a["status"] for a in answers) == [201, 409], "one name, one key"
+    assert hub.decrypt("moving", hub.encrypt("moving/batch-child", b"x", maker), maker) == b"x"
+    # Who may not import, may not in a batch either.
+    job = new_job(hub, shop)
+    body = import_body(job, "batch-no", "HKDF_SHA256", wrap_rsa(job, secrets[0]))
+    answers = hub.ok("POST", batch, {"items": [{"op": "import", "import": body}]}, shop.app)
+    assert answers["items"][0]["problem"]["code"] == "denied"
+
+
 def test_private_keys_come_in_as_pkcs8_and_go_out_the_same(hub, shop, partner):
     keys = {
         "ECDSA_P256_SHA256": ec.generate_private_key(ec.SECP256R1()),

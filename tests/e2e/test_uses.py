@@ -725,15 +725,20 @@ def test_a_batch_takes_every_verb(world):
         ("x25519", "agree", {"peer": peer}, "derived"),
         ("kem768", "encapsulate", {}, "sharedSecret"),
         ("kem768", "decapsulate", {"ciphertext": carried["ciphertext"]}, "sharedSecret"),
+        (None, "random", {"bytes": 16}, "random"),
+        (None, "hash", {"message": b64("x")}, "digest"),
     ]
-    items = [{"ref": v, "key": k, "op": v, v: body} for k, v, body, _ in bodies]
+    items = [{"ref": v, "op": v, v: body, **({"key": k} if k else {})} for k, v, body, _ in bodies]
+    items.append({"op": "random"})
     items.append({"key": "kem768", "op": "encapsulate"})
     items.append({"key": "orders", "op": "encrypt", "plaintext": b64("x")})
     answers = batch(world, *items)
     for (_, verb, _, member), answer in zip(bodies, answers):
         assert (answer["ref"], answer["status"]) == (verb, 200), answer
         assert answer["result"][member] not in (None, False)
-    assert [answer["status"] for answer in answers[-2:]] == [200, 200]
+    assert [answer["status"] for answer in answers[-3:]] == [200, 200, 200]
+    hashed = next(answer for answer in answers if answer["ref"] == "hash")["result"]
+    assert unb64(hashed["digest"]) == hashlib.sha256(b"x").digest()
 
 
 def test_items_fail_by_themselves(world):
@@ -748,11 +753,16 @@ def test_items_fail_by_themselves(world):
         {"key": "orders", "op": "encrypt", "plaintext": b64("x"), "sign": {"message": b64("x")}},
         {"key": "kem768", "op": "encapsulate", "sign": {"message": b64("x")}},
         {"key": "ed", "op": "sign", "sign": {"message": b64("x"), "format": "der"}},
+        {"key": "ed", "op": "random"},
+        {"op": "hash"},
+        {"op": "random", "hash": {"message": b64("x")}},
+        {"key": "ed", "op": "hash", "hash": {"message": b64("x")}},
+        {"key": "ed", "op": "export"},
         {"key": "ed", "op": "verify", "verify": {"message": b64("y"), "signature": b64("z")}},
     )
     codes = [a["problem"]["code"] if "problem" in a else a["status"] for a in answers]
     invalid = "invalid_argument"
-    assert codes == [200, "wrong_purpose", *[invalid] * 7, 200]
+    assert codes == [200, "wrong_purpose", *[invalid] * 12, 200]
     assert answers[-1]["result"]["valid"] is False
 
 

@@ -38,11 +38,7 @@ pub fn encode(text: &mut String, entry: &AuditEntry, writer: &str) -> Result<Gap
     w.plain("action", entry.action);
     w.display("address", &entry.address);
     if let Some(principal) = &entry.principal {
-        w.quoted("caller", |text| {
-            text.push_str(principal.method.prefix());
-            text.push(':');
-            principal.participant.append_to(text);
-        });
+        w.quoted("caller", |text| principal.append_to(text));
         w.quoted("callerRegistration", |text| principal.registration.append_to(text));
     }
     if let Some(context) = entry.context.as_ref().filter(|c| !c.is_empty()) {
@@ -59,8 +55,8 @@ pub fn encode(text: &mut String, entry: &AuditEntry, writer: &str) -> Result<Gap
     if entry.count != 1 {
         w.display_bare("count", &entry.count);
     }
-    if let Some(principal) = &entry.principal {
-        w.quoted("credential", |text| principal.credential.append_to(text));
+    if let Some(credential) = entry.principal.as_ref().and_then(|by| by.credential.as_ref()) {
+        w.quoted("credential", |text| credential.append_to(text));
     }
     w.plain("decision", entry.decision.name());
     if let Some(detail) = &entry.subject.detail {
@@ -68,6 +64,9 @@ pub fn encode(text: &mut String, entry: &AuditEntry, writer: &str) -> Result<Gap
     }
     if entry.dry_run {
         w.display_bare("dryRun", &true);
+    }
+    if let Some(identity) = entry.principal.as_ref().and_then(|by| by.identity.as_ref()) {
+        w.escaped("identity", identity.as_str());
     }
     if let Some(key) = &entry.subject.key {
         w.quoted("key", |text| key.append_to(text));
@@ -256,7 +255,8 @@ mod tests {
                 registration: RegistrationId::from_bytes([1; 16]),
                 participant: ParticipantId::from_bytes([2; 16]),
                 method: AuthMethod::ApiKey,
-                credential: CredentialId::from_bytes([3; 16]),
+                identity: None,
+                credential: Some(CredentialId::from_bytes([3; 16])),
             }),
             address: PeerAddress::Ip([127, 0, 0, 1].into()),
             action: "keys.encrypt",

@@ -2,16 +2,56 @@
 
 use std::sync::Arc;
 
+use hub_model::identity::Via;
 use hub_model::principal::PeerAddress;
-use hub_model::{AuthMethod, Participant, Principal, Timestamp};
+use hub_model::{AuthMethod, Identity, Participant, Principal, Timestamp};
 
 /// What is known about the connection a request came over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Channel {
     /// Where it came from.
     pub address: PeerAddress,
     /// Whether it is encrypted.
     pub tls: bool,
+    /// What the other end has proven by the connection itself.
+    pub peer: Peer,
+}
+
+impl Channel {
+    /// A connection whose other end has proven nothing.
+    #[must_use]
+    pub const fn anonymous(address: PeerAddress, tls: bool) -> Self {
+        Self { address, tls, peer: Peer::Anonymous }
+    }
+}
+
+/// The other end of a connection.
+#[derive(Clone, Debug)]
+pub enum Peer {
+    /// Anybody.
+    Anonymous,
+    /// A process on this machine, as the kernel says (`SO_PEERCRED`, unix(7)).
+    Unix {
+        /// Its effective user.
+        uid: u32,
+        /// Its effective group.
+        gid: u32,
+    },
+    /// The holder of a client certificate's key. The chain is verified.
+    Certificate(Arc<ClientCertificate>),
+}
+
+/// A client certificate that was verified in the handshake.
+#[derive(Clone, Debug)]
+pub struct ClientCertificate {
+    /// SHA-256 of the certificate in DER (`x5t#S256`, RFC 8705 §3.1).
+    pub thumbprint: [u8; 32],
+    /// Whom it names; none when it names nobody or several.
+    pub identity: Option<Arc<Identity>>,
+    /// From when it is good.
+    pub not_before: Timestamp,
+    /// Until when it is good, itself included.
+    pub not_after: Timestamp,
 }
 
 /// An authenticated participant, over one channel, at one instant.
@@ -27,19 +67,20 @@ pub struct Caller {
     principal: Principal,
     participant: Arc<Participant>,
     participant_revision: u64,
+    expires: Option<Timestamp>,
     channel: Channel,
     now: Timestamp,
 }
 
 impl Caller {
-    pub(crate) const fn new(
+    pub(crate) fn new(
         principal: Principal,
-        participant: Arc<Participant>,
-        participant_revision: u64,
+        (participant, participant_revision): (Arc<Participant>, u64),
+        expires: Option<Timestamp>,
         channel: Channel,
         now: Timestamp,
     ) -> Self {
-        Self { principal, participant, participant_revision, channel, now }
+        Self { principal, participant, participant_revision, expires, channel, now }
     }
 
     /// Who, by which method and credential.
@@ -78,10 +119,24 @@ impl Caller {
         self.channel.tls
     }
 
-    /// Whether the caller proved its identity by a client certificate.
+    /// Whether the connection proved a client certificate, whatever the caller authenticated by.
     #[must_use]
     pub const fn mutual_tls(&self) -> bool {
-        false
+        matches!(self.channel.peer, Peer::Certificate(_))
+    }
+
+    /// The SPIFFE id of the connection's client certificate.
+    #[must_use]
+    pub fn spiffe_id(&self) -> Option<&str> {
+        let Peer::Certificate(certificate) = &self.channel.peer else { return None };
+        let identity = certificate.identity.as_ref()?;
+        (*identity.via() == Via::Spiffe).then(|| identity.as_str())
+    }
+
+    /// When what it authenticated by ends, where that has an end.
+    #[must_use]
+    pub const fn expires(&self) -> Option<Timestamp> {
+        self.expires
     }
 
     /// How the caller authenticated.
@@ -99,15 +154,24 @@ impl Caller {
         method: AuthMethod,
         address: PeerAddress,
         now: Timestamp,
-        _mutual_tls: bool,
+        mutual_tls: bool,
     ) -> Self {
         let principal = Principal {
             registration: participant.registration,
             participant: participant.id,
             method,
-            credential: hub_model::CredentialId::generate(),
+            identity: None,
+            credential: Some(hub_model::CredentialId::generate()),
         };
-        let channel = Channel { address, tls: false };
-        Self::new(principal, Arc::new(participant), revision, channel, now)
+        let mut channel = Channel::anonymous(address, mutual_tls);
+        if mutual_tls {
+            channel.peer = Peer::Certificate(Arc::new(ClientCertificate {
+                thumbprint: [0; 32],
+                identity: None,
+                not_before: now,
+                not_after: now,
+            }));
+        }
+        Self::new(principal, (Arc::new(participant), revision), None, channel, now)
     }
 }

@@ -15,17 +15,26 @@ pub enum Refusal {
     Expired,
     /// It was revoked.
     Revoked,
+    /// It is not good from where it was used.
+    Source,
+    /// It is bound to a client certificate that this connection has not.
+    Certificate,
+    /// Nobody is known by the identity that was proven.
+    Unmapped,
 }
 
 impl Refusal {
     /// Every reason.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::Missing,
         Self::Malformed,
         Self::Ambiguous,
         Self::Unknown,
         Self::Expired,
         Self::Revoked,
+        Self::Source,
+        Self::Certificate,
+        Self::Unmapped,
     ];
 
     /// The reason as one word.
@@ -38,6 +47,9 @@ impl Refusal {
             Self::Unknown => "unknown",
             Self::Expired => "expired",
             Self::Revoked => "revoked",
+            Self::Source => "source",
+            Self::Certificate => "certificate",
+            Self::Unmapped => "unmapped",
         }
     }
 }

@@ -5,8 +5,12 @@ pub mod authenticator;
 pub mod caller;
 pub mod credential;
 mod error;
+mod last_use;
+pub mod rules;
 
-pub use authenticator::{Authenticator, Presented};
-pub use caller::{Caller, Channel};
+pub use authenticator::{Authenticator, Parts, Presented};
+pub use caller::{Caller, Channel, ClientCertificate, Peer};
 pub use credential::Credential;
 pub use error::{Error, Refusal};
+pub use last_use::{LastUses, Used};
+pub use rules::Rules;

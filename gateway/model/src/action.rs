@@ -117,6 +117,7 @@ actions! {
     ParticipantsResume = "participants.resume" on Registration: "Resume a suspended participant";
     ParticipantsRemove = "participants.remove" on Registration: "Remove a participant and its credentials";
     CredentialsIssue = "credentials.issue" on Registration: "Issue an API key to a participant";
+    CredentialsRotate = "credentials.rotate" on Registration: "Give an API key a new secret";
     CredentialsList = "credentials.list" on Registration: "List a participant's credentials";
     CredentialsRevoke = "credentials.revoke" on Registration: "Revoke a credential";
     RolesList = "roles.list" on Registration: "List the members of a role";

@@ -16,6 +16,9 @@ use crate::Error;
 pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// The far end of time: for what has no end.
+    pub const MAX: Self = Self(i64::MAX);
+
     /// The instant this many microseconds after the Unix epoch.
     #[must_use]
     pub const fn from_micros(micros: i64) -> Self {

@@ -38,6 +38,21 @@ pub enum Error {
     /// An encryption context with too many or too large pairs.
     #[error("the encryption context may hold at most 32 pairs and 8 KiB")]
     ContextTooLarge,
+    /// An identity from outside that is none of the known kinds, or not in its one spelling.
+    #[error(
+        "`{0}` is no identity (`jwt:<issuer>:<subject>`, `spiffe://<domain>/<path>`, \
+         `mtls:dns:<name>`, `mtls:email:<address>`, `mtls:uri:<uri>`, `unix:uid:<n>`, \
+         `unix:gid:<n>`; lower case where case does not count)"
+    )]
+    Identity(String),
+    /// A text that is neither a network nor `unix`.
+    #[error(
+        "`{0}` is no network such as `10.1.0.0/16`, nor `unix`; bits beyond the prefix are zero"
+    )]
+    SourceRange(String),
+    /// A text that is not the SHA-256 of a certificate.
+    #[error("`{0}` is not the SHA-256 of a certificate (64 hexadecimal digits, or with colons)")]
+    Thumbprint(String),
     /// A time that is not RFC 3339.
     #[error("`{0}` is not an RFC 3339 time")]
     Time(String),

@@ -12,6 +12,7 @@ pub mod context;
 pub mod entry;
 pub mod error;
 pub mod id;
+pub mod identity;
 pub mod key;
 pub mod lifecycle;
 pub mod name;
@@ -20,6 +21,8 @@ pub mod quota;
 pub mod registration;
 pub mod rotation;
 pub mod secret;
+mod source_range;
+mod thumbprint;
 pub mod usage;
 
 pub use action::Action;
@@ -30,6 +33,7 @@ pub use error::Error;
 pub use id::{
     CredentialId, HubId, ImportJobId, KeyId, OperationId, ParticipantId, RegistrationId, RequestId,
 };
+pub use identity::Identity;
 pub use key::{Key, KeyVersion, Origin, Purpose};
 pub use lifecycle::{KeyState, Step, VersionState};
 pub use name::{Name, Tags};
@@ -37,4 +41,6 @@ pub use principal::{AuthMethod, Principal};
 pub use registration::{Environment, Participant, ParticipantKind, Registration, Role, RoleGrant};
 pub use rotation::{Period, RotationPolicy};
 pub use secret::SecretBytes;
+pub use source_range::SourceRange;
+pub use thumbprint::Thumbprint;
 pub use usage::UsageCounters;

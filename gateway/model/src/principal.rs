@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CredentialId, ParticipantId, RegistrationId};
+use crate::identity::Via;
+use crate::{CredentialId, Identity, ParticipantId, RegistrationId};
 
 /// How a caller proved who it is. Principal names start with it, so identities cannot collide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -16,15 +18,30 @@ pub enum AuthMethod {
     /// The API key made at first start.
     #[serde(rename = "bootstrap")]
     Bootstrap,
+    /// A JSON web token (RFC 7519) of a configured issuer.
+    #[serde(rename = "jwt")]
+    Jwt,
+    /// A client certificate (mutual TLS).
+    #[serde(rename = "mtls")]
+    Mtls,
+    /// The user or group of a Unix socket's peer.
+    #[serde(rename = "unix")]
+    Unix,
 }
 
 impl AuthMethod {
+    /// Every method.
+    pub const ALL: [Self; 5] = [Self::ApiKey, Self::Bootstrap, Self::Jwt, Self::Mtls, Self::Unix];
+
     /// The word on the wire and in policies.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::ApiKey => "apiKey",
             Self::Bootstrap => "bootstrap",
+            Self::Jwt => "jwt",
+            Self::Mtls => "mtls",
+            Self::Unix => "unix",
         }
     }
 
@@ -34,6 +51,19 @@ impl AuthMethod {
         match self {
             Self::ApiKey => "apikey",
             Self::Bootstrap => "bootstrap",
+            Self::Jwt => "jwt",
+            Self::Mtls => "mtls",
+            Self::Unix => "unix",
+        }
+    }
+}
+
+impl From<&Via> for AuthMethod {
+    fn from(via: &Via) -> Self {
+        match via {
+            Via::Jwt(_) => Self::Jwt,
+            Via::Spiffe | Via::Mtls => Self::Mtls,
+            Via::Unix => Self::Unix,
         }
     }
 }
@@ -47,13 +77,42 @@ pub struct Principal {
     pub participant: ParticipantId,
     /// How it authenticated.
     pub method: AuthMethod,
-    /// With which credential.
-    pub credential: CredentialId,
+    /// The identity from outside; none for keys of the hub's own.
+    pub identity: Option<Arc<Identity>>,
+    /// With which credential; none when the configuration alone says who it is.
+    pub credential: Option<CredentialId>,
 }
 
+impl Principal {
+    /// What its name has before the participant's id, and for tokens the issuer.
+    fn prefix(&self) -> (&'static str, Option<&str>) {
+        match self.identity.as_deref().map(Identity::via) {
+            Some(Via::Jwt(issuer)) => ("jwt", Some(issuer.as_str())),
+            Some(Via::Spiffe) => ("spiffe", None),
+            _ => (self.method.prefix(), None),
+        }
+    }
+
+    /// Appends its name to `text`; as `Display`, without the machinery of formatting.
+    pub fn append_to(&self, text: &mut String) {
+        let (prefix, issuer) = self.prefix();
+        text.push_str(prefix);
+        text.push(':');
+        if let Some(issuer) = issuer {
+            text.push_str(issuer);
+            text.push(':');
+        }
+        self.participant.append_to(text);
+    }
+}
+
+/// The method, for tokens the issuer, and the participant's id: `apikey:ptc_…`,
+/// `jwt:<issuer>:ptc_…`, `spiffe:ptc_…`, `mtls:ptc_…`, `unix:ptc_…`.
 impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.method.prefix(), self.participant)
+        let mut text = String::new();
+        self.append_to(&mut text);
+        f.write_str(&text)
     }
 }
 

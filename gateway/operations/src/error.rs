@@ -56,6 +56,9 @@ pub enum Error {
     /// The state of a key or a version does not allow it.
     #[error("{0}")]
     State(String),
+    /// The state or kind of a credential does not allow it.
+    #[error("{0}")]
+    CredentialState(&'static str),
     /// The same idempotency key with another body.
     #[error("this Idempotency-Key was used for another request")]
     IdempotencyMismatch,
@@ -147,6 +150,7 @@ impl Error {
             Self::Invalid { .. } => "invalid_argument",
             Self::DecryptionFailed => "decryption_failed",
             Self::State(_) => "key_state",
+            Self::CredentialState(_) => "credential_state",
             Self::IdempotencyMismatch => "idempotency_mismatch",
             Self::ResultWithheld => "result_withheld",
             Self::RegistrationNotFrozen => "registration_not_frozen",

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use hub_audit::Log;
+use hub_auth::{LastUses, Rules};
 use hub_crypto::{Binding, Kek, Keyring, Origin, RootKey, SystemKeys, WrapPurpose};
 use hub_model::algorithm::Profile;
 use hub_model::registration::HUB_REGISTRATION;
@@ -61,6 +62,10 @@ pub struct Parts {
     pub caches: CacheSizes,
     /// Which algorithms new keys may have.
     pub profile: Profile,
+    /// What the configuration says of identities from outside.
+    pub rules: Arc<Rules>,
+    /// When credentials were last used.
+    pub uses: Arc<LastUses>,
 }
 
 /// The hub, as operations see it.
@@ -186,6 +191,16 @@ impl Hub {
     #[must_use]
     pub const fn profile(&self) -> Profile {
         self.parts.profile
+    }
+
+    /// What the configuration says of identities from outside.
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.parts.rules
+    }
+
+    /// When credentials were last used.
+    pub(crate) fn uses(&self) -> &LastUses {
+        &self.parts.uses
     }
 
     /// How many keys are remembered.

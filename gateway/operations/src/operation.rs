@@ -1,6 +1,6 @@
 //! The form of every operation, and the places operations act on.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use hub_auth::Caller;
 use hub_model::entry::Subject;
@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::hub::{HotKey, Hub};
 use crate::plan::Plan;
+use crate::usage::Reserving;
 use crate::{Error, Ref};
 
 /// What comes with a call besides the operation itself.
@@ -77,6 +78,8 @@ pub struct Scene<'a, P> {
     pub meta: &'a Meta,
     /// When.
     pub now: Timestamp,
+    /// A block of uses that becomes durable with the entry.
+    pub(crate) reserving: &'a Mutex<Option<Box<Reserving>>>,
 }
 
 /// One thing the hub can do. It plans; [`Hub::perform`] authorizes before and commits after.

@@ -1,5 +1,7 @@
 //! The one way through: find, authorize, plan, commit with the entry, and only then answer.
 
+use std::sync::Mutex;
+
 use hub_audit::Receipt;
 use hub_auth::Caller;
 use hub_model::action::ResourceKind;
@@ -15,6 +17,7 @@ use crate::guard::{Charge, Left};
 use crate::hub::Hub;
 use crate::idempotency::{self, Kept};
 use crate::operation::{Meta, Operation, Place, Scene};
+use crate::usage::{Reserving, lock};
 
 /// How often a change that met somebody else's is planned anew.
 const ATTEMPTS: usize = 3;
@@ -181,7 +184,8 @@ impl Hub {
             return self.replay::<O>(caller, meta, &place, &trace, answer).await;
         }
         let now = self.clock().now();
-        let scene = Scene { hub: self, caller, place: &place, meta, now };
+        let reserving: Mutex<Option<Box<Reserving>>> = Mutex::new(None);
+        let scene = Scene { hub: self, caller, place: &place, meta, now, reserving: &reserving };
         let span = tracing::debug_span!(target: "hub::stage", "operate");
         let plan = match operation.plan(permit, scene).instrument(span).await {
             Ok(plan) => plan,
@@ -217,16 +221,34 @@ impl Hub {
             context,
             ..base.entry(subject, Decision::Allow, Some(plan.permit.trace()), Outcome::OK)
         };
+        let reserving = lock(&reserving).take();
+        if let Some(Err(error)) = reserving.as_ref().map(|block| block.join(&mut changes)) {
+            let ending = Ending { error, decision: Decision::Allow, trace: Some(&trace) };
+            return Err(self.refuse::<O>(caller, meta, place.subject(), ending).await);
+        }
         match self.append(&entry, changes).await {
-            Ok(receipt) => Ok(Attempt::Done(Done {
-                reply: (!meta.dry_run).then_some(plan.reply),
-                generation: plan.generation,
-                algorithm: place.algorithm(),
-                replayed: false,
-                left: None,
-                receipt,
-            })),
-            Err(hub_audit::Error::Conflict) => Ok(Attempt::Conflict),
+            Ok(receipt) => {
+                if let Some(block) = reserving {
+                    block.committed(receipt.revision());
+                }
+                Ok(Attempt::Done(Done {
+                    reply: (!meta.dry_run).then_some(plan.reply),
+                    generation: plan.generation,
+                    algorithm: place.algorithm(),
+                    replayed: false,
+                    left: None,
+                    receipt,
+                }))
+            }
+            Err(hub_audit::Error::Conflict) => {
+                if let Some(block) = reserving
+                    && let Err(error) = block.lost(self).await
+                {
+                    let ending = Ending { error, decision: Decision::Allow, trace: Some(&trace) };
+                    return Err(self.refuse::<O>(caller, meta, place.subject(), ending).await);
+                }
+                Ok(Attempt::Conflict)
+            }
             // The log is well: what could not be done is refused, with an entry like any refusal.
             Err(
                 error @ (hub_audit::Error::ChangeTooLarge | hub_audit::Error::EntryTooLarge(_)),

@@ -85,6 +85,18 @@ impl Meter {
         }
     }
 
+    /// What will have been used with this use.
+    fn used_with(&self, side: Side, tally: Tally) -> UsageCounters {
+        let mut used = lock(&self.counting).reservation.used();
+        let of_side = match side {
+            Side::Protect => &mut used.protect,
+            Side::Process => &mut used.process,
+        };
+        of_side.operations = of_side.operations.saturating_add(tally.operations);
+        of_side.bytes = of_side.bytes.saturating_add(tally.bytes);
+        used
+    }
+
     /// What the record should hold and does not. When it is the `last` one, exactly what was used:
     /// whatever is taken after all needs a reservation first, which comes after this record.
     fn unwritten(&self, last: bool) -> Option<UsageCounters> {
@@ -131,9 +143,23 @@ impl HotKey {
     fn meter(&self, version: u32) -> Option<Arc<Meter>> {
         lock(self.meters()).get(&version).cloned()
     }
+
+    /// Counts a use that a reserved block covers.
+    fn take(
+        &self,
+        version: u32,
+        side: Side,
+        tally: Tally,
+        now: Timestamp,
+    ) -> Option<(Arc<Meter>, UsageCounters)> {
+        let meter = self.meter(version)?;
+        let used = meter.take(side, tally, now).ok()?;
+        Some((meter, used))
+    }
 }
 
 /// Counts a use of the key that a call is about, and refuses one beyond what its algorithm allows.
+/// A block that has to be reserved for it becomes durable with the entry of the call.
 ///
 /// # Errors
 /// [`Error::State`] when the version has protected as much as it may; what the log fails with.
@@ -146,9 +172,49 @@ pub(crate) async fn count(
     if scene.meta.dry_run {
         return Ok(());
     }
-    let default = scene.place.registration.registration.rotation.as_ref();
     let tally = Tally::one(u64::try_from(bytes).unwrap_or(u64::MAX));
-    scene.hub.count_use(&scene.place.hot, version, side, tally, default).await
+    let Scene { hub, place, .. } = scene;
+    let (hot, now) = (&place.hot, hub.clock().now());
+    let (meter, used) = match hot.take(version, side, tally, now) {
+        Some(taken) => taken,
+        None => Box::pin(hub.reserve(scene, version, side, tally, now)).await?,
+    };
+    if side == Side::Process {
+        return Ok(());
+    }
+    let default = place.registration.registration.rotation.as_ref();
+    hub.judge(hot, &meter, &used, version, default, now)
+}
+
+/// A block that becomes durable with the entry of the call that needs it. Whoever holds it has the
+/// turn at its meter, so there is at most one a meter.
+#[derive(Debug)]
+pub(crate) struct Reserving {
+    meter: Arc<Meter>,
+    record: UsageCounters,
+    side: Side,
+    tally: Tally,
+    now: Timestamp,
+    _turn: OwnedMutexGuard<()>,
+}
+
+impl Reserving {
+    /// Adds it to the changes of the call.
+    pub(crate) fn join(&self, changes: &mut Changes) -> Result<(), Error> {
+        self.meter.put(changes, &self.record)
+    }
+
+    /// The changes were committed with this revision: what the call used is counted.
+    pub(crate) fn committed(self, revision: u64) {
+        self.meter.written(self.record, revision);
+        // INVARIANT: the record was made for this use, and nobody else has had the turn since.
+        let _covered = self.meter.take(self.side, self.tally, self.now);
+    }
+
+    /// The changes met another writer's: the meter counts on from what is there.
+    pub(crate) async fn lost(self, hub: &Hub) -> Result<(), Error> {
+        hub.start_anew(&self.meter).await
+    }
 }
 
 impl Hub {
@@ -162,11 +228,7 @@ impl Hub {
         default: Option<&RotationPolicy>,
     ) -> Result<(), Error> {
         let now = self.clock().now();
-        let taken = hot.meter(version).and_then(|meter| {
-            let used = meter.take(side, tally, now).ok()?;
-            Some((meter, used))
-        });
-        let (meter, used) = match taken {
+        let (meter, used) = match hot.take(version, side, tally, now) {
             Some(taken) => taken,
             // Seldom; on the heap, so that the common way carries no room for it.
             None => Box::pin(self.count_slowly(hot, version, side, tally, now)).await?,
@@ -174,6 +236,19 @@ impl Hub {
         if side == Side::Process {
             return Ok(());
         }
+        self.judge(hot, &meter, &used, version, default, now)
+    }
+
+    /// Refuses what is beyond the limit of the algorithm, and asks for rotation where it is due.
+    fn judge(
+        &self,
+        hot: &HotKey,
+        meter: &Meter,
+        used: &UsageCounters,
+        version: u32,
+        default: Option<&RotationPolicy>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         let policy = hot.key.rotation.as_ref().or(default);
         let limit = hot.key.algorithm.message_limit();
         if limit.is_some_and(|limit| used.protect.operations > limit.refuse_at) {
@@ -183,12 +258,49 @@ impl Hub {
             )));
         }
         let room = hot.key.versions.len() < WORN_VERSIONS;
-        let worn = room && hot.key.primary == version && is_worn(policy, limit, &used);
+        let worn = room && hot.key.primary == version && is_worn(policy, limit, used);
         if worn && meter.may_ask(now) {
             lock(&self.usage().worn).insert((hot.registration(), hot.key.id));
             self.usage().wake.notify_one();
         }
         Ok(())
+    }
+
+    /// A block for a use, to be committed with the entry of the call. One at a time: what the call
+    /// has reserved before is written first, for it may hold the turn at the same meter.
+    async fn reserve(
+        &self,
+        scene: &Scene<'_, AtKey>,
+        version: u32,
+        side: Side,
+        tally: Tally,
+        now: Timestamp,
+    ) -> Result<(Arc<Meter>, UsageCounters), Error> {
+        let earlier = lock(scene.reserving).take();
+        if let Some(earlier) = earlier {
+            self.write(&earlier.meter, earlier.record, now).await?;
+            let Reserving { meter, side, tally, now, _turn, .. } = *earlier;
+            if meter.take(side, tally, now).is_err() {
+                // Somebody else had written: the slow way, once the turn is given back.
+                drop(_turn);
+                self.count_slowly(&scene.place.hot, meter.version, side, tally, now).await?;
+            }
+        }
+        let hot = &scene.place.hot;
+        let meter = match hot.meter(version) {
+            Some(meter) => meter,
+            None => self.meter(hot, version).await?,
+        };
+        let turn = Arc::clone(&meter.turn).lock_owned().await;
+        // Somebody else may have reserved meanwhile.
+        let record = match meter.take(side, tally, now) {
+            Ok(used) => return Ok((meter, used)),
+            Err(record) => record,
+        };
+        let used = meter.used_with(side, tally);
+        let block = Reserving { meter: Arc::clone(&meter), record, side, tally, now, _turn: turn };
+        *lock(scene.reserving) = Some(Box::new(block));
+        Ok((meter, used))
     }
 
     async fn count_slowly(

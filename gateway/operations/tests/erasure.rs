@@ -139,8 +139,8 @@ async fn a_wrong_secret_is_as_much_work_as_an_unknown_id() {
         let (_, text): (_, SecretText) = ApiKey::generate(id);
         let header = format!("Bearer {}", text.expose_secret());
         let before = spy.gets.load(Ordering::SeqCst);
-        let channel = Channel { address: PeerAddress::Unix, tls: false };
-        let presented = Presented { authorization: &[header.as_bytes()], channel };
+        let channel = Channel::anonymous(PeerAddress::Unix, false);
+        let presented = Presented { authorization: &[header.as_bytes()], channel: &channel };
         assert!(world.authenticator.authenticate(presented).await.is_err());
         spy.gets.load(Ordering::SeqCst) - before
     };

@@ -6,7 +6,7 @@
 mod common;
 
 use common::{World, meta, named};
-use hub_model::api::crypto::{Decrypt, Encrypt};
+use hub_model::api::crypto::{Decrypt, Encrypt, Rewrap};
 use hub_model::api::key::{CreateKey, VersionView};
 use hub_model::api::uses::{Sign, Verify};
 use hub_model::secret::SecretText;
@@ -104,6 +104,55 @@ async fn uses_are_counted_by_side_and_the_record_is_ahead_of_them() {
     // Settled at the end, the record is exact.
     shop.world.hub.settle_usage(true).await.unwrap();
     assert_eq!(shop.record(key).await.unwrap().value, used);
+}
+
+#[tokio::test]
+async fn a_block_is_reserved_by_the_entry_of_the_use_that_needs_it() {
+    let shop = Shop::new().await;
+    let key = shop.key(Algorithm::Aes256Gcm, None).await;
+    let size = || shop.world.hub.log().appender().position().audit.size;
+    let before = size();
+    let first = shop.encrypt(100).await.unwrap();
+    assert_eq!(size(), before + 1, "one entry, and no commit beside it");
+    let record = shop.record(key).await.unwrap();
+    assert!(record.value.protect.operations >= 1);
+    // A rewrap counts for two versions, both of which may need a block.
+    shop.world
+        .ok(
+            &shop.world.admin,
+            &key::RotateKey { registration: named("shop"), key: named("orders") },
+        )
+        .await;
+    let body =
+        Rewrap { ciphertext: first, context: EncryptionContext::default(), new_context: None };
+    shop.app(&key::Rewrap::new(named("shop"), named("orders"), body)).await.unwrap();
+    assert_eq!(shop.used(1).await.process, Tally { operations: 1, bytes: 100 });
+    assert_eq!(shop.used(2).await.protect, Tally { operations: 1, bytes: 100 });
+    // Within one version too, where both sides have one meter.
+    let second = shop.encrypt(50).await.unwrap();
+    shop.world.hub.forget();
+    let body =
+        Rewrap { ciphertext: second, context: EncryptionContext::default(), new_context: None };
+    shop.app(&key::Rewrap::new(named("shop"), named("orders"), body)).await.unwrap();
+    assert_eq!(shop.used(2).await.process, Tally { operations: 1, bytes: 50 });
+    assert_eq!(shop.used(2).await.protect, Tally { operations: 3, bytes: 200 });
+}
+
+#[tokio::test]
+async fn a_block_that_another_has_reserved_meanwhile_is_asked_for_again() {
+    let shop = Shop::new().await;
+    let key = shop.key(Algorithm::Aes256Gcm, None).await;
+    shop.encrypt(1).await.unwrap();
+    // Somebody else writes the record under a meter that believes in what it read.
+    shop.wear(key, 5_000).await;
+    let ciphertext = shop.encrypt(1).await.unwrap();
+    for _ in 0..2_000 {
+        shop.encrypt(1).await.unwrap();
+    }
+    shop.decrypt(ciphertext).await.unwrap();
+    let (used, record) = (shop.used(1).await, shop.record(key).await.unwrap().value);
+    assert!(used.protect.operations >= 5_000, "{used:?}");
+    assert!(record.protect.operations >= used.protect.operations);
 }
 
 #[tokio::test]

@@ -71,6 +71,7 @@ pub(crate) struct Asker<'a> {
     pub(crate) method: AuthMethod,
     pub(crate) tls: bool,
     pub(crate) mutual_tls: bool,
+    pub(crate) spiffe_id: Option<&'a str>,
 }
 
 impl<'a> Asker<'a> {
@@ -83,6 +84,7 @@ impl<'a> Asker<'a> {
             method: caller.method(),
             tls: caller.tls(),
             mutual_tls: caller.mutual_tls(),
+            spiffe_id: caller.spiffe_id(),
         }
     }
 }

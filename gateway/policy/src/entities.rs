@@ -241,6 +241,9 @@ pub(crate) fn context(
     caller.push(("authMethod".to_owned(), Expression::new_entity_uid(method)));
     caller.push(("tls".to_owned(), Expression::new_bool(asker.tls)));
     caller.push(("mutualTls".to_owned(), Expression::new_bool(asker.mutual_tls)));
+    if let Some(id) = asker.spiffe_id {
+        caller.push(("spiffeId".to_owned(), Expression::new_string(id.to_owned())));
+    }
     let mut pairs = vec![("caller".to_owned(), Expression::new_record(caller)?)];
     let mut extra = None;
     if uses_key(action) {

@@ -20,9 +20,9 @@ use crate::memo::Outcome;
 /// What an administrator must be able to do.
 const NEEDED: [Action; 2] = [Action::RegistrationsCreate, Action::PoliciesExplain];
 /// Methods a request can come with.
-const METHODS: [AuthMethod; 2] = [AuthMethod::ApiKey, AuthMethod::Bootstrap];
-/// Whether a request can come over mutual TLS; `[false, true]` once a caller can say so.
-const MUTUAL_TLS: [bool; 1] = [false];
+const METHODS: [AuthMethod; 5] = AuthMethod::ALL;
+/// Whether a request can come over mutual TLS.
+const MUTUAL_TLS: [bool; 2] = [false, true];
 /// Most principals and addresses taken from the policies.
 const MOST: usize = 16;
 /// 2026-01-05T00:00:00Z, a Monday.
@@ -100,12 +100,25 @@ fn attempts<'a>(
     let named = bundle.policies.iter().flat_map(|p| addresses(&p.info.text)).take(MOST);
     let mut places = vec![PeerAddress::Unix];
     places.extend(usual.into_iter().chain(named).map(PeerAddress::Ip));
-    (0..HOURS).flat_map(move |hour| {
+    // What no policy names makes no difference, and need not be tried in every way.
+    let named = |word: &str| bundle.policies.iter().any(|p| p.info.text.contains(word));
+    let hours = if named("now") { HOURS } else { 1 };
+    let methods = METHODS.into_iter().take(if named("authMethod") { METHODS.len() } else { 1 });
+    let mutual = MUTUAL_TLS.into_iter().take(if named("mutualTls") { 2 } else { 1 });
+    let methods: Vec<AuthMethod> = methods.collect();
+    let mutual: Vec<bool> = mutual.collect();
+    (0..hours).flat_map(move |hour| {
         let now = Timestamp::from_micros(MONDAY.saturating_add(hour.saturating_mul(HOUR)));
-        let places = places.clone();
+        let (places, methods, mutual) = (places.clone(), methods.clone(), mutual.clone());
         places.into_iter().flat_map(move |address| {
-            METHODS.into_iter().flat_map(move |method| {
-                MUTUAL_TLS.into_iter().flat_map(move |mutual_tls| {
+            let mutual = mutual.clone();
+            methods.clone().into_iter().flat_map(move |method| {
+                mutual.clone().into_iter().flat_map(move |mutual_tls| {
+                    // Mutual TLS needs TLS, and a certificate that identifies is one.
+                    let unix = address == PeerAddress::Unix;
+                    let by_certificate = method == AuthMethod::Mtls;
+                    let possible = !(mutual_tls && unix) && (mutual_tls || !by_certificate);
+                    let admins = if possible { admins } else { &[] };
                     admins.iter().map(move |participant| Asker {
                         participant,
                         revision: 0,
@@ -114,6 +127,7 @@ fn attempts<'a>(
                         method,
                         tls: address != PeerAddress::Unix,
                         mutual_tls,
+                        spiffe_id: None,
                     })
                 })
             })

@@ -200,7 +200,7 @@ mod tests {
             assert!(environments.contains(environment.name()));
         }
         assert_eq!(environments.len(), 3);
-        for method in [AuthMethod::ApiKey, AuthMethod::Bootstrap] {
+        for method in AuthMethod::ALL {
             assert!(vocabulary("AuthMethod").contains(method.name()));
         }
         for row in hub_model::algorithm::ALGORITHMS {

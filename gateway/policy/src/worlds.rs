@@ -278,6 +278,7 @@ impl World {
             method: AuthMethod::ApiKey,
             tls: ask.address == 1,
             mutual_tls: false,
+            spiffe_id: None,
         }
     }
 
@@ -370,6 +371,7 @@ fn with_unvalidated(policy: &str, suspended: bool) -> Outcome {
         method: AuthMethod::ApiKey,
         tls: false,
         mutual_tls: false,
+        spiffe_id: None,
     };
     policies.outcome(&asker, Action::KeysEncrypt, &target, &RequestFacts::default())
 }

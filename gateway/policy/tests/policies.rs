@@ -253,12 +253,17 @@ fn nobody_is_locked_out() {
     assert!(locked(
         "@id(\"a\") forbid(principal, action in CipherHub::Action::\"ManageHub\", resource);"
     ));
-    // No caller can come over mutual TLS yet.
+    // A certificate that identifies is mutual TLS.
     assert!(locked(
+        "@id(\"a\") forbid(principal, action, resource is CipherHub::Hub)
+         unless { context.caller.authMethod == CipherHub::AuthMethod::\"mtls\" &&
+                  !context.caller.mutualTls };"
+    ));
+    // Conditions that somebody can meet do not lock out.
+    assert!(!locked(
         "@id(\"a\") forbid(principal, action, resource is CipherHub::Hub)
          unless { context.caller.mutualTls };"
     ));
-    // Conditions that somebody can meet do not lock out.
     assert!(!locked(
         "@id(\"a\") forbid(principal, action, resource is CipherHub::Hub)
          unless { context.caller.channel == CipherHub::Channel::\"unix\" };

@@ -128,7 +128,8 @@ impl App {
         let tls = Tls::load(&config.server.tls)?;
         let opened =
             open::open(&config, Arc::clone(&clock), mode.on_rollback, Intent::OpenOrMake).await?;
-        let Opened { hub, keys, first_key, seal_kind, notices: more, stopped_cleanly } = opened;
+        let Opened { hub, keys, first_key, seal_kind, notices: more, stopped_cleanly, rules, uses } =
+            opened;
         health.unsealed.pass();
         health.store.pass();
         health.audit.pass();
@@ -139,12 +140,14 @@ impl App {
         if let Some(reason) = &arena.reason {
             notices.push(format!("secrets are not in secret memory: {reason}"));
         }
-        let authenticator = Authenticator::new(
-            hub.store().clone(),
+        let authenticator = Authenticator::new(hub_auth::Parts {
+            store: hub.store().clone(),
             keys,
-            Arc::clone(&clock),
-            config.cache.credentials,
-        );
+            clock: Arc::clone(&clock),
+            rules,
+            uses,
+            capacity: config.cache.credentials,
+        });
         let throttle = Arc::new(Throttle::new(&config.limits));
         let failures = Arc::new(Failures::default());
         let abuse = Abuse::new(&config.abuse, Arc::clone(&clock), Arc::clone(&metrics));
@@ -339,6 +342,9 @@ impl App {
         let _ = self.abuse.flush(&hub).await;
         if let Err(error) = hub.settle_usage(true).await {
             tracing::error!(%error, "counts of use could not be written: they read higher later");
+        }
+        if let Err(error) = hub.settle_last_uses(true).await {
+            tracing::error!(%error, "the last uses of credentials could not be written");
         }
         if !mode.dev {
             event(&hub, "system.stop", None).await;

@@ -260,8 +260,8 @@ mod tests {
     async fn a_body_is_read_once_and_within_its_limit() {
         let request = || http::Request::new(Bytes::from_static(b"hello"));
         let address = hub_model::principal::PeerAddress::Unix;
-        let channel = hub_auth::Channel { address, tls: false };
-        let mut inbound = Inbound::for_tests(request(), channel);
+        let channel = hub_auth::Channel::anonymous(address, false);
+        let mut inbound = Inbound::for_tests(request(), channel.clone());
         assert_eq!(read(&mut inbound, 5).await.unwrap(), "hello");
         assert_eq!(read(&mut inbound, 5).await.unwrap(), "");
         let mut inbound = Inbound::for_tests(request(), channel);

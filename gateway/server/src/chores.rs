@@ -266,6 +266,9 @@ pub(crate) async fn lifecycle(hub: Arc<Hub>, token: CancellationToken) {
             if let Err(error) = hub.settle_usage(false).await {
                 tracing::error!(%error, "counts of use could not be written; they are later");
             }
+            if let Err(error) = hub.settle_last_uses(false).await {
+                tracing::error!(%error, "last uses of credentials could not be written yet");
+            }
         }
         tokio::select! {
             () = token.cancelled() => return,

@@ -16,10 +16,12 @@ use hub_model::quota::QuotaRule;
 use hub_model::secret::SecretText;
 use serde::{Deserialize, Serialize};
 
+mod auth;
 mod keys;
 mod limits;
 mod units;
 
+pub use auth::{AuthConfig, FileMode};
 pub use keys::{KEYS, Key};
 pub use limits::{AbuseBlock, AbuseConfig, LimitsConfig, QuotaConfig, WindowConfig};
 
@@ -54,6 +56,8 @@ pub struct Config {
     pub seal: SealConfig,
     /// Providers and algorithms.
     pub crypto: CryptoConfig,
+    /// Who callers from outside are.
+    pub auth: AuthConfig,
     #[serde(skip)]
     origins: BTreeMap<&'static str, String>,
     #[serde(skip)]
@@ -70,6 +74,8 @@ pub struct ServerConfig {
     /// The Unix socket of the API; `None` is off.
     #[serde(deserialize_with = "units::maybe_path")]
     pub unix_socket: Option<PathBuf>,
+    /// Who may connect to it.
+    pub unix_socket_mode: FileMode,
     /// Health and metrics, plain HTTP; `None` is off.
     #[serde(deserialize_with = "units::maybe_address")]
     pub management_listen: Option<SocketAddr>,
@@ -530,6 +536,7 @@ impl Config {
                 "listening on `{address}` without TLS, as server.danger_listen_without_tls asks",
             ));
         }
+        self.auth.rules()?;
         if server.max_batch_body_bytes < server.max_body_bytes {
             let message = "must not be below server.max_body_bytes";
             return invalid("server.max_batch_body_bytes", message.into());
@@ -554,6 +561,7 @@ impl Default for ServerConfig {
         Self {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 8420))],
             unix_socket: None,
+            unix_socket_mode: FileMode(0o600),
             management_listen: Some(SocketAddr::from(([127, 0, 0, 1], 9464))),
             tls: TlsConfig::default(),
             danger_listen_without_tls: false,

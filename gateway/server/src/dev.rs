@@ -115,7 +115,8 @@ pub async fn demo(app: &App) -> Result<Demo, AppError> {
         participant: Ref::Name(named("auditor")?),
         body: IssueCredential::default(),
     };
-    let auditor = perform(hub, &caller, &issue).await?.api_key;
+    let missing = || AppError::Demo("no API key was issued".to_owned());
+    let auditor = perform(hub, &caller, &issue).await?.api_key.ok_or_else(missing)?;
     Ok(Demo { admin, auditor })
 }
 
@@ -125,8 +126,8 @@ fn named(text: &str) -> Result<hub_model::Name, AppError> {
 
 async fn authenticate(by: &Authenticator, key: &SecretText) -> Result<Caller, AppError> {
     let header = zeroize::Zeroizing::new(format!("Bearer {}", key.expose_secret()));
-    let channel = Channel { address: PeerAddress::Unix, tls: false };
-    let presented = Presented { authorization: &[header.as_bytes()], channel };
+    let channel = Channel::anonymous(PeerAddress::Unix, false);
+    let presented = Presented { authorization: &[header.as_bytes()], channel: &channel };
     by.authenticate(presented).await.map_err(|error| AppError::Demo(error.to_string()))
 }
 

@@ -8,7 +8,7 @@ use http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderValue, Method, Response};
 use hub_auth::Caller;
 use hub_model::Action;
-use hub_model::api::crypto::{Batch, BatchAnswer, BatchAnswerItem};
+use hub_model::api::crypto::{Batch, BatchAnswer, BatchAnswerItem, BatchResult};
 use hub_operations::key::BatchKey;
 use hub_operations::system::Status;
 use hub_operations::{Error, Meta, Operation};
@@ -198,7 +198,10 @@ impl Endpoint for BatchEndpoint {
                 .map(|item| match item.outcome {
                     Ok(result) => BatchAnswerItem {
                         reference: item.reference,
-                        status: 200,
+                        status: match result {
+                            Some(BatchResult::Key(_)) => 201,
+                            _ => 200,
+                        },
                         result,
                         problem: None,
                     },

@@ -93,8 +93,8 @@ impl Inbound {
 
     /// Where the request came from, and whether that way is encrypted.
     #[must_use]
-    pub const fn channel(&self) -> Channel {
-        self.channel
+    pub const fn channel(&self) -> &Channel {
+        &self.channel
     }
 
     /// The request's id, as echoed in `X-Request-Id`.
@@ -144,7 +144,7 @@ impl Target {
 }
 
 /// What the listener knows beside the request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Arrival {
     pub(crate) channel: Channel,
     pub(crate) received: Instant,

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt as _;
 use http::header::{CACHE_CONTROL, CONNECTION, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue, Request, Response, Version};
-use hub_auth::Channel;
+use hub_auth::{Channel, Peer};
 use hub_model::principal::PeerAddress;
 use hub_model::{Clock as _, RequestId, clock::SystemClock};
 use hyper::body::Incoming;
@@ -32,7 +32,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::ServerConfig;
+use crate::config::{FileMode, ServerConfig};
 use crate::inbound::{Arrival, EdgeError, Inbound, X_REQUEST_ID, is_request_id};
 use crate::metrics::Metrics;
 use crate::reply::ReplyBody;
@@ -183,7 +183,8 @@ impl<H: Handler> Server<H> {
             addresses.push(listener.local_addr().map_err(failed)?);
             tcp.push(listener);
         }
-        let unix = config.unix_socket.as_deref().map(bind_unix).transpose()?;
+        let bind = |path| bind_unix(path, config.unix_socket_mode);
+        let unix = config.unix_socket.as_deref().map(bind).transpose()?;
         let shards = Arc::new(Shards::start().map_err(ListenError::Threads)?);
         let crew = Crew::new();
         let connections = usize::try_from(config.max_connections.get()).unwrap_or(usize::MAX);
@@ -273,7 +274,7 @@ impl<H: Handler> Shared<H> {
                     continue;
                 }
             };
-            let channel = Channel { address: PeerAddress::Ip(peer.ip()), tls: self.tls.is_some() };
+            let channel = Channel::anonymous(PeerAddress::Ip(peer.ip()), self.tls.is_some());
             // A refused connection is closed here, before it costs anything.
             let Some(slot) = self.admit(channel.address) else { continue };
             let _ = stream.set_nodelay(true);
@@ -295,7 +296,6 @@ impl<H: Handler> Shared<H> {
     }
 
     async fn accept_unix(self: Arc<Self>, listener: UnixListener, shards: &Shards) {
-        let channel = Channel { address: PeerAddress::Unix, tls: false };
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -304,7 +304,11 @@ impl<H: Handler> Shared<H> {
             };
             match accepted {
                 Ok((stream, _)) => {
-                    let Some(slot) = self.admit(channel.address) else { continue };
+                    let Some(slot) = self.admit(PeerAddress::Unix) else { continue };
+                    let mut channel = Channel::anonymous(PeerAddress::Unix, false);
+                    if let Ok(peer) = stream.peer_cred() {
+                        channel.peer = Peer::Unix { uid: peer.uid(), gid: peer.gid() };
+                    }
                     let Ok(stream) = stream.into_std() else { continue };
                     let shared = Arc::clone(&self);
                     shards.spawn(&self.crew, async move {
@@ -503,7 +507,7 @@ impl<H: Handler> Connection<H> {
         let _busy = Busy { life: &self.life, metrics: &shared.metrics };
         let (request_id, echo) = self.request_id(request.headers());
         let facts = Arrival {
-            channel: self.channel,
+            channel: self.channel.clone(),
             received,
             body_timeout: shared.times.body,
             two_lengths,
@@ -666,7 +670,7 @@ impl Drop for UnixPath {
 
 /// Binds in a directory of our own (0700) when there is none yet; the socket is 0600 from its first
 /// moment. A file left behind by a crash is removed, a socket somebody answers on is not.
-fn bind_unix(path: &Path) -> Result<(UnixListener, UnixPath), ListenError> {
+fn bind_unix(path: &Path, mode: FileMode) -> Result<(UnixListener, UnixPath), ListenError> {
     let failed = |source| ListenError::Unix { path: path.into(), source };
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         let mut builder = std::fs::DirBuilder::new();
@@ -695,7 +699,8 @@ fn bind_unix(path: &Path) -> Result<(UnixListener, UnixPath), ListenError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),
     }
-    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
+    // Never more open than it shall be, not even between two calls.
+    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o777 & !mode.0));
     let bound = UnixListener::bind(path);
     rustix::process::umask(before);
     let listener = bound.map_err(failed)?;
@@ -720,17 +725,17 @@ mod tests {
     async fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run/hub.sock");
-        let (listener, file) = bind_unix(&path).unwrap();
+        let (listener, file) = bind_unix(&path, FileMode(0o600)).unwrap();
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
-        assert!(matches!(bind_unix(&path), Err(ListenError::Taken { .. })));
+        assert!(matches!(bind_unix(&path, FileMode(0o600)), Err(ListenError::Taken { .. })));
         std::mem::forget(file);
         drop(listener);
-        let (_listener, file) = bind_unix(&path).unwrap();
+        let (_listener, file) = bind_unix(&path, FileMode(0o600)).unwrap();
         drop(file);
         assert!(!path.exists());
         std::fs::write(&path, "precious").unwrap();
-        assert!(matches!(bind_unix(&path), Err(ListenError::NotASocket { .. })));
+        assert!(matches!(bind_unix(&path, FileMode(0o600)), Err(ListenError::NotASocket { .. })));
         assert!(path.exists());
     }
 }

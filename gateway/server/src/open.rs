@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use hub_audit::Log;
 use hub_audit::log::OnRollback;
+use hub_auth::{LastUses, Rules};
 use hub_crypto::seal::{KeyFileSeal, Seal, SealFile};
 use hub_crypto::{RootKey, SystemKeys};
 use hub_model::secret::SecretText;
@@ -35,6 +36,9 @@ pub enum OpenError {
         /// Why.
         source: std::io::Error,
     },
+    /// The rules of identities cannot be meant.
+    #[error(transparent)]
+    Rules(#[from] crate::config::ConfigError),
     /// The store is there, its seal is not.
     #[error(
         "the store `{}` is there, but the seal `{}` is not: without it nothing can be read",
@@ -106,6 +110,10 @@ pub struct Opened {
     pub notices: Vec<String>,
     /// Whether the last process stopped as it should.
     pub stopped_cleanly: bool,
+    /// What the configuration says of identities from outside.
+    pub rules: Arc<Rules>,
+    /// When credentials were last used.
+    pub uses: Arc<LastUses>,
 }
 
 /// What the caller of [`open`] wants.
@@ -219,6 +227,8 @@ pub async fn open(
                 .to_owned(),
         );
     }
+    let rules = Arc::new(config.auth.rules()?);
+    let uses = Arc::new(LastUses::default());
     let policies = Arc::new(Policies::new(bundle(config)?, record.id, record.registration)?);
     let hub = Arc::new(Hub::new(Parts {
         id: record.id,
@@ -230,9 +240,12 @@ pub async fn open(
         registration: record.registration,
         clock,
         profile: config.crypto.profile.into(),
+        rules: Arc::clone(&rules),
+        uses: Arc::clone(&uses),
         caches: CacheSizes { keys: config.cache.keys, ..CacheSizes::default() },
     }));
-    Ok(Opened { hub, keys, first_key, seal_kind: unsealed.kind, notices, stopped_cleanly })
+    let seal_kind = unsealed.kind;
+    Ok(Opened { hub, keys, first_key, seal_kind, notices, stopped_cleanly, rules, uses })
 }
 
 /// The policies of this configuration: the baseline, and the local ones.

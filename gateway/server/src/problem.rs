@@ -36,6 +36,7 @@ pub const KINDS: &[(&str, u16, &str, bool)] = &[
     ("algorithm_not_approved", 409, "Not an algorithm of this hub's profile", false),
     ("result_withheld", 409, "Answer not kept", false),
     ("key_state", 409, "Not in this state", false),
+    ("credential_state", 409, "Not in this state", false),
     ("registration_not_frozen", 409, "Registration is not frozen", false),
     ("hub_registration", 409, "Not for the hub's own registration", false),
     ("last_administrator", 409, "Last administrator", false),
@@ -232,6 +233,7 @@ impl From<&Error> for Refusal {
             | Error::Stale { .. }
             | Error::DecryptionFailed
             | Error::State(_)
+            | Error::CredentialState(_)
             | Error::IdempotencyMismatch
             | Error::ResultWithheld
             | Error::RegistrationNotFrozen

@@ -49,7 +49,7 @@ pub struct Parts<'a> {
     pub(crate) headers: &'a HeaderMap,
     pub(crate) body: &'a [u8],
     /// How the request came.
-    pub(crate) channel: hub_auth::Channel,
+    pub(crate) channel: &'a hub_auth::Channel,
     /// The body, on routes that read it piece by piece.
     pub(crate) stream: Option<crate::body::Reader>,
     /// Its place among what is in work.

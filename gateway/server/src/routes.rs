@@ -203,6 +203,7 @@ fn participants() -> Vec<Route> {
         "/v1/registrations/{registration}/participants/{participant}/credentials";
     const CREDENTIAL: &str =
         "/v1/registrations/{registration}/participants/{participant}/credentials/{credential}";
+    const ROTATE_CREDENTIAL: &str = "/v1/registrations/{registration}/participants/{participant}/credentials/{credential}:rotate";
     const MEMBERS: &str = "/v1/registrations/{registration}/roles/{role}/members";
     const MEMBER: &str = "/v1/registrations/{registration}/roles/{role}/members/{participant}";
     vec![
@@ -261,6 +262,15 @@ fn participants() -> Vec<Route> {
         })
         .gives::<Page<participant::CredentialView>>()
         .paged(),
+        Route::new(Method::POST, ROTATE_CREDENTIAL, |p| {
+            let (registration, participant) = (p.param("registration")?, p.param("participant")?);
+            let credential = p.param("credential")?;
+            let body = p.json_or_default()?;
+            Ok(ptc::RotateCredential { registration, participant, credential, body })
+        })
+        .may_take::<participant::RotateCredential>()
+        .gives::<participant::IssuedCredential>()
+        .secret(),
         Route::new(Method::DELETE, CREDENTIAL, |p| {
             let (registration, participant) = (p.param("registration")?, p.param("participant")?);
             let credential = p.param("credential")?;

@@ -240,14 +240,14 @@ impl Credential {
         Self {
             authenticator: Arc::clone(&gateway.authenticator),
             authorization: parts.headers.get_all(AUTHORIZATION).iter().cloned().collect(),
-            channel: parts.channel,
+            channel: parts.channel.clone(),
         }
     }
 
     /// The caller as it is now, or the word for why it is none any more.
     pub(crate) async fn authenticate(&self) -> Result<Caller, &'static str> {
         let headers: Vec<&[u8]> = self.authorization.iter().map(HeaderValue::as_bytes).collect();
-        let presented = Presented { authorization: &headers, channel: self.channel };
+        let presented = Presented { authorization: &headers, channel: &self.channel };
         self.authenticator.authenticate(presented).await.map_err(|error| match error {
             hub_auth::Error::Refused(_) => "unauthenticated",
             hub_auth::Error::Store(_) => "store_unavailable",

@@ -37,8 +37,8 @@ async fn a_request_that_trickles_in_is_not_done_after_its_credential_was_revoked
     let app = app().await;
     let key = app.first_key.clone().unwrap();
     let header = format!("Bearer {}", key.expose_secret());
-    let channel = Channel { address: PeerAddress::Unix, tls: false };
-    let presented = Presented { authorization: &[header.as_bytes()], channel };
+    let channel = Channel::anonymous(PeerAddress::Unix, false);
+    let presented = Presented { authorization: &[header.as_bytes()], channel: &channel };
     let caller = app.authenticator().authenticate(presented).await.unwrap();
     let (hub, address) = (app.hub.clone(), app.addresses()[0]);
     let running = tokio::spawn(app.run(|_| {}));

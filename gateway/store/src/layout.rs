@@ -8,6 +8,8 @@
 //! | `p/<reg>/<ptc>` | a participant |
 //! | `c/<crd>` | a credential |
 //! | `o/<ptc>/<crd>` | which credentials a participant has |
+//! | `l/<crd>` | when a credential was last used |
+//! | `g/<token>` | which credential an identity from outside stands for |
 //! | `k/<reg>/<key>` | a key's facts |
 //! | `v/<key>/<version>` | a version's material, wrapped under the KEK |
 //! | `u/<key>/<version>` | how much a version was used, in blocks ahead of use |
@@ -107,6 +109,18 @@ pub fn credentials_of(participant: ParticipantId) -> String {
 #[must_use]
 pub fn credential_of(participant: ParticipantId, id: CredentialId) -> Path {
     path(&format!("o/{participant}/{id}"))
+}
+
+/// When a credential was last used.
+#[must_use]
+pub fn last_use(id: CredentialId) -> Path {
+    path(&format!("l/{id}"))
+}
+
+/// Which credential an identity from outside stands for.
+#[must_use]
+pub fn identity(privacy: &HmacKey, identity: &str) -> Path {
+    path(&format!("g/{}", token(privacy, "g", identity)))
 }
 
 /// The prefix of a registration's keys.

@@ -5,8 +5,9 @@ use std::fmt;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::key::KeyView;
 use super::problem::Problem;
-use super::uses;
+use super::{transfer, uses};
 use crate::{EncryptionContext, Name, SecretBytes, secret};
 
 /// Encrypts up to 64 KiB under the key's primary version.
@@ -264,6 +265,21 @@ pub struct BatchItem {
     /// For `decapsulate`: what `:decapsulate` takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decapsulate: Option<uses::Decapsulate>,
+    /// For `deriveKey`: what `:deriveKey` takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub derive_key: Option<uses::DeriveKey>,
+    /// For `export`: what `:export` takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub export: Option<transfer::ExportKey>,
+    /// For `import`, which takes no `key`: what `keys:import` takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub import: Option<transfer::ImportKey>,
+    /// For `random`, which takes no `key`: what `:random` takes (may be left out).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub random: Option<uses::Random>,
+    /// For `hash`, which takes no `key`: what `:hash` takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<uses::Hash>,
 }
 
 impl BatchItem {
@@ -289,6 +305,11 @@ impl BatchItem {
             agree: None,
             encapsulate: None,
             decapsulate: None,
+            derive_key: None,
+            export: None,
+            import: None,
+            random: None,
+            hash: None,
         }
     }
 }
@@ -325,6 +346,16 @@ pub enum BatchOp {
     Encapsulate,
     /// As `:decapsulate`.
     Decapsulate,
+    /// As `:deriveKey`.
+    DeriveKey,
+    /// As `:export`.
+    Export,
+    /// As `keys:import`.
+    Import,
+    /// As `:random`.
+    Random,
+    /// As `:hash`.
+    Hash,
 }
 
 /// The answers of a batch, in order.
@@ -335,7 +366,7 @@ pub struct BatchAnswer {
     pub items: Vec<BatchAnswerItem>,
 }
 
-/// The answer to one item: `result` when `status` is 200, else `problem`.
+/// The answer to one item: `result` when `status` is 200 or 201, else `problem`.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BatchAnswerItem {
@@ -357,6 +388,14 @@ pub struct BatchAnswerItem {
 #[serde(untagged)]
 pub enum BatchResult {
     // In an order in which none is taken for another when read.
+    /// Of `deriveKey` and `import`.
+    Key(Box<KeyView>),
+    /// Of `export`.
+    Exported(transfer::ExportedKey),
+    /// Of `random`.
+    RandomBytes(uses::RandomBytes),
+    /// Of `hash`.
+    Hashed(uses::Hashed),
     /// Of `rewrap`.
     Rewrapped(Rewrapped),
     /// Of `generateDataKey`.

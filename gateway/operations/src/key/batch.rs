@@ -7,21 +7,24 @@ use hub_model::api::crypto::{
     BatchItem, BatchOp, BatchResult, Decrypt as DecryptBody, Encrypt as EncryptBody,
     Rewrap as RewrapBody,
 };
+use hub_model::api::key::KeyView;
 use hub_model::entry::Outcome;
 use hub_model::{Action, KeyId, RegistrationId};
 
 use super::{
-    Agree, Decapsulate, Decrypt, DecryptAny, Derive, Encapsulate, Encrypt, GenerateDataKey, Mac,
-    Rewrap, RewrapAny, Sign, Unwrap, Verify, VerifyMac, Wrap,
+    Agree, Decapsulate, Decrypt, DecryptAny, Derive, DeriveKey, Encapsulate, Encrypt, ExportKey,
+    GenerateDataKey, ImportKey, Mac, Rewrap, RewrapAny, Sign, Unwrap, Verify, VerifyMac, Wrap,
 };
 use crate::error::Failure;
 use crate::hub::Hub;
 use crate::operation::{Meta, Operation};
+use crate::registration::{Hash, Random};
 use crate::{Error, Ref};
 
 /// Items planned at once: enough to fill a group commit, few enough to bound memory.
 const WINDOW: usize = 256;
 
+const KEYLESS: &str = "this verb takes its body in the member of its own name, and no `key`";
 const OWN_BODY: &str = "this verb takes `key` and its body in the member of its own name, only";
 
 /// Which registration a batch works in.
@@ -122,6 +125,10 @@ impl BatchKey {
         let plain = item.plaintext.is_none() && item.ciphertext.is_none();
         let bound = !item.context.is_empty() || item.new_context.is_some();
         let fits = plain && !bound && bodies <= 1;
+        let keyless = matches!(op, BatchOp::Import | BatchOp::Random | BatchOp::Hash);
+        if keyless && fits && item.key.is_none() {
+            return self.keyless(hub, caller, item, meta).await;
+        }
         let (Some(key), true) = (item.key.map(Ref::Name), fits) else {
             return Err(misshapen(hub, caller, op, meta).await);
         };
@@ -151,9 +158,47 @@ impl BatchKey {
                 used!(Encapsulate, Some(item.encapsulate.unwrap_or_default()), Encapsulated)
             }
             BatchOp::Decapsulate => used!(Decapsulate, item.decapsulate, Decapsulated),
-            BatchOp::Encapsulate | BatchOp::Encrypt | BatchOp::Decrypt | BatchOp::Rewrap => {
-                Err(misshapen(hub, caller, op, meta).await)
+            BatchOp::Export => used!(ExportKey, item.export, Exported),
+            BatchOp::DeriveKey => match item.derive_key {
+                Some(body) => {
+                    let operation = DeriveKey { registration, key, body };
+                    one(hub, caller, &operation, meta, made).await
+                }
+                None => Err(misshapen(hub, caller, op, meta).await),
+            },
+            BatchOp::Encapsulate
+            | BatchOp::Encrypt
+            | BatchOp::Decrypt
+            | BatchOp::Rewrap
+            | BatchOp::Import
+            | BatchOp::Random
+            | BatchOp::Hash => Err(misshapen(hub, caller, op, meta).await),
+        }
+    }
+
+    /// An item that is about no key that is there.
+    async fn keyless(
+        &self,
+        hub: &Hub,
+        caller: &Caller,
+        item: BatchItem,
+        meta: &Meta,
+    ) -> Result<Option<BatchResult>, Failure> {
+        let registration = self.registration.clone();
+        let named = bodies(&item) > 0;
+        match (item.op, item.import, item.random, item.hash) {
+            (BatchOp::Import, Some(body), ..) => {
+                one(hub, caller, &ImportKey { registration, body }, meta, made).await
             }
+            (BatchOp::Random, _, body, _) if body.is_some() == named => {
+                let operation = Random { registration, body: body.unwrap_or_default() };
+                one(hub, caller, &operation, meta, BatchResult::RandomBytes).await
+            }
+            (BatchOp::Hash, _, _, Some(body)) => {
+                let operation = Hash { registration, body };
+                one(hub, caller, &operation, meta, BatchResult::Hashed).await
+            }
+            (op, ..) => Err(misshapen(hub, caller, op, meta).await),
         }
     }
 }
@@ -172,10 +217,19 @@ fn bodies(item: &BatchItem) -> usize {
         item.agree.is_some(),
         item.encapsulate.is_some(),
         item.decapsulate.is_some(),
+        item.derive_key.is_some(),
+        item.export.is_some(),
+        item.import.is_some(),
+        item.random.is_some(),
+        item.hash.is_some(),
     ]
     .into_iter()
     .filter(|given| *given)
     .count()
+}
+
+fn made(key: KeyView) -> BatchResult {
+    BatchResult::Key(Box::new(key))
 }
 
 async fn one<O: Operation>(
@@ -209,6 +263,11 @@ async fn misshapen(hub: &Hub, caller: &Caller, op: BatchOp, meta: &Meta) -> Fail
         BatchOp::Agree => (Action::KeysAgree, OWN_BODY),
         BatchOp::Encapsulate => (Action::KeysEncapsulate, OWN_BODY),
         BatchOp::Decapsulate => (Action::KeysDecapsulate, OWN_BODY),
+        BatchOp::DeriveKey => (Action::KeysDerive, OWN_BODY),
+        BatchOp::Export => (Action::KeysExport, OWN_BODY),
+        BatchOp::Import => (Action::KeysImport, KEYLESS),
+        BatchOp::Random => (Action::RegistrationsRandom, KEYLESS),
+        BatchOp::Hash => (Action::RegistrationsHash, KEYLESS),
     };
     let error = Error::Invalid { pointer: "/items", detail: detail.to_owned() };
     let outcome = Outcome(error.code());

@@ -3,6 +3,7 @@
 mod change;
 mod create;
 mod credential;
+mod last_use;
 mod read;
 mod remove;
 mod role;
@@ -10,7 +11,9 @@ mod role;
 pub use change::{Suspend, UpdateParticipant};
 pub use create::CreateParticipant;
 pub(crate) use credential::issue;
-pub use credential::{IssueCredential, ListCredentials, RevokeCredential, Revoked};
+pub use credential::{
+    IssueCredential, ListCredentials, RevokeCredential, Revoked, RotateCredential,
+};
 pub use read::{GetParticipant, ListParticipants};
 pub use remove::{RemoveParticipant, Removed};
 pub use role::{GrantRole, Granted, ListMembers, RevokeRole};

@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::hub::Hub;
 use crate::operation::{AtRegistration, Lost, Operation, Scene};
-use crate::participant::keep_an_administrator;
+use crate::participant::{credential, keep_an_administrator};
 use crate::plan::Plan;
 use crate::{Error, Ref};
 
 /// Most credentials removed together with their participant.
-const MAX_CREDENTIALS: usize = 40;
+const MAX_CREDENTIALS: usize = 30;
 
 /// Removes a participant.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl Operation for RemoveParticipant {
         let prefix = layout::credentials_of(participant.id);
         let page = hub.store().scan::<CredentialId>(&prefix, None, MAX_CREDENTIALS).await?;
         if page.more {
-            return Err(Error::TooMany("revoke the participant's credentials first: more than 40"));
+            return Err(Error::TooMany("revoke the participant's credentials first: more than 30"));
         }
         let path = layout::participant(participant.registration, participant.id);
         let privacy = hub.system_keys().privacy();
@@ -61,7 +61,8 @@ impl Operation for RemoveParticipant {
             .delete(&path)
             .delete(&layout::participant_name(privacy, participant.registration, name));
         for (note, credential) in &page.records {
-            changes.delete(note).delete(&layout::credential(credential.value));
+            changes.delete(note);
+            credential::forget(hub, &mut changes, credential.value).await?;
         }
         Ok(Plan::new(permit, Removed {}).changing(changes).participant(participant.id))
     }

@@ -2,9 +2,10 @@
 //! registration and its KEK, after which nothing in it can be read again; what it held is swept
 //! afterwards, across restarts.
 
+use hub_auth::Credential;
 use hub_model::entry::Outcome;
 use hub_model::principal::PeerAddress;
-use hub_model::{Action, Key, Participant, RegistrationId};
+use hub_model::{Action, CredentialId, Key, Participant, RegistrationId};
 use hub_policy::Permit;
 use hub_store::{Changes, Path, Revision, layout};
 use serde::{Deserialize, Serialize};
@@ -121,6 +122,18 @@ impl Hub {
             .filter_map(|path| path.last_segment().parse().ok())
             .map(layout::credential)
             .collect();
+        for credential in &credentials {
+            if let Some(found) = self.store().read::<Credential>(credential).await? {
+                paths.push(layout::last_use(found.value.id));
+                let (id, identity) = (found.value.id, found.value.identity);
+                let privacy = self.system_keys().privacy();
+                let Some(identity) = identity else { continue };
+                let binding = layout::identity(privacy, identity.as_str());
+                // Another may have bound it when this one had ended.
+                let holder = self.store().read::<CredentialId>(&binding).await?;
+                paths.extend(holder.filter(|holder| holder.value == id).map(|_| binding));
+            }
+        }
         paths.splice(0..0, credentials);
         // What a key has beside its record.
         let notes: Vec<Path> = paths

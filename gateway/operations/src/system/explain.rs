@@ -139,7 +139,7 @@ async fn roles(hub: &Hub, decided: &Decided) -> Result<Vec<String>, Error> {
     let participant: Option<ParticipantId> = decided
         .caller
         .as_deref()
-        .and_then(|caller| caller.split_once(':'))
+        .and_then(|caller| caller.rsplit_once(':'))
         .and_then(|(_, id)| id.parse().ok());
     let (Some(participant), Some(registration)) = (participant, decided.caller_registration) else {
         return Ok(Vec::new());

@@ -1,11 +1,9 @@
 //! `system.status` and `system.whoami`.
 
-use hub_auth::Credential;
 use hub_model::api::participant::{RoleView, Whoami as WhoamiBody};
 use hub_model::api::system::Status as StatusBody;
 use hub_model::{Action, Timestamp};
 use hub_policy::Permit;
-use hub_store::layout;
 
 use crate::Error;
 use crate::hub::Hub;
@@ -110,12 +108,6 @@ impl Operation for Whoami {
         let Scene { hub, caller, .. } = scene;
         let participant = caller.participant();
         let principal = caller.principal();
-        let path = layout::credential(principal.credential);
-        let credential = hub
-            .store()
-            .read::<Credential>(&path)
-            .await?
-            .ok_or_else(|| Error::not_found("credential", principal.credential))?;
         let whoami = WhoamiBody {
             principal: principal.to_string(),
             participant: view(hub, participant, participant.registration).await?,
@@ -126,7 +118,8 @@ impl Operation for Whoami {
                 .collect(),
             method: caller.method(),
             credential: principal.credential,
-            expire_time: credential.value.expires,
+            identity: principal.identity.as_deref().cloned(),
+            expire_time: caller.expires(),
             policy_revision: hub.policies().revision().to_string(),
         };
         Ok(Plan::new(permit, whoami))

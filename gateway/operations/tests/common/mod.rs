@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use hub_audit::Log;
 use hub_audit::log::OnRollback;
-use hub_auth::{Authenticator, Caller, Channel, Presented};
+use hub_auth::{Authenticator, Caller, Channel, LastUses, Presented, Rules};
 use hub_crypto::{RootKey, SystemKeys};
 use hub_model::algorithm::Profile;
 use hub_model::api::participant::{CreateParticipant as ParticipantBody, IssueCredential};
@@ -64,8 +64,15 @@ impl World {
         let registration = first.record.registration;
         let policies = Arc::new(Policies::new(bundle, id, registration).unwrap());
         let shared: Arc<dyn Clock> = Arc::clone(&clock) as _;
-        let authenticator =
-            Authenticator::new(store.clone(), Arc::clone(&keys), Arc::clone(&shared), 1000);
+        let (rules, uses) = (Arc::new(Rules::default()), Arc::new(LastUses::default()));
+        let authenticator = Authenticator::new(hub_auth::Parts {
+            store: store.clone(),
+            keys: Arc::clone(&keys),
+            clock: Arc::clone(&shared),
+            rules: Arc::clone(&rules),
+            uses: Arc::clone(&uses),
+            capacity: 1000,
+        });
         let hub = Hub::new(Parts {
             id,
             store,
@@ -77,6 +84,8 @@ impl World {
             clock: shared,
             caches: CacheSizes::default(),
             profile: Profile::Any,
+            rules,
+            uses,
         });
         Self { hub, authenticator, clock, admin: first.api_key }
     }
@@ -87,8 +96,8 @@ impl World {
 
     pub(crate) async fn caller(&self, key: &SecretText) -> Caller {
         let header = format!("Bearer {}", key.expose_secret());
-        let channel = Channel { address: PeerAddress::Unix, tls: false };
-        let presented = Presented { authorization: &[header.as_bytes()], channel };
+        let channel = Channel::anonymous(PeerAddress::Unix, false);
+        let presented = Presented { authorization: &[header.as_bytes()], channel: &channel };
         self.authenticator.authenticate(presented).await.unwrap()
     }
 
@@ -139,6 +148,7 @@ impl World {
         self.ok(&self.admin, &participant::IssueCredential { registration, participant, body })
             .await
             .api_key
+            .unwrap()
     }
 
     /// The entry at a position.

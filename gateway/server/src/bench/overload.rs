@@ -214,7 +214,9 @@ impl OverloadFigures {
                 ),
             ),
             (
-                format!("a calm tenant's p99 alone, beside {NOISE} connections encrypting, signing"),
+                format!(
+                    "a calm tenant's p99 alone, beside {NOISE} connections encrypting, signing"
+                ),
                 format!(
                     "{alone:.2} ms, {ordinary:.2} ms (×{by_ordinary:.1}), {heavy:.2} ms \
                      (×{by_heavy:.1})"

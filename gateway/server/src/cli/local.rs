@@ -128,8 +128,10 @@ pub(crate) enum BenchPart {
 }
 
 fn only(text: &str) -> Result<BenchPart, String> {
-    let form =
-        || "give it as `primitives`, `stream`, `keys`, `overload`, `encrypt:1024` or `decrypt:32`".to_owned();
+    let form = || {
+        "give it as `primitives`, `stream`, `keys`, `overload`, `encrypt:1024` or `decrypt:32`"
+            .to_owned()
+    };
     match text {
         "primitives" => return Ok(BenchPart::Primitives),
         "stream" => return Ok(BenchPart::Stream),

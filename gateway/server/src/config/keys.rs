@@ -27,6 +27,8 @@ keys! {
         "TCP addresses of the API, one or a list; beyond loopback TLS is needed.";
     "server.unix_socket" = r#""./cipher-hub-data/run/hub.sock""#,
         "Unix socket of the API (mode 0600); \"\" is off.";
+    "server.unix_socket_mode" = r#""0600""#,
+        "Who may connect to the Unix socket: \"0660\" lets its group.";
     "server.management_listen" = r#""127.0.0.1:9464""#,
         "Health and metrics, plain HTTP; \"\" is off.";
     "server.danger_listen_without_tls" = "false",
@@ -121,6 +123,10 @@ keys! {
         "What computes where there are two: \"auto\", \"rustcrypto\" or \"aws-lc\" (ADR 13).";
     "crypto.profile" = r#""any""#,
         "Algorithms of new keys: \"any\", or \"fips-algorithms\" for approved ones (no validated module).";
+    "auth.map" = "[]",
+        "Identities from outside that are participants (docs/authentication.md); in files only.";
+    "auth.bind" = "[]",
+        "Identities that owners of registrations may bind themselves; in files only.";
 }
 
 /// The setting of this name.

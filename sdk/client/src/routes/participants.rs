@@ -4,7 +4,7 @@ use http::Method;
 use hub_model::api::page::Page;
 use hub_model::api::participant::{
     CreateParticipant, CredentialView, IssueCredential, IssuedCredential, MemberView,
-    ParticipantView, PatchParticipant,
+    ParticipantView, PatchParticipant, RotateCredential,
 };
 use hub_model::{CredentialId, Role};
 
@@ -116,7 +116,7 @@ impl Client {
         self.fetch(Call::act(participant(registration, name)?.verb("resume"))).await
     }
 
-    /// Issues an API key. Its secret is in this answer only: when the answer is lost, a repetition
+    /// Issues an API key, or binds an identity from outside. A key's secret is in this answer only: when the answer is lost, a repetition
     /// fails with the code `result_withheld`; revoke that credential and issue another.
     ///
     /// # Errors
@@ -128,6 +128,22 @@ impl Client {
         body: &IssueCredential,
     ) -> Result<IssuedCredential, Error> {
         let path = participant(registration, name)?.then("credentials");
+        self.fetch(Call::create(path).json(body)?).await
+    }
+
+    /// Gives an API key a new secret, in this answer only; the old one stays good for a while.
+    ///
+    /// # Errors
+    /// Those of any call: see [`Error`].
+    pub async fn rotate_credential(
+        &self,
+        registration: &str,
+        name: &str,
+        credential: CredentialId,
+        body: &RotateCredential,
+    ) -> Result<IssuedCredential, Error> {
+        let path = participant(registration, name)?.then("credentials");
+        let path = path.item(&credential.to_string())?.verb("rotate");
         self.fetch(Call::create(path).json(body)?).await
     }
 

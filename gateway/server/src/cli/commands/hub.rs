@@ -41,14 +41,17 @@ pub(crate) async fn whoami(session: &mut Session<'_>) -> Result<(), Failure> {
     let me = session.connect()?.whoami().await?;
     let roles: Vec<_> =
         me.roles.iter().map(|held| format!("{} of {}", held.role, held.registration)).collect();
+    let mut by = vec![me.method.name().to_owned()];
+    by.extend(me.identity.as_ref().map(ToString::to_string));
+    by.extend(me.credential.map(|credential| credential.to_string()));
     let mut facts = vec![("principal", me.principal.clone())];
     facts.extend(participant::facts(&me.participant));
     // What it holds everywhere says more than what it holds at home.
     facts.retain(|(name, _)| *name != "roles");
     facts.extend([
         ("roles", roles.join(", ")),
-        ("by", format!("{} {}", me.method.name(), me.credential)),
-        ("expires", time(me.expire_time)),
+        ("by", by.join(" ")),
+        ("expires", me.expire_time.map_or_else(|| "never".to_owned(), time)),
         ("policies", me.policy_revision.clone()),
     ]);
     session.console.item(&me, &facts)
