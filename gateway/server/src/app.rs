@@ -161,6 +161,7 @@ impl App {
         let load = Load::new(Bounds {
             requests: config.limits.requests_in_work.get(),
             share: config.limits.share(),
+            at_once: config.limits.registration_at_once.get(),
             body_bytes: config.limits.body_bytes_in_work,
         });
         sample_limits(&metrics, &load, &quotas, &abuse)

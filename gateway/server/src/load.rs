@@ -3,13 +3,16 @@
 //! everything slow.
 //!
 //! A tenant is a registration by its callers: what its participants have in work, wherever they
-//! work, is at most its share, so the rest is there for others whatever one tenant does.
+//! work, is at most its share, so the rest is there for others whatever one tenant does. Of those
+//! only so many have their turn at once; the others of the tenant wait in a line of their own, so a
+//! request never has more than that many of another tenant before it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hub_model::RegistrationId;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::inbound::EdgeError;
 
@@ -31,15 +34,29 @@ pub struct Bounds {
     pub requests: u32,
     /// Requests of one registration.
     pub share: u32,
+    /// Requests of one registration that have their turn at once.
+    pub at_once: u32,
     /// Bytes of bodies in all. One registration has half of it.
     pub body_bytes: usize,
 }
 
 /// What one registration's callers have in work.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Tenant {
     requests: AtomicU32,
     body_bytes: AtomicUsize,
+    turns: Semaphore,
+}
+
+impl Tenant {
+    fn new(bounds: &Bounds) -> Arc<Self> {
+        let turns = usize::try_from(bounds.at_once).unwrap_or(usize::MAX);
+        Arc::new(Self {
+            requests: AtomicU32::new(0),
+            body_bytes: AtomicUsize::new(0),
+            turns: Semaphore::new(turns.min(Semaphore::MAX_PERMITS)),
+        })
+    }
 }
 
 /// What is in work.
@@ -99,7 +116,9 @@ impl Load {
     fn tenant(&self, registration: RegistrationId) -> Arc<Tenant> {
         // Ids end in random bits.
         let last = usize::from(registration.as_bytes().last().copied().unwrap_or(0));
-        let Some(shard) = self.tenants.get(last % SHARDS) else { return Arc::default() };
+        let Some(shard) = self.tenants.get(last % SHARDS) else {
+            return Tenant::new(&self.bounds);
+        };
         let mut tenants = lock(shard);
         if let Some(tenant) = tenants.get(&registration) {
             return Arc::clone(tenant);
@@ -107,7 +126,7 @@ impl Load {
         if tenants.len() >= SWEEP {
             tenants.retain(|_, tenant| Arc::strong_count(tenant) > 1);
         }
-        let tenant = Arc::<Tenant>::default();
+        let tenant = Tenant::new(&self.bounds);
         tenants.insert(registration, Arc::clone(&tenant));
         tenant
     }
@@ -150,6 +169,16 @@ impl Work {
             work.join(Arc::clone(tenant))?;
         }
         Ok(work)
+    }
+
+    /// Waits for its turn among those of its registration: not at all where there are few.
+    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        let turns = &self.tenant.as_ref()?.turns;
+        match turns.try_acquire() {
+            Ok(turn) => Some(turn),
+            // INVARIANT: the semaphore is never closed.
+            Err(_) => turns.acquire().await.ok(),
+        }
     }
 
     /// An empty lease of bytes for its body.
@@ -222,7 +251,7 @@ mod tests {
     use super::*;
 
     fn load(requests: u32, share: u32, body_bytes: usize) -> Arc<Load> {
-        Load::new(Bounds { requests, share, body_bytes })
+        Load::new(Bounds { requests, share, at_once: 2, body_bytes })
     }
 
     #[test]
@@ -256,6 +285,25 @@ mod tests {
         assert_eq!(work.another().err(), Some(SHARE), "what goes on counts too");
         drop((held, work, more));
         assert_eq!(load.in_work(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_request_has_only_so_many_of_another_tenant_before_it() {
+        use futures_util::FutureExt as _;
+        let load = load(100, 100, 100);
+        let work = |registration| {
+            let mut work = load.enter(false).unwrap();
+            work.of(registration).unwrap();
+            work
+        };
+        let (noisy, calm) = (RegistrationId::generate(), RegistrationId::generate());
+        let crowd: Vec<_> = (0..50).map(|_| work(noisy)).collect();
+        let turns: Vec<_> = crowd.iter().map(|work| work.turn().now_or_never()).collect();
+        assert_eq!(turns.iter().flatten().count(), 2, "the others wait in their own line");
+        let other = work(calm);
+        assert!(other.turn().now_or_never().flatten().is_some(), "nobody else does");
+        drop(turns);
+        assert!(crowd[49].turn().now_or_never().flatten().is_some());
     }
 
     #[test]

@@ -388,7 +388,10 @@ impl Gateway {
             Ok(parts)
         });
         match parts {
-            Ok(parts) => row.endpoint.call(self, row, caller, parts, meta).await,
+            Ok(parts) => {
+                let _turn = work.turn().await;
+                row.endpoint.call(self, row, caller, parts, meta).await
+            }
             Err(refusal) => Err(self.fallen(row, caller, &meta, refusal).await),
         }
     }

@@ -184,7 +184,8 @@ impl Home {
     /// Starts a gateway that takes as much as is asked, and waits until it says it is ready.
     pub(super) async fn start(&self) -> Result<Gateway, Failure> {
         let most = "1000000";
-        self.start_with(&[("REQUESTS_IN_WORK", most), ("REGISTRATION_IN_WORK", most)]).await
+        let limits = ["REQUESTS_IN_WORK", "REGISTRATION_IN_WORK", "REGISTRATION_AT_ONCE"];
+        self.start_with(&limits.map(|name| (name, most))).await
     }
 
     /// Starts a gateway with these of `limits`, and waits until it says it is ready.

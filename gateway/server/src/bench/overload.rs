@@ -24,7 +24,7 @@ const BEYOND: usize = 16;
 /// Connections of the noisy tenant.
 const NOISE: usize = 128;
 /// A caller that was refused comes back after this: sooner than it was asked to.
-const AGAIN: Duration = Duration::from_millis(50);
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// What overload came to.
 #[derive(Debug, Serialize)]

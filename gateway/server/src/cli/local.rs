@@ -100,8 +100,8 @@ pub(crate) struct BenchArgs {
     /// Where the temporary store lies: a folder on the disk to measure [default: the system's]
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
-    /// Measure only this, after a short preparation: `primitives`, `stream`, `keys`, or one
-    /// comparison such as `encrypt:1024`
+    /// Measure only this, after a short preparation: `primitives`, `stream`, `keys`,
+    /// `overload`, or one comparison such as `encrypt:1024`
     #[arg(long, value_name = "PART", value_parser = only)]
     pub(crate) only: Option<BenchPart>,
     /// Everything once and briefly: whether it works, not how fast

@@ -73,6 +73,8 @@ keys! {
         "Requests in work at once; more are refused with 503.";
     "limits.registration_in_work" = "0",
         "Requests in work at once by participants of one registration; 0 is a quarter of all.";
+    "limits.registration_at_once" = "64",
+        "Of those, how many have their turn at once; the others wait in their own line.";
     "limits.body_bytes_in_work" = "67108864",
         "Bytes of request bodies in memory at once; one registration has half of it.";
     "limits.quotas" = "[]",

@@ -29,6 +29,8 @@ pub struct LimitsConfig {
     pub requests_in_work: NonZeroU32,
     /// Requests in work at once by the participants of one registration; 0 is a quarter of all.
     pub registration_in_work: u32,
+    /// Requests of one registration's participants that have their turn at once.
+    pub registration_at_once: NonZeroU32,
     /// Bytes of request bodies in memory at once.
     #[serde(with = "units::size")]
     pub body_bytes_in_work: usize,
@@ -47,6 +49,7 @@ impl Default for LimitsConfig {
             stream_max_bytes: 0,
             requests_in_work: at_least_one(4096),
             registration_in_work: 0,
+            registration_at_once: at_least_one(64),
             body_bytes_in_work: 64 * 1024 * 1024,
             quotas: Vec::new(),
         }

@@ -249,8 +249,9 @@ mod tests {
             seed % below
         };
         for round in 0..200 {
-            let (requests, seconds) = (1 + random(50) as u32, 1 + random(100) as u32);
-            let windows = [window(requests, seconds, Some(1 + random(20) as u32))];
+            let (requests, seconds) =
+                (1 + u32::try_from(random(50)).unwrap(), 1 + u32::try_from(random(100)).unwrap());
+            let windows = [window(requests, seconds, Some(1 + u32::try_from(random(20)).unwrap()))];
             let (interval, burst) = (windows[0].interval(), u64::from(windows[0].burst()));
             let buckets = Buckets::new();
             let (mut now, mut level, mut last) = (0, burst * interval, 0);
