@@ -77,6 +77,18 @@ def test_a_key_rotates_by_itself_when_it_was_used_enough(hub):
     assert (shown[1]["needsRewrap"], shown[2]["needsRewrap"]) == (True, False)
     text = hub.cli("key", "versions", "worn/orders", key=shop.owner).stdout
     assert "LAST USE" in text and "needed" in text
+    # Of the whole registration, what is to be done.
+    hub.make_key(shop.name, "fresh", shop.owner)
+    hub.make_key(shop.name, "unused", shop.owner)
+    hub.ok("POST", f"{shop.path}/keys/unused:rotate", key=shop.owner)
+    listed = lambda query: [
+        one["name"] for one in hub.ok("GET", f"{shop.path}/keys?{query}", key=shop.owner)["items"]
+    ]
+    assert listed("needsRewrap=false") == ["orders", "fresh", "unused"]
+    assert listed("needsRewrap=true") == ["orders"]
+    hub.refused(400, "invalid_query", "GET", f"{shop.path}/keys?needsRewrap=1", key=shop.owner)
+    text = hub.cli("key", "list", "worn", "--needs-rewrap", key=shop.owner).stdout
+    assert "orders" in text and "unused" not in text
 
 
 @pytest.mark.parametrize("algorithm", ["AES_256_GCM_SIV", "AES_256_GCM_RAW"])

@@ -121,7 +121,11 @@ async fn a_kept_answer_is_not_given_for_another_registration_of_the_same_name() 
     let fresh = world.attempt(&world.admin, &create, &once("k")).await.unwrap();
     assert!(!fresh.replayed);
     assert_ne!(fresh.reply.unwrap().uid, first);
-    let list = key::ListKeys { registration: named("shop"), page: Default::default() };
+    let list = key::ListKeys {
+        registration: named("shop"),
+        page: Default::default(),
+        needs_rewrap: false,
+    };
     assert_eq!(world.ok(&world.admin, &list).await.items.len(), 1);
 }
 

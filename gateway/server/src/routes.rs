@@ -74,6 +74,7 @@ pub struct Route {
 }
 
 const PAGED: &[&str] = &["pageSize", "pageToken"];
+const PAGED_KEYS: &[&str] = &["pageSize", "pageToken", "needsRewrap"];
 
 impl Route {
     fn new<O, F>(method: Method, path: &'static str, build: F) -> Self
@@ -118,6 +119,10 @@ impl Route {
 
     fn empty(self) -> Self {
         Self { success: StatusCode::NO_CONTENT, ..self }
+    }
+
+    fn paged_with(self, query: &'static [&'static str]) -> Self {
+        Self { query, ..self }
     }
 
     fn paged(self) -> Self {
@@ -310,10 +315,11 @@ fn key_management() -> Vec<Route> {
         .gives::<key::KeyView>()
         .creates(),
         Route::new(Method::GET, ALL, |p| {
-            Ok(keys::ListKeys { registration: p.param("registration")?, page: p.page()? })
+            let (registration, page) = (p.param("registration")?, p.page()?);
+            Ok(keys::ListKeys { registration, page, needs_rewrap: p.query.flag("needsRewrap")? })
         })
         .gives::<Page<key::KeyView>>()
-        .paged(),
+        .paged_with(PAGED_KEYS),
         Route::new(Method::GET, ONE, |p| {
             Ok(keys::GetKey { registration: p.param("registration")?, key: p.param("key")? })
         })

@@ -44,6 +44,21 @@ pub struct ListKeys {
     pub registration: Ref<RegistrationId>,
     /// Which part.
     pub page: PageRequest,
+    /// Only those with data under a version that the primary version should protect. A page is then
+    /// what is left of one, and may be empty although more follow.
+    pub needs_rewrap: bool,
+}
+
+/// Whether data may lie under a version of the key that its primary version should protect.
+async fn needs_rewrap(hub: &Hub, key: &Key) -> Result<bool, Error> {
+    if key.versions.len() < 2 {
+        return Ok(false);
+    }
+    let usages = hub.usages_of(key.id).await?;
+    Ok(key.versions.iter().any(|version| {
+        let usage = usages.get(&version.number).copied().unwrap_or_default();
+        VersionView::new(key, version).used(usage).needs_rewrap == Some(true)
+    }))
 }
 
 impl Operation for ListKeys {
@@ -63,7 +78,12 @@ impl Operation for ListKeys {
         let prefix = layout::keys(scene.place.id());
         let found = page::scan::<Key>(scene.hub, &prefix, &self.page).await?;
         let default = scene.place.0.registration.rotation.as_ref();
-        let items = found.items.iter().map(|(_, key)| KeyView::new(&key.value, default)).collect();
+        let mut items = Vec::with_capacity(found.items.len());
+        for (_, key) in &found.items {
+            if !self.needs_rewrap || needs_rewrap(scene.hub, &key.value).await? {
+                items.push(KeyView::new(&key.value, default));
+            }
+        }
         Ok(Plan::new(permit, Page { items, next_page_token: found.next_page_token }))
     }
 }

@@ -38,6 +38,20 @@ impl Client {
         self.fetch(Call::read(page.on(keys(registration)?))).await
     }
 
+    /// Lists keys with data under a version that the primary version should protect. A page is what
+    /// is left of one, and may be empty although more follow.
+    ///
+    /// # Errors
+    /// Those of any call: see [`Error`].
+    pub async fn keys_that_need_rewrap(
+        &self,
+        registration: &str,
+        page: &PageRequest,
+    ) -> Result<Page<KeyView>, Error> {
+        let path = keys(registration)?.query("needsRewrap", "true");
+        self.fetch(Call::read(page.on(path))).await
+    }
+
     /// Reads a key's facts.
     ///
     /// # Errors

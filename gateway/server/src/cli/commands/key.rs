@@ -24,7 +24,10 @@ pub(crate) enum KeyCommand {
     /// Create a key
     Create(CreateArgs),
     /// List keys
-    #[command(after_help = "Examples:\n  cipher-hub key list shop")]
+    #[command(after_help = "\
+Examples:
+  cipher-hub key list shop
+  cipher-hub key list shop --needs-rewrap")]
     List(ListArgs),
     /// Show a key
     #[command(after_help = "Examples:\n  cipher-hub key get shop/orders")]
@@ -112,6 +115,9 @@ pub(crate) struct One {
 pub(crate) struct ListArgs {
     /// The registration
     registration: String,
+    /// Only keys with data under a version that the primary version should protect
+    #[arg(long)]
+    needs_rewrap: bool,
 }
 
 #[derive(Debug, Args)]
@@ -177,7 +183,15 @@ pub(crate) async fn run(command: KeyCommand, session: &mut Session<'_>) -> Resul
         }
         KeyCommand::List(args) => {
             let (client, registration) = (&client, &args.registration);
-            let all = every(|page| async move { client.keys(registration, &page).await }).await?;
+            let only = args.needs_rewrap;
+            let all = every(|page| async move {
+                if only {
+                    client.keys_that_need_rewrap(registration, &page).await
+                } else {
+                    client.keys(registration, &page).await
+                }
+            })
+            .await?;
             session.console.list(&all)
         }
         KeyCommand::Get(One { key: at }) => {
