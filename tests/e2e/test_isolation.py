@@ -106,6 +106,9 @@ def body_of(operation, sealed):
             "format": "raw",
         },
         "grants.create": {"participant": "checkout", "actions": ["keys.decrypt"]},
+        "quotas.set": {"rules": []},
+        "quotas.bound": {"rules": []},
+        "system.unblock": {},
         "keys.encryptStream": b"x",
         "keys.decryptStream": b"x",
         "registrations.rewrapStream": json.dumps({"ciphertext": sealed}).encode(),
@@ -155,6 +158,7 @@ def state(hub, theirs):
         "/participants/checkout/credentials",
         "/roles/apps/members",
         "/roles/owners/members",
+        "/quotas",
     ]
     return [hub.ok("GET", theirs.path + path) for path in paths]
 

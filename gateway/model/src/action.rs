@@ -106,6 +106,9 @@ actions! {
     RegistrationsFreeze = "registrations.freeze" on Registration: "Make a registration read-only";
     RegistrationsUnfreeze = "registrations.unfreeze" on Registration: "Make a frozen registration usable again";
     RegistrationsDelete = "registrations.delete" on Registration: "Erase a frozen registration and everything in it";
+    QuotasGet = "quotas.get" on Registration: "Read the quotas of a registration";
+    QuotasSet = "quotas.set" on Registration: "Set the quotas owners set for their registration";
+    QuotasBound = "quotas.bound" on Registration: "Set the quotas the hub sets for a registration";
     ParticipantsCreate = "participants.create" on Registration: "Create a participant";
     ParticipantsList = "participants.list" on Registration: "List participants";
     ParticipantsGet = "participants.get" on Registration: "Read a participant's facts";
@@ -140,6 +143,7 @@ actions! {
     PoliciesRollback = "policies.rollback" on Hub: "Decide by the revision that was active before";
     PoliciesShadow = "policies.shadow" on Hub: "Evaluate a revision beside the active one";
     PoliciesReplay = "policies.replay" on Hub: "Decide recorded requests again under a candidate";
+    SystemUnblock = "system.unblock" on Hub: "Lift blocks that unusual behaviour has led to";
     SystemStatus = "system.status" on Hub: "Read the hub's status";
     SystemWhoami = "system.whoami" on Hub: "Read who one is";
 }

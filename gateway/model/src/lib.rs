@@ -18,6 +18,7 @@ pub mod key;
 pub mod lifecycle;
 pub mod name;
 pub mod principal;
+pub mod quota;
 pub mod registration;
 pub mod rotation;
 pub mod secret;

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::quota::RegistrationQuotas;
 use crate::{Error, Name, ParticipantId, RegistrationId, RotationPolicy, Tags, Timestamp};
 
 /// The name of the registration that stands for the hub itself: its participants run the hub, and
@@ -67,6 +68,9 @@ pub struct Registration {
     /// Whether it was frozen by an administrator of the hub, who alone ends that.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub frozen_by_hub: bool,
+    /// How much may be done in it; without any, as much as the hub's own limits allow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quotas: Option<Box<RegistrationQuotas>>,
 }
 
 /// What kind of participant.

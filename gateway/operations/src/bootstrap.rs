@@ -88,6 +88,7 @@ pub fn first_start(
         updated: now,
         generation: 1,
         rotation: None,
+        quotas: None,
     };
     let record = HubRecord { id, registration: registration.id, created: now, format: FORMAT };
     let mut changes = Changes::new();

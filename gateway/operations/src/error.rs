@@ -102,6 +102,14 @@ pub enum Error {
         /// Seconds until the next may be tried.
         retry_after: u64,
     },
+    /// A quota has no room.
+    #[error("the quota {} has no room left; wait for {retry_after} seconds", named(.left.as_deref()))]
+    OverQuota {
+        /// The window that refused.
+        left: Option<Box<crate::Left>>,
+        /// Seconds until the next may be tried.
+        retry_after: u64,
+    },
     /// A wrapped key that does not unwrap, for whatever reason.
     #[error("the wrapped key does not unwrap with the key of this import job")]
     ImportFailed,
@@ -167,7 +175,7 @@ impl Error {
             Self::NoVersion(_) => "no_such_version",
             Self::WrongPurpose { .. } => "wrong_purpose",
             Self::VersionUnusable { .. } => "version_unusable",
-            Self::OpeningsLimited { .. } => "rate_limited",
+            Self::OpeningsLimited { .. } | Self::OverQuota { .. } => "rate_limited",
             Self::ImportFailed => "import_failed",
             Self::NotExportable => "not_exportable",
             Self::NotApproved(..) => "algorithm_not_approved",
@@ -219,6 +227,10 @@ impl From<hub_audit::Error> for Error {
     }
 }
 
+fn named(left: Option<&crate::Left>) -> String {
+    left.map_or_else(|| "of this kind".to_owned(), |left| format!("`{}`", left.policy))
+}
+
 /// A failed operation, after its entry was appended.
 #[derive(Debug)]
 pub struct Failure {
@@ -230,4 +242,12 @@ pub struct Failure {
     pub seq: Option<u64>,
     /// The algorithm of the key acted on, if it came to that.
     pub algorithm: Option<hub_model::Algorithm>,
+}
+
+impl Failure {
+    /// A refusal by a quota: it has no entry of its own, a flood of them must not fill the log. The
+    /// process counts them and writes a sum.
+    pub(crate) const fn unlogged(error: Error) -> Self {
+        Self { error, decision_id: None, seq: None, algorithm: None }
+    }
 }

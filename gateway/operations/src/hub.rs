@@ -1,7 +1,7 @@
 //! What operations reach: the store through its caches, the hub's keys, policy, the log, the clock.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use hub_audit::Log;
 use hub_auth::{LastUses, Rules};
@@ -15,6 +15,7 @@ use hub_model::{
 use hub_policy::{Policies, RegistrationFacts};
 use hub_store::{Cache, Path, Store, Versioned, layout};
 
+use crate::guard::Guard;
 use crate::heavy::{self, Heavy, OpenFailures};
 use crate::jobs::Jobs;
 use crate::policy::{PolicySource, Revisions};
@@ -80,6 +81,7 @@ pub struct Hub {
     usage: Usage,
     jobs: Jobs,
     revisions: Revisions,
+    guard: OnceLock<Box<dyn Guard>>,
     /// When destroyed material was last purged, in steady time.
     purged: Mutex<Option<std::time::Duration>>,
     /// Date and steady time when it began: what dates are checked against before destruction.
@@ -136,6 +138,7 @@ impl Hub {
             usage: Usage::default(),
             jobs: Jobs::default(),
             revisions: Revisions::default(),
+            guard: OnceLock::new(),
             purged: Mutex::default(),
             began: (parts.clock.now(), parts.clock.steady()),
             parts,
@@ -198,6 +201,15 @@ impl Hub {
     #[must_use]
     pub const fn registration(&self) -> RegistrationId {
         self.parts.registration
+    }
+
+    /// Puts a guard before every operation, once for all; false when there is one already.
+    pub fn guard_with(&self, guard: Box<dyn Guard>) -> bool {
+        self.guard.set(guard).is_ok()
+    }
+
+    pub(crate) fn guard(&self) -> Option<&dyn Guard> {
+        self.guard.get().map(|guard| &**guard)
     }
 
     /// Which algorithms new keys may have.

@@ -5,6 +5,7 @@
 pub mod access;
 pub mod bootstrap;
 mod error;
+mod guard;
 mod heavy;
 mod hub;
 mod idempotency;
@@ -23,6 +24,7 @@ pub mod token;
 mod usage;
 
 pub use error::{Error, Failure};
+pub use guard::{Guard, Left};
 pub use hub::{CacheSizes, HotKey, Hub, Parts};
 pub use operation::{Idempotency, Keeps, Meta, Operation};
 pub use page::PageRequest;

@@ -13,6 +13,7 @@ use hub_store::Changes;
 use tracing::Instrument as _;
 
 use crate::error::{Error, Failure};
+use crate::guard::{Charge, Left};
 use crate::hub::Hub;
 use crate::idempotency::{self, Kept};
 use crate::operation::{Meta, Operation, Place, Scene};
@@ -32,6 +33,8 @@ pub struct Done<R> {
     pub algorithm: Option<hub_model::Algorithm>,
     /// Whether the answer is one kept for an idempotency key.
     pub replayed: bool,
+    /// What is left of the quota that has least left, where there is any.
+    pub left: Option<Left>,
     receipt: Receipt,
 }
 
@@ -54,8 +57,34 @@ impl Hub {
         operation: &O,
         meta: &Meta,
     ) -> Result<Done<O::Reply>, Failure> {
+        let Some(guard) = self.guard() else {
+            return self.attempts(caller, operation, meta, &mut Charge::default()).await;
+        };
+        let admitted = guard.admit(caller, O::ACTION);
+        let left = admitted.map_err(Failure::unlogged)?;
+        let mut charge = Charge { done: false, left };
+        let mut outcome = self.attempts(caller, operation, meta, &mut charge).await;
+        if let Ok(done) = &mut outcome {
+            done.left = charge.left;
+        }
+        let error = outcome.as_ref().err().map(|failure| &failure.error);
+        if !matches!(error, Some(Error::OverQuota { .. })) {
+            let decrypted = O::ACTION == Action::KeysDecrypt && error.is_none();
+            let context = decrypted.then(|| operation.facts().encryption_context).flatten();
+            guard.ended(caller, O::ACTION, context, error);
+        }
+        outcome
+    }
+
+    async fn attempts<O: Operation>(
+        &self,
+        caller: &Caller,
+        operation: &O,
+        meta: &Meta,
+        charge: &mut Charge,
+    ) -> Result<Done<O::Reply>, Failure> {
         for _ in 0..ATTEMPTS {
-            match self.attempt(caller, operation, meta).await {
+            match self.attempt(caller, operation, meta, charge).await {
                 Ok(Attempt::Done(done)) => return Ok(done),
                 Ok(Attempt::Conflict) => {}
                 Err(failure) => return Err(failure),
@@ -76,6 +105,7 @@ impl Hub {
         caller: &Caller,
         operation: &O,
         meta: &Meta,
+        charge: &mut Charge,
     ) -> Result<Attempt<O::Reply>, Failure> {
         let span = tracing::debug_span!(target: "hub::stage", "find");
         let place = match operation.find(self).instrument(span).await {
@@ -98,7 +128,7 @@ impl Hub {
             }
         };
         let algorithm = place.algorithm();
-        self.attempt_at(caller, operation, meta, place)
+        self.attempt_at(caller, operation, meta, place, charge)
             .await
             .map_err(|failure| Failure { algorithm, ..failure })
     }
@@ -109,6 +139,7 @@ impl Hub {
         operation: &O,
         meta: &Meta,
         place: O::Place,
+        charge: &mut Charge,
     ) -> Result<Attempt<O::Reply>, Failure> {
         let facts = operation.facts();
         let after = operation.facts_after();
@@ -148,6 +179,8 @@ impl Hub {
                 return Err(self.refuse::<O>(caller, meta, subject, ending).await);
             }
         };
+        // Only what is permitted counts here: a stranger cannot use up what a registration has.
+        charge.at(self.guard(), caller, O::ACTION, &place).map_err(Failure::unlogged)?;
         let trace = std::sync::Arc::clone(permit.trace());
         let kept = match idempotency::look_up::<O>(self, caller, &place, meta).await {
             Ok(kept) => kept,
@@ -218,6 +251,7 @@ impl Hub {
                     generation: plan.generation,
                     algorithm: place.algorithm(),
                     replayed: false,
+                    left: None,
                     receipt,
                 }))
             }
@@ -262,6 +296,7 @@ impl Hub {
                 generation: answer.generation,
                 algorithm: place.algorithm(),
                 replayed: true,
+                left: None,
                 receipt,
             })),
             Err(error) => {

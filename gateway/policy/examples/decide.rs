@@ -72,6 +72,7 @@ fn main() {
         updated: TIME,
         generation: 1,
         rotation: None,
+        quotas: None,
     };
     let facts = RegistrationFacts { registration: Arc::new(registration), revision: 7 };
     let name = "orders".parse().unwrap();

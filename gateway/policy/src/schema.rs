@@ -22,6 +22,7 @@ pub const BASELINE: [(&str, &str); 3] = [
     ),
     ("baseline/20-roles.cedar", include_str!("../../../policies/baseline/20-roles.cedar")),
     ("baseline/30-grants.cedar", include_str!("../../../policies/baseline/30-grants.cedar")),
+    ("baseline/40-limits.cedar", include_str!("../../../policies/baseline/40-limits.cedar")),
 ];
 
 /// The templates that grants are linked from.

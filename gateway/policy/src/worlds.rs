@@ -59,6 +59,7 @@ fn registration(n: u8, environment: Environment, frozen: bool) -> RegistrationFa
         updated: TIME,
         generation: 1,
         rotation: None,
+        quotas: None,
     };
     RegistrationFacts { registration: Arc::new(registration), revision: 1 }
 }

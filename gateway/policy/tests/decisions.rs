@@ -84,6 +84,11 @@ fn roles() {
 }
 
 #[test]
+fn limits() {
+    assert!(run("limits.test.json", &["baseline"]) >= 20);
+}
+
+#[test]
 fn guardrails() {
     assert!(run("guardrails.test.json", &["baseline"]) >= 25);
 }
@@ -108,7 +113,13 @@ fn every_file_of_cases_is_run() {
     files.sort();
     assert_eq!(
         files,
-        ["examples.test.json", "grants.test.json", "guardrails.test.json", "roles.test.json"]
+        [
+            "examples.test.json",
+            "grants.test.json",
+            "guardrails.test.json",
+            "limits.test.json",
+            "roles.test.json",
+        ]
     );
 }
 
@@ -116,7 +127,13 @@ fn every_file_of_cases_is_run() {
 fn every_policy_determines_some_case() {
     let mut reasons = BTreeSet::new();
     for file in
-        ["roles.test.json", "guardrails.test.json", "examples.test.json", "grants.test.json"]
+        [
+            "roles.test.json",
+            "guardrails.test.json",
+            "limits.test.json",
+            "examples.test.json",
+            "grants.test.json",
+        ]
     {
         let text = std::fs::read_to_string(policies().join("tests").join(file)).unwrap();
         let cases: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();

@@ -31,6 +31,7 @@ fn registration(id: RegistrationId, name: &str, frozen: bool) -> RegistrationFac
         updated: TIME,
         generation: 1,
         rotation: None,
+        quotas: None,
     };
     RegistrationFacts { registration: Arc::new(registration), revision: 1 }
 }

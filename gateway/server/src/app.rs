@@ -16,15 +16,21 @@ use hub_operations::Hub;
 use hub_operations::system::StatusFacts;
 use tokio_util::sync::CancellationToken;
 
+use crate::abuse::Abuse;
 use crate::admin::{Admin, Health};
-use crate::chores::{checkpoints, event, flush, integrity, jobs, lifecycle, reload, space, sweep};
+use crate::chores::{
+    checkpoints, event, flush, integrity, jobs, lifecycle, reload, space, sweep, watch,
+};
 use crate::config::{Config, StoreEngine};
 use crate::failures::Failures;
+use crate::guard::Watch;
 use crate::listen::Server;
+use crate::load::{Bounds, Load};
 use crate::metrics::Metrics;
 use crate::open::{self, Intent, OpenError, Opened};
 use crate::pipeline::{Gateway, GatewayParts, Settings};
 use crate::policy_files;
+use crate::quotas::Quotas;
 use crate::tasks::Tasks;
 use crate::throttle::Throttle;
 use crate::tls::Tls;
@@ -96,6 +102,8 @@ pub struct App {
     health: Arc<Health>,
     throttle: Arc<Throttle>,
     failures: Arc<Failures>,
+    abuse: Arc<Abuse>,
+    quotas: Arc<Quotas>,
     integrity: Arc<ArcSwap<String>>,
     keepers: Vec<crate::jwks::Keeper>,
     swept: Arc<tokio::sync::Notify>,
@@ -152,6 +160,22 @@ impl App {
         .with_tokens(issuers);
         let throttle = Arc::new(Throttle::new(&config.limits));
         let failures = Arc::new(Failures::default());
+        let abuse = Abuse::new(&config.abuse, Arc::clone(&clock), Arc::clone(&metrics));
+        let quotas = Arc::new(Quotas::new(&config.limits.quota_rules(), Arc::clone(&clock)));
+        hub.guard_with(Box::new(Watch {
+            quotas: Arc::clone(&quotas),
+            abuse: Arc::clone(&abuse),
+            failures: Arc::clone(&failures),
+            metrics: Arc::clone(&metrics),
+        }));
+        let load = Load::new(Bounds {
+            requests: config.limits.requests_in_work.get(),
+            share: config.limits.share(),
+            at_once: config.limits.registration_at_once.get(),
+            body_bytes: config.limits.body_bytes_in_work,
+        });
+        sample_limits(&metrics, &load, &quotas, &abuse)
+            .map_err(|error| AppError::Program(error.to_string()))?;
         let integrity = Arc::new(ArcSwap::from_pointee("not scanned yet".to_owned()));
         let swept = Arc::new(tokio::sync::Notify::new());
         let gateway = Gateway::new(GatewayParts {
@@ -159,6 +183,8 @@ impl App {
             authenticator,
             throttle: Arc::clone(&throttle),
             failures: Arc::clone(&failures),
+            abuse: Arc::clone(&abuse),
+            load,
             metrics: Arc::clone(&metrics),
             settings: Settings {
                 max_body: config.server.max_body_bytes,
@@ -209,6 +235,8 @@ impl App {
             health,
             throttle,
             failures,
+            abuse,
+            quotas,
             integrity,
             keepers,
             swept,
@@ -309,6 +337,10 @@ impl App {
             ),
         );
         tasks.spawn("failures", flush(Arc::clone(&hub), Arc::clone(&self.failures), token.clone()));
+        tasks.spawn(
+            "abuse",
+            watch(Arc::clone(&hub), Arc::clone(&self.abuse), self.quotas, token.clone()),
+        );
         tasks.spawn("throttle", Arc::clone(&self.throttle).maintain(token.clone()));
         if config.store.engine == StoreEngine::Fjall {
             tasks.spawn(
@@ -344,6 +376,7 @@ impl App {
         // Streams whose connection was dropped still write how they ended.
         let _ = tokio::time::timeout(SECOND, self.gateway.streams.finished()).await;
         let _ = self.failures.flush(&hub).await;
+        let _ = self.abuse.flush(&hub).await;
         if let Err(error) = hub.settle_usage(true).await {
             tracing::error!(%error, "counts of use could not be written: they read higher later");
         }
@@ -406,8 +439,39 @@ fn status(
             crypto_provider: hub_crypto::provider::current().name().to_owned(),
             integrity: integrity.load().to_string(),
             notices: notices.iter().cloned().chain(tls.iter().flat_map(Tls::notices)).collect(),
+            blocks: Vec::new(),
         }
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "gauges are floating point by format")]
+fn sample_limits(
+    metrics: &Metrics,
+    load: &Arc<Load>,
+    quotas: &Arc<Quotas>,
+    abuse: &Arc<Abuse>,
+) -> prometheus::Result<()> {
+    let of = Arc::clone(load);
+    metrics.sample("cipher_hub_requests_in_work", "Requests in work", move || {
+        Some(f64::from(of.in_work()))
+    })?;
+    let of = Arc::clone(load);
+    metrics.sample("cipher_hub_body_bytes_in_work", "Bytes of bodies in work", move || {
+        Some(of.body_bytes() as f64)
+    })?;
+    let of = Arc::clone(load);
+    let help = "Requests refused because too much was in work, since the start";
+    metrics.sample("cipher_hub_shed_requests", help, move || Some(of.shed() as f64))?;
+    let of = Arc::clone(quotas);
+    metrics.sample(
+        "cipher_hub_quota_buckets",
+        "Buckets of quotas that are not full",
+        move || Some(of.tracked() as f64),
+    )?;
+    let of = Arc::clone(abuse);
+    metrics.sample("cipher_hub_abuse_blocks", "Blocks after unusual behaviour", move || {
+        Some(of.block_count() as f64)
+    })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "gauges are floating point by format")]

@@ -11,6 +11,7 @@ mod keys;
 mod load;
 mod measure;
 mod openssl;
+mod overload;
 mod pour;
 mod primitives;
 mod report;

@@ -10,6 +10,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 
 use crate::inbound::{EdgeError, Inbound};
+use crate::load::Lease;
 
 /// What is read of a body nobody asked for, to keep its connection.
 const LEFT_BYTES: usize = 64 * 1024;
@@ -52,6 +53,18 @@ impl RequestBody {
 /// [`EdgeError::BodyTooLarge`] as soon as it is known, before the rest is read;
 /// [`EdgeError::BodyTimeout`]; [`EdgeError::BodyBroken`].
 pub async fn read(inbound: &mut Inbound, limit: usize) -> Result<Bytes, EdgeError> {
+    read_counted(inbound, limit, None).await
+}
+
+/// As [`read`], with the bytes counted as they arrive.
+///
+/// # Errors
+/// As [`read`]; [`EdgeError::Overloaded`].
+pub(crate) async fn read_counted(
+    inbound: &mut Inbound,
+    limit: usize,
+    lease: Option<&mut Lease>,
+) -> Result<Bytes, EdgeError> {
     let body = &mut inbound.body;
     let mut incoming = match std::mem::replace(&mut body.source, Source::Taken) {
         Source::Connection(incoming) => incoming,
@@ -71,7 +84,7 @@ pub async fn read(inbound: &mut Inbound, limit: usize) -> Result<Bytes, EdgeErro
     if announced > u64::try_from(limit).unwrap_or(u64::MAX) {
         return Err(EdgeError::BodyTooLarge { limit });
     }
-    match tokio::time::timeout(body.timeout, collect(&mut incoming, limit)).await {
+    match tokio::time::timeout(body.timeout, collect(&mut incoming, limit, lease)).await {
         Ok(result) => {
             body.broken_off = result.is_err();
             result
@@ -207,7 +220,11 @@ async fn data(body: &mut Incoming) -> Result<Option<Bytes>, EdgeError> {
 }
 
 /// The common body is one frame, and is not copied.
-async fn collect(body: &mut Incoming, limit: usize) -> Result<Bytes, EdgeError> {
+async fn collect(
+    body: &mut Incoming,
+    limit: usize,
+    mut lease: Option<&mut Lease>,
+) -> Result<Bytes, EdgeError> {
     let mut first = Bytes::new();
     let mut all: Option<BytesMut> = None;
     while let Some(frame) = body.frame().await {
@@ -215,6 +232,9 @@ async fn collect(body: &mut Incoming, limit: usize) -> Result<Bytes, EdgeError> 
         let so_far = all.as_ref().map_or(first.len(), BytesMut::len);
         if data.len() > limit.saturating_sub(so_far) {
             return Err(EdgeError::BodyTooLarge { limit });
+        }
+        if let Some(lease) = &mut lease {
+            lease.grow(data.len())?;
         }
         match &mut all {
             Some(all) => all.extend_from_slice(&data),

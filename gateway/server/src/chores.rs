@@ -11,9 +11,11 @@ use hub_model::principal::PeerAddress;
 use hub_operations::Hub;
 use tokio_util::sync::CancellationToken;
 
+use crate::abuse::Abuse;
 use crate::admin::Health;
 use crate::config::Config;
 use crate::failures::Failures;
+use crate::quotas::Quotas;
 use crate::tls::Tls;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -61,6 +63,21 @@ pub(crate) async fn flush(hub: Arc<Hub>, failures: Arc<Failures>, token: Cancell
     while until(&token, SECOND).await {
         if let Err(error) = failures.flush(&hub).await {
             tracing::error!(%error, "failed authentications could not be recorded");
+        }
+    }
+}
+
+/// Tells unusual behaviour, and forgets what is over.
+pub(crate) async fn watch(
+    hub: Arc<Hub>,
+    abuse: Arc<Abuse>,
+    quotas: Arc<Quotas>,
+    token: CancellationToken,
+) {
+    while until(&token, SECOND).await {
+        quotas.shed();
+        if let Err(error) = abuse.flush(&hub).await {
+            tracing::error!(%error, "unusual behaviour could not be recorded");
         }
     }
 }

@@ -12,18 +12,21 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ::config::{Environment, File, FileFormat};
+use hub_model::quota::QuotaRule;
 use hub_model::secret::SecretText;
 use serde::{Deserialize, Serialize};
 
 mod auth;
 mod jwt;
 mod keys;
+mod limits;
 mod tls;
 mod units;
 
 pub use auth::{AuthConfig, FileMode};
 pub use jwt::{JwtConfig, KeySource};
 pub use keys::{KEYS, Key};
+pub use limits::{AbuseBlock, AbuseConfig, LimitsConfig, QuotaConfig, WindowConfig};
 pub use tls::{ClientAuth, NameKind, TlsConfig};
 
 const PREFIX: &str = "CIPHER_HUB_";
@@ -39,8 +42,10 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The edge.
     pub server: ServerConfig,
-    /// Rate gates.
+    /// Rate gates, quotas, and what may be in work.
     pub limits: LimitsConfig,
+    /// Unusual behaviour.
+    pub abuse: AbuseConfig,
     /// Logs.
     pub log: LogConfig,
     /// Entries of the caches.
@@ -128,22 +133,6 @@ pub enum TlsVersion {
 units::words! { TlsVersion:
     V1_2 = "1.2",
     V1_3 = "1.3",
-}
-
-/// `limits`: token buckets.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LimitsConfig {
-    /// Requests per second from one address.
-    pub address_per_second: NonZeroU32,
-    /// Requests at once from one address.
-    pub address_burst: NonZeroU32,
-    /// Requests per second by one participant.
-    pub participant_per_second: NonZeroU32,
-    /// Requests at once by one participant.
-    pub participant_burst: NonZeroU32,
-    /// Most bytes of one stream; 0 is any number.
-    pub stream_max_bytes: u64,
 }
 
 /// `log`: what is written to standard output.
@@ -558,6 +547,13 @@ impl Config {
             let message = "must not be below server.max_body_bytes";
             return invalid("server.max_batch_body_bytes", message.into());
         }
+        if let Err((at, why)) = QuotaRule::check_all(&self.limits.quota_rules()) {
+            return invalid("limits.quotas", format!("quota {at}: {why}"));
+        }
+        if self.limits.body_bytes_in_work / 2 < server.max_batch_body_bytes {
+            let message = "must be twice server.max_batch_body_bytes: one registration has half";
+            return invalid("limits.body_bytes_in_work", message.into());
+        }
         if self.log.filter.parse::<tracing_subscriber::filter::EnvFilter>().is_err() {
             let message = format!("`{}` is no filter, try `info`", self.log.filter.escape_debug());
             return invalid("log.filter", message);
@@ -585,18 +581,6 @@ impl Default for ServerConfig {
             drain_timeout: Duration::from_secs(10),
             max_connections: at_least_one(10_000),
             max_connections_per_address: at_least_one(256),
-        }
-    }
-}
-
-impl Default for LimitsConfig {
-    fn default() -> Self {
-        Self {
-            address_per_second: at_least_one(20_000),
-            address_burst: at_least_one(40_000),
-            participant_per_second: at_least_one(10_000),
-            participant_burst: at_least_one(20_000),
-            stream_max_bytes: 0,
         }
     }
 }

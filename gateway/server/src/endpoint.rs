@@ -84,7 +84,8 @@ where
     }
 }
 
-async fn perform<O: Operation>(
+/// Does an operation and puts its outcome into an answer.
+pub(crate) async fn perform<O: Operation>(
     gateway: &Gateway,
     row: &Route,
     caller: &Caller,
@@ -95,7 +96,8 @@ async fn perform<O: Operation>(
     let outcome = gateway.hub.perform(caller, operation, meta).await;
     gateway.metrics.audit_events.inc();
     match outcome {
-        Ok(done) => {
+        Ok(mut done) => {
+            let left = done.left.take();
             gateway.metrics.policy_decision(Some(true));
             gateway.count_crypto::<O>(done.algorithm, None);
             let changed = row.method != Method::GET && !meta.dry_run && !O::ACTION.uses_key();
@@ -111,7 +113,11 @@ async fn perform<O: Operation>(
             if let Some(reply) = &done.reply {
                 look(reply);
             }
-            gateway.respond(row, done, changed, O::json)
+            let mut answered = gateway.respond(row, done, changed, O::json)?;
+            if let Some(left) = left {
+                crate::quotas::write_headers(&left, answered.headers_mut());
+            }
+            Ok(answered)
         }
         Err(failure) => {
             if matches!(failure.error, Error::Denied { .. }) {
@@ -137,7 +143,9 @@ impl Endpoint for StatusEndpoint {
         meta: Meta,
     ) -> BoxFuture<'a, Result<Reply, Refusal>> {
         Box::pin(async move {
-            let operation = Status { facts: (gateway.status)() };
+            let mut facts = (gateway.status)();
+            facts.blocks = gateway.abuse.blocks();
+            let operation = Status { facts };
             perform(gateway, row, caller, &operation, &meta, |_| {}).await
         })
     }

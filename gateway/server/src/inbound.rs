@@ -250,6 +250,15 @@ pub enum EdgeError {
     /// A rate gate.
     #[error("{0}")]
     RateLimited(Limited),
+    /// As much is in work as may be.
+    #[error("{0}; try again in a second")]
+    Overloaded(&'static str),
+    /// Refused for a while, after unusual behaviour.
+    #[error("refused for a while, after unusual behaviour")]
+    Blocked {
+        /// Until when.
+        left: Duration,
+    },
     /// The process is ending.
     #[error("the hub is stopping")]
     Stopping,
@@ -309,6 +318,14 @@ impl EdgeError {
             Self::RateLimited(limited) => EdgeFacts {
                 retry_after: Some(limited.retry_after_seconds()),
                 ..facts(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests", true)
+            },
+            Self::Overloaded(_) => EdgeFacts {
+                retry_after: Some(1),
+                ..facts(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Overloaded", true)
+            },
+            Self::Blocked { left } => EdgeFacts {
+                retry_after: Some(left.as_secs().saturating_add(1)),
+                ..facts(StatusCode::TOO_MANY_REQUESTS, "blocked", "Blocked for a while", true)
             },
             Self::Stopping => EdgeFacts {
                 retry_after: Some(1),

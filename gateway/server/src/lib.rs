@@ -1,5 +1,6 @@
 //! The gateway: HTTP edge, configuration, telemetry, process life.
 
+pub mod abuse;
 pub mod admin;
 pub mod app;
 pub mod banner;
@@ -10,10 +11,12 @@ pub mod dev;
 pub mod dev_ca;
 pub mod endpoint;
 pub mod failures;
+mod guard;
 pub mod inbound;
 pub mod jwks;
 mod line;
 pub mod listen;
+pub mod load;
 pub mod metrics;
 pub mod open;
 pub mod openapi;
@@ -22,6 +25,7 @@ mod policy_files;
 pub mod problem;
 pub mod process;
 mod public_key;
+pub mod quotas;
 pub mod reply;
 pub mod request;
 mod rewrapping;
@@ -32,4 +36,5 @@ pub mod tasks;
 pub mod telemetry;
 pub mod throttle;
 pub mod tls;
+mod unblock;
 mod watching;

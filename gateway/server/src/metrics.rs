@@ -56,6 +56,9 @@ pub struct Metrics {
     auth_failures: IntCounterVec,
     limited_address: IntCounter,
     limited_participant: IntCounter,
+    limited_quota: IntCounter,
+    limited_block: IntCounter,
+    abuse: IntCounterVec,
     refused_total: IntCounter,
     refused_address: IntCounter,
     /// Requests being answered.
@@ -139,6 +142,13 @@ impl Metrics {
             )?,
             limited_address: limited.with_label_values(&["address"]),
             limited_participant: limited.with_label_values(&["participant"]),
+            limited_quota: limited.with_label_values(&["quota"]),
+            limited_block: limited.with_label_values(&["block"]),
+            abuse: counters(
+                "cipher_hub_abuse_alarms_total",
+                "Unusual behaviour that was told in the audit log.",
+                &["kind"],
+            )?,
             refused_total: refused.with_label_values(&["total"]),
             refused_address: refused.with_label_values(&["address"]),
             active_requests: gauge("http_server_active_requests", "Requests being answered.")?,
@@ -216,6 +226,21 @@ impl Metrics {
             "address" => self.limited_address.inc(),
             _ => self.limited_participant.inc(),
         }
+    }
+
+    /// Counts a refusal by a quota.
+    pub fn over_quota(&self) {
+        self.limited_quota.inc();
+    }
+
+    /// Counts a refusal by a block.
+    pub fn blocked(&self) {
+        self.limited_block.inc();
+    }
+
+    /// Counts unusual behaviour. `kind` is a word from a table.
+    pub fn abuse_alarm(&self, kind: &'static str) {
+        self.abuse.with_label_values(&[kind]).inc();
     }
 
     pub(crate) fn connection_refused(&self, per_address: bool) {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, ETAG, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use hub_auth::{Authenticator, Caller, Presented};
+use hub_model::action::ResourceKind;
 use hub_model::entry::Outcome;
 use hub_operations::system::StatusFacts;
 use hub_operations::{Error, Hub, Meta, Operation};
@@ -15,11 +16,13 @@ use serde::Serialize;
 use tracing::Instrument as _;
 use zeroize::Zeroizing;
 
+use crate::abuse::Abuse;
 use crate::body;
-use crate::failures::Failures;
+use crate::failures::{BLOCKED, Failures, OVERLOADED, RATE_LIMITED};
 use crate::inbound::{EdgeError, Inbound};
 use crate::line::Line;
 use crate::listen::{Handler, Reply};
+use crate::load::{Load, Work};
 use crate::metrics::{Metrics, Outcome as Counted, RouteMetrics};
 use crate::problem::{AUDIT_SEQ, Refusal};
 use crate::request::{self, Params, Parts, Query};
@@ -56,6 +59,8 @@ pub struct Gateway {
     pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) throttle: Arc<Throttle>,
     failures: Arc<Failures>,
+    pub(crate) abuse: Arc<Abuse>,
+    load: Arc<Load>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) settings: Settings,
     /// Streams that are being worked on.
@@ -83,6 +88,10 @@ pub struct GatewayParts {
     pub throttle: Arc<Throttle>,
     /// Where failed authentications are counted.
     pub failures: Arc<Failures>,
+    /// Where unusual behaviour is seen.
+    pub abuse: Arc<Abuse>,
+    /// What is in work.
+    pub load: Arc<Load>,
     /// Where requests are counted.
     pub metrics: Arc<Metrics>,
     /// Sizes and modes.
@@ -126,6 +135,8 @@ impl Gateway {
             authenticator: Arc::new(parts.authenticator),
             throttle: parts.throttle,
             failures: parts.failures,
+            abuse: parts.abuse,
+            load: parts.load,
             metrics: parts.metrics,
             settings: parts.settings,
             streams: Crew::new(),
@@ -167,7 +178,7 @@ impl Gateway {
         let started = inbound.received();
         let mut reply = match self.authenticated(inbound, row).await {
             Err(refusal) => refuse(&refusal),
-            Ok((caller, ticket)) => {
+            Ok((caller, ticket, work)) => {
                 let meta = Meta {
                     request: Arc::clone(&request_id),
                     trace,
@@ -175,7 +186,7 @@ impl Gateway {
                     if_match: None,
                     idempotency: None,
                 };
-                let answered = self.answer(inbound, path, routed, &caller, meta).await;
+                let answered = self.answer(inbound, path, routed, &caller, meta, &work).await;
                 let mut reply = match answered {
                     Ok(reply) => reply,
                     Err(refusal) => refuse(&refusal),
@@ -236,17 +247,35 @@ impl Gateway {
         &self,
         inbound: &Inbound,
         row: &Route,
-    ) -> Result<(Caller, Ticket), Refusal> {
-        let caller = self.identified(inbound).await?;
-        match self.throttle.admit(&caller) {
-            Ok(ticket) => Ok((caller, ticket)),
-            Err(limited) => {
-                self.metrics.rate_limited(&limited);
-                // Sampled like failed authentications: a flood of refusals must not fill the log.
-                self.failures.count_limited(caller.principal(), caller.address(), row.operation_id);
-                Err(Refusal::from(&EdgeError::from(limited)))
-            }
+    ) -> Result<(Caller, Ticket, Work), Refusal> {
+        let address = inbound.channel().address;
+        let to_hub = row.action.resource_kind() == ResourceKind::Hub;
+        // Sampled like failed authentications: a flood of refusals must not fill the log.
+        let mut work = self.load.enter(to_hub).map_err(|error| {
+            self.failures.count(address, OVERLOADED);
+            Refusal::from(&error)
+        })?;
+        if let Some(left) = self.abuse.blocked(address, authorization(inbound.headers())) {
+            self.metrics.blocked();
+            self.failures.count(address, BLOCKED);
+            return Err(Refusal::from(&EdgeError::Blocked { left }));
         }
+        let caller = self.identified(inbound).await?;
+        if let Some(left) = self.abuse.blocked_caller(&caller) {
+            self.metrics.blocked();
+            self.failures.count_caller(&caller, BLOCKED);
+            return Err(Refusal::from(&EdgeError::Blocked { left }));
+        }
+        let ticket = self.throttle.admit(&caller).map_err(|limited| {
+            self.metrics.rate_limited(&limited);
+            self.failures.count_caller(&caller, RATE_LIMITED);
+            Refusal::from(&EdgeError::from(limited))
+        })?;
+        work.of(caller.principal().registration).map_err(|error| {
+            self.failures.count_caller(&caller, OVERLOADED);
+            Refusal::from(&error)
+        })?;
+        Ok((caller, ticket, work))
     }
 
     /// Inbound → Caller.
@@ -263,7 +292,9 @@ impl Gateway {
             Ok(caller) => Ok(caller),
             Err(hub_auth::Error::Refused(reason)) => {
                 self.metrics.auth_failure(reason.name());
-                self.failures.count(inbound.channel().address, reason.name());
+                let address = inbound.channel().address;
+                self.failures.count(address, reason.name());
+                self.abuse.failed(address, first);
                 let detail = match reason {
                     hub_auth::Refusal::Missing => {
                         "no credential; send `Authorization: Bearer <API key>`"
@@ -285,9 +316,12 @@ impl Gateway {
         routed: Routed<'_, '_>,
         caller: &Caller,
         mut meta: Meta,
+        work: &Work,
     ) -> Result<Reply, Refusal> {
         let row = &routed.row.route;
         let mut stream = None;
+        // Counted until the answer is made.
+        let mut lease = work.lease();
         let decoded = async {
             if matches!(row.body, Body::Stream | Body::Lines) {
                 stream = Some(body::lend(inbound));
@@ -300,7 +334,8 @@ impl Gateway {
                 Body::Batch => self.settings.max_batch_body,
             };
             let span = tracing::debug_span!(target: STAGE, "read");
-            let body = body::read(inbound, limit).instrument(span).await;
+            let read = body::read_counted(inbound, limit, Some(&mut lease));
+            let body = read.instrument(span).await;
             let body = body.map_err(|error| Refusal::from(&error))?;
             if row.body == Body::None && !body.is_empty() {
                 return Err(Refusal::new("invalid_json", "this route takes no body"));
@@ -347,12 +382,16 @@ impl Gateway {
                 body: &body,
                 channel: inbound.channel(),
                 stream,
+                work,
             };
             meta.idempotency = request::idempotency(&parts)?;
             Ok(parts)
         });
         match parts {
-            Ok(parts) => row.endpoint.call(self, row, caller, parts, meta).await,
+            Ok(parts) => {
+                let _turn = work.turn().await;
+                row.endpoint.call(self, row, caller, parts, meta).await
+            }
             Err(refusal) => Err(self.fallen(row, caller, &meta, refusal).await),
         }
     }
@@ -436,6 +475,11 @@ impl Gateway {
         }
         Ok(reply)
     }
+}
+
+/// The first header of that name; with more than one no request is authenticated.
+fn authorization(headers: &HeaderMap) -> Option<&[u8]> {
+    headers.get(AUTHORIZATION).map(HeaderValue::as_bytes)
 }
 
 /// A row of the table, ready to be routed to.

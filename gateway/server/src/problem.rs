@@ -53,6 +53,7 @@ pub const KINDS: &[(&str, u16, &str, bool)] = &[
     ("invalid_policy", 422, "The policies do not check", false),
     ("precondition_required", 428, "If-Match required", false),
     ("rate_limited", 429, "Too many requests", true),
+    ("blocked", 429, "Blocked for a while", true),
     ("internal", 500, "Internal error", false),
     ("integrity_failure", 500, "A stored record failed its integrity check", false),
     ("crypto_unavailable", 503, "Key material could not be handled", true),
@@ -60,6 +61,7 @@ pub const KINDS: &[(&str, u16, &str, bool)] = &[
     ("store_unavailable", 503, "The store cannot be read", true),
     ("request_timeout", 503, "Request took too long", true),
     ("unavailable", 503, "Unavailable", true),
+    ("overloaded", 503, "Overloaded", true),
 ];
 
 /// A refusal on its way to the caller.
@@ -75,7 +77,9 @@ struct Facts {
     detail: String,
     errors: Vec<FieldProblem>,
     decision_id: Option<String>,
+    violated: Vec<String>,
     retry_after: Option<u64>,
+    left: Option<Box<hub_operations::Left>>,
     allow: Option<String>,
     seq: Option<u64>,
 }
@@ -99,7 +103,9 @@ impl Refusal {
             detail: detail.into(),
             errors: Vec::new(),
             decision_id: None,
+            violated: Vec::new(),
             retry_after: None,
+            left: None,
             allow: None,
             seq: None,
         }))
@@ -153,6 +159,7 @@ impl Refusal {
             retryable: self.0.retryable,
             errors: self.0.errors.clone(),
             decision_id: self.0.decision_id.clone(),
+            violated_policies: self.0.violated.clone(),
         }
     }
 
@@ -172,6 +179,9 @@ impl Refusal {
         if let Some(seconds) = self.0.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if let Some(left) = &self.0.left {
+            crate::quotas::write_headers(left, headers);
+        }
         if let Some(seq) = self.0.seq {
             headers.insert(AUDIT_SEQ, HeaderValue::from(seq));
         }
@@ -190,6 +200,9 @@ impl From<&EdgeError> for Refusal {
         refusal.0.title = facts.title;
         refusal.0.retryable = facts.retryable;
         refusal.0.retry_after = facts.retry_after;
+        if let EdgeError::RateLimited(limited) = error {
+            refusal.0.violated.push(limited.policy.to_owned());
+        }
         refusal
     }
 }
@@ -201,6 +214,13 @@ impl From<&Error> for Refusal {
             Error::Invalid { pointer, .. } => refusal.at(pointer),
             Error::AuditUnavailable(_) | Error::Store(_) | Error::Crypto(_) => {
                 refusal.0.retry_after = Some(1);
+                refusal
+            }
+            Error::OverQuota { left, retry_after } => {
+                refusal.0.retry_after = Some(*retry_after);
+                refusal.0.left.clone_from(left);
+                let named = left.as_ref().map(|left| left.policy.to_string());
+                refusal.0.violated.extend(named);
                 refusal
             }
             Error::OpeningsLimited { retry_after } => {
@@ -296,6 +316,7 @@ mod tests {
             Error::WrongPurpose { purpose: Purpose::Sign, wanted: Purpose::Mac },
             Error::VersionUnusable { version: 1, state: KeyState::Suspended },
             Error::OpeningsLimited { retry_after: 1 },
+            Error::OverQuota { left: None, retry_after: 1 },
         ];
         for error in errors {
             assert!(known(error.code()), "{}", error.code());
@@ -303,7 +324,13 @@ mod tests {
         for code in ["audit_unavailable", "store_unavailable", "crypto_unavailable"] {
             assert!(known(code));
         }
-        for error in [EdgeError::Stopping, EdgeError::Internal, EdgeError::Encoded] {
+        for error in [
+            EdgeError::Stopping,
+            EdgeError::Internal,
+            EdgeError::Encoded,
+            EdgeError::Overloaded("x"),
+            EdgeError::Blocked { left: std::time::Duration::ZERO },
+        ] {
             let facts = error.facts();
             let kind = KINDS.iter().find(|kind| kind.0 == facts.code).unwrap();
             assert_eq!((kind.1, kind.2), (facts.status.as_u16(), facts.title));

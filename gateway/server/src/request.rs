@@ -52,6 +52,8 @@ pub struct Parts<'a> {
     pub(crate) channel: &'a hub_auth::Channel,
     /// The body, on routes that read it piece by piece.
     pub(crate) stream: Option<crate::body::Reader>,
+    /// Its place among what is in work.
+    pub(crate) work: &'a crate::load::Work,
 }
 
 impl Parts<'_> {

@@ -54,6 +54,16 @@ impl Endpoint for RewrapStreamEndpoint {
             let Some(reader) = parts.stream.take() else {
                 return Err(Refusal::new("internal", "the body is gone"));
             };
+            // It goes on when this is answered, and has a place for as long.
+            let place = match parts.work.another() {
+                Ok(place) => place,
+                Err(error) => {
+                    let refusal = Refusal::from(&error);
+                    let refusal = gateway.fallen(row, caller, &meta, refusal).await;
+                    reader.settle().await;
+                    return Err(refusal);
+                }
+            };
             // The caller was authenticated just now; the first line may take its time.
             let asked = Instant::now();
             let mut lines = Lines::new(reader, gateway.settings.max_body);
@@ -89,6 +99,7 @@ impl Endpoint for RewrapStreamEndpoint {
                 meta,
             };
             gateway.streams.spawn(async move {
+                let _place = place;
                 let request_id = Arc::clone(&job.meta.request);
                 let outcome = job.run(lines, first, sender).await;
                 let request_id = &*request_id;

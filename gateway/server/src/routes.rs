@@ -3,7 +3,8 @@
 
 use http::{Method, StatusCode};
 use hub_model::api::{
-    audit, crypto, job, key, page::Page, participant, registration, system, token, transfer, uses,
+    audit, crypto, job, key, page::Page, participant, quota, registration, system, token, transfer,
+    uses,
 };
 use hub_model::{Action, Role};
 use hub_operations::jobs;
@@ -21,6 +22,7 @@ use crate::public_key::PublicKeyEndpoint;
 use crate::request::Parts;
 use crate::rewrapping::RewrapStreamEndpoint;
 use crate::streaming::StreamEndpoint;
+use crate::unblock::UnblockEndpoint;
 use crate::watching::EventsEndpoint;
 
 mod policies;
@@ -159,6 +161,7 @@ pub fn table() -> Vec<Route> {
     rows.extend(data_keys());
     rows.extend(operations());
     rows.extend(policies::rows());
+    rows.extend(limits());
     rows.extend(hub());
     rows.extend(tokens());
     rows
@@ -759,6 +762,52 @@ fn tokens() -> Vec<Route> {
     ]
 }
 
+/// Quotas of registrations, and blocks.
+fn limits() -> Vec<Route> {
+    const QUOTAS: &str = "/v1/registrations/{registration}/quotas";
+    const BOUNDS: &str = "/v1/registrations/{registration}/quotas/bounds";
+    vec![
+        Route::new(Method::GET, QUOTAS, |p| {
+            Ok(reg::GetQuotas { registration: p.param("registration")? })
+        })
+        .gives::<quota::QuotasView>(),
+        Route::new(Method::PUT, QUOTAS, |p| {
+            let registration = p.param("registration")?;
+            Ok(reg::PutQuotas::<false> { registration, body: p.json()? })
+        })
+        .takes::<quota::SetQuotas>()
+        .gives::<quota::QuotasView>()
+        .needs_match(),
+        Route::new(Method::DELETE, QUOTAS, |p| {
+            Ok(reg::ClearQuotas::<false> { registration: p.param("registration")? })
+        })
+        .empty()
+        .needs_match()
+        .called("quotas.clear"),
+        Route::new(Method::PUT, BOUNDS, |p| {
+            let registration = p.param("registration")?;
+            Ok(reg::PutQuotas::<true> { registration, body: p.json()? })
+        })
+        .takes::<quota::SetQuotas>()
+        .gives::<quota::QuotasView>()
+        .needs_match(),
+        Route::new(Method::DELETE, BOUNDS, |p| {
+            Ok(reg::ClearQuotas::<true> { registration: p.param("registration")? })
+        })
+        .empty()
+        .needs_match()
+        .called("quotas.clearBounds"),
+        Route {
+            action: Action::SystemUnblock,
+            endpoint: Box::new(UnblockEndpoint),
+            ..Route::new(Method::POST, "/v1/system:unblock", |_| Ok(sys::Whoami))
+                .may_take::<quota::Unblock>()
+                .gives::<quota::Unblocked>()
+                .called("system.unblock")
+        },
+    ]
+}
+
 fn hub() -> Vec<Route> {
     vec![
         Route {
@@ -809,12 +858,15 @@ mod tests {
     #[test]
     fn changes_of_existing_records_demand_if_match() {
         for row in table() {
-            let whole = row.path.ends_with('}')
+            let quotas = row.path.contains("/quotas");
+            let whole = (row.path.ends_with('}') || quotas)
                 && !row.path.contains("/members/")
                 && !row.path.contains("/dataKeys/")
                 && !row.path.contains("/grants/")
                 && !row.path.contains("/credentials/");
-            let changes = row.method == Method::PATCH || row.method == Method::DELETE;
+            let changes = row.method == Method::PATCH
+                || row.method == Method::DELETE
+                || (quotas && row.method == Method::PUT);
             // Activation changes which policies are active, a record that no path names.
             let activates = matches!(row.operation_id, "policies.activate" | "policies.rollback");
             let demands = (whole && changes) || activates;

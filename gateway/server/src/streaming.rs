@@ -61,6 +61,16 @@ where
             let Some(mut reader) = parts.stream.take() else {
                 return Err(Refusal::new("internal", "the body is gone"));
             };
+            // It goes on when this is answered, and has a place for as long.
+            let work_place = match parts.work.another() {
+                Ok(place) => place,
+                Err(error) => {
+                    let refusal = Refusal::from(&error);
+                    let refusal = gateway.fallen(row, caller, &meta, refusal).await;
+                    reader.settle().await;
+                    return Err(refusal);
+                }
+            };
             // The caller was authenticated just now; what follows may take its time.
             let asked = Instant::now();
             let answered = begin::<DECRYPTS>(gateway, row, caller, &parts, &meta, &mut reader);
@@ -99,7 +109,10 @@ where
                 sent: 0,
                 asked,
             };
-            gateway.streams.spawn(job.run(work, first));
+            gateway.streams.spawn(async move {
+                let _place = work_place;
+                job.run(work, first).await;
+            });
             Ok(reply)
         })
     }

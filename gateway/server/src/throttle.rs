@@ -15,7 +15,7 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 use hub_auth::Caller;
 use hub_model::ParticipantId;
 use hub_model::principal::PeerAddress;
@@ -23,9 +23,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::LimitsConfig;
 use crate::line::Line;
+use crate::quotas::{RATE_LIMIT, RATE_LIMIT_POLICY, put_first};
 
-const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const SHED_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What counts as one source: an IPv4 address, an IPv6 /64, or the Unix socket.
@@ -94,13 +93,13 @@ impl Ticket {
 
     /// Writes `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10).
     pub fn write_headers(&self, headers: &mut HeaderMap) {
-        headers.insert(RATE_LIMIT_POLICY, self.policy.clone());
+        put_first(headers, RATE_LIMIT_POLICY, &self.policy);
         let reset = self.burst.saturating_sub(self.remaining).div_ceil(self.per_second);
         let mut value = Line::new();
         value.text(b"\"participant\";r=").number(self.remaining.into());
         value.text(b";t=").number(reset.into());
         if let Some(value) = value.finish() {
-            headers.insert(RATE_LIMIT, value);
+            put_first(headers, RATE_LIMIT, &value);
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod page;
 pub mod participant;
 pub mod policy;
 pub mod problem;
+pub mod quota;
 pub mod registration;
 pub mod system;
 pub mod token;

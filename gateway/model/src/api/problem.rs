@@ -43,4 +43,7 @@ pub struct Problem {
     /// For 403: what an administrator gives to `cipher-hub policy explain`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision_id: Option<String>,
+    /// For 429: the limits or quotas that have no room, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub violated_policies: Vec<String>,
 }

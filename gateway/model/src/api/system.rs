@@ -45,4 +45,7 @@ pub struct Status {
     pub integrity: String,
     /// What an operator should know: missing protections of the kernel, a seal beside its data.
     pub notices: Vec<String>,
+    /// Who is refused for a while after unusual behaviour; the hundred that end last.
+    #[serde(default)]
+    pub blocks: Vec<super::quota::BlockView>,
 }

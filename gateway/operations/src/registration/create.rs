@@ -59,6 +59,7 @@ impl Operation for CreateRegistration {
             updated: now,
             generation: 1,
             rotation: self.body.rotation.clone(),
+            quotas: None,
         };
         let mut changes = Changes::new();
         put_registration(hub, &mut changes, &registration).await?;

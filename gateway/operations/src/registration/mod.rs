@@ -3,6 +3,7 @@
 mod change;
 mod create;
 mod delete;
+mod quotas;
 mod read;
 mod tools;
 
@@ -10,5 +11,6 @@ pub use change::{Freeze, UpdateRegistration};
 pub use create::CreateRegistration;
 pub(crate) use create::add_role;
 pub use delete::{DeleteRegistration, Deleted};
+pub use quotas::{ClearQuotas, GetQuotas, PutQuotas};
 pub use read::{GetRegistration, ListRegistrations};
 pub use tools::{Hash, Random};

@@ -4,7 +4,9 @@ mod audit;
 mod explain;
 mod status;
 mod suppose;
+mod unblock;
 
 pub use audit::ReadAudit;
 pub use explain::Explain;
 pub use status::{Status, StatusFacts, Whoami};
+pub use unblock::Unblock;

@@ -36,6 +36,8 @@ pub struct StatusFacts {
     pub integrity: String,
     /// What an operator should know.
     pub notices: Vec<String>,
+    /// Who is refused for a while.
+    pub blocks: Vec<hub_model::api::quota::BlockView>,
 }
 
 /// Reads the hub's status.
@@ -79,6 +81,7 @@ impl Operation for Status {
             policy_revision: hub.policies().revision().to_string(),
             integrity: facts.integrity,
             notices: facts.notices,
+            blocks: facts.blocks,
         };
         Ok(Plan::new(permit, status))
     }

@@ -181,8 +181,15 @@ impl Home {
         failure
     }
 
-    /// Starts a gateway and waits until it says it is ready.
+    /// Starts a gateway that takes as much as is asked, and waits until it says it is ready.
     pub(super) async fn start(&self) -> Result<Gateway, Failure> {
+        let most = "1000000";
+        let limits = ["REQUESTS_IN_WORK", "REGISTRATION_IN_WORK", "REGISTRATION_AT_ONCE"];
+        self.start_with(&limits.map(|name| (name, most))).await
+    }
+
+    /// Starts a gateway with these of `limits`, and waits until it says it is ready.
+    pub(super) async fn start_with(&self, limits: &[(&str, &str)]) -> Result<Gateway, Failure> {
         let [api, management] = free_addresses()?;
         let path = self.log();
         let log = File::create(&path).and_then(|log| Ok((log.try_clone()?, log)));
@@ -199,6 +206,9 @@ impl Home {
         command.env("CIPHER_HUB_LIMITS__PARTICIPANT_BURST", "1000000000");
         for limit in ["MAX_CONNECTIONS", "MAX_CONNECTIONS_PER_ADDRESS"] {
             command.env(format!("CIPHER_HUB_SERVER__{limit}"), "20000");
+        }
+        for (name, value) in limits {
+            command.env(format!("CIPHER_HUB_LIMITS__{name}"), value);
         }
         command.stdin(Stdio::null()).stdout(out).stderr(err);
         let started = Instant::now();

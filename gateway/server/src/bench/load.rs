@@ -141,6 +141,15 @@ impl Wire {
         Err(failed(&format!("answered {}: {body}", answer.status)))
     }
 
+    /// Sends a request and gives the status of its answer.
+    pub(super) async fn status(&mut self, request: &[u8]) -> Result<u16, Failure> {
+        match tokio::time::timeout(PATIENCE, self.exchange(request)).await {
+            Ok(Ok(answer)) => Ok(answer.status),
+            Ok(Err(error)) => Err(failed(&format!("no answer: {error}"))),
+            Err(_) => Err(failed("no answer in time")),
+        }
+    }
+
     async fn exchange(&mut self, request: &[u8]) -> io::Result<Answer> {
         self.stream.write_all(request).await?;
         self.buffer.clear();

@@ -10,7 +10,7 @@ use super::children::{Bare, Folder, Gateway, Home, Vitals};
 use super::load::{End, Load, Turn, quantile, turn};
 use super::report::{Comparison, Report, Served, Side, median};
 use super::setup::{self, Callers};
-use super::{Plan, failed, keys, primitives, stream};
+use super::{Plan, failed, keys, overload, primitives, stream};
 use crate::cli::{BenchPart, Failure};
 
 const SIZES: [usize; 3] = [32, 1024, 64 * 1024];
@@ -75,6 +75,10 @@ async fn measure(plan: &Plan, folder: &Folder, home: &Home) -> Result<Served, Fa
         Some(_) => None,
     };
     gateway.stop().await?;
+    let overload = match plan.wants(&BenchPart::Overload) {
+        true => Some(overload::measure(plan, home, &callers).await?),
+        false => None,
+    };
     Ok(Served {
         connections: plan.connections,
         rounds: plan.rounds,
@@ -82,6 +86,7 @@ async fn measure(plan: &Plan, folder: &Folder, home: &Home) -> Result<Served, Fa
         comparisons,
         stream,
         store: keys,
+        overload,
         batch_items: plan.batch_items,
         batch_item_bytes: BATCH_ITEM,
         batch_items_per_second,

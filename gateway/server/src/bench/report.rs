@@ -6,6 +6,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
 use super::keys::StoreFigures;
+use super::overload::OverloadFigures;
 use super::primitives::Primitives;
 use super::stream::StreamFigures;
 use crate::cli::{Failure, Format};
@@ -31,6 +32,7 @@ pub(super) struct Served {
     pub(super) comparisons: Vec<Comparison>,
     pub(super) stream: Option<StreamFigures>,
     pub(super) store: Option<StoreFigures>,
+    pub(super) overload: Option<OverloadFigures>,
     pub(super) batch_items: u32,
     pub(super) batch_item_bytes: usize,
     pub(super) batch_items_per_second: Option<f64>,
@@ -205,6 +207,7 @@ impl Served {
             ),
         ]);
         facts.extend(self.store.iter().flat_map(StoreFigures::facts));
+        facts.extend(self.overload.iter().flat_map(OverloadFigures::facts));
         facts.push(fact("fdatasync of the disk", latency(self.fsync_p50_us, self.fsync_p99_us)));
         facts
     }

@@ -124,7 +124,7 @@ fn data(size: usize) -> SecretBytes {
 }
 
 /// A whole HTTP/1.1 request.
-fn post(path: &str, caller: &str, body: &impl Serialize) -> Result<Vec<u8>, Failure> {
+pub(super) fn post(path: &str, caller: &str, body: &impl Serialize) -> Result<Vec<u8>, Failure> {
     let body = serde_json::to_vec(body).map_err(|error| failed(&error.to_string()))?;
     let mut request = format!(
         "POST {path} HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {caller}\r\n\

@@ -100,8 +100,8 @@ pub(crate) struct BenchArgs {
     /// Where the temporary store lies: a folder on the disk to measure [default: the system's]
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
-    /// Measure only this, after a short preparation: `primitives`, `stream`, `keys`, or one
-    /// comparison such as `encrypt:1024`
+    /// Measure only this, after a short preparation: `primitives`, `stream`, `keys`,
+    /// `overload`, or one comparison such as `encrypt:1024`
     #[arg(long, value_name = "PART", value_parser = only)]
     pub(crate) only: Option<BenchPart>,
     /// Everything once and briefly: whether it works, not how fast
@@ -121,17 +121,22 @@ pub(crate) enum BenchPart {
     Stream,
     /// A store with many keys.
     Keys,
+    /// More than may be in work, and neighbours.
+    Overload,
     /// Requests of this operation with this many bytes.
     Comparison(String, usize),
 }
 
 fn only(text: &str) -> Result<BenchPart, String> {
-    let form =
-        || "give it as `primitives`, `stream`, `keys`, `encrypt:1024` or `decrypt:32`".to_owned();
+    let form = || {
+        "give it as `primitives`, `stream`, `keys`, `overload`, `encrypt:1024` or `decrypt:32`"
+            .to_owned()
+    };
     match text {
         "primitives" => return Ok(BenchPart::Primitives),
         "stream" => return Ok(BenchPart::Stream),
         "keys" => return Ok(BenchPart::Keys),
+        "overload" => return Ok(BenchPart::Overload),
         _ => {}
     }
     let (operation, bytes) = text.split_once(':').ok_or_else(form)?;

@@ -34,6 +34,7 @@ pub(crate) use commands::crypto::{DecryptArgs, EncryptArgs, RewrapArgs};
 pub(crate) use commands::dev_ca::DevCaCommand;
 pub(crate) use commands::grant::GrantCommand;
 pub(crate) use commands::key::KeyCommand;
+pub(crate) use commands::limits::UnblockArgs;
 pub(crate) use commands::operation::OperationCommand;
 pub(crate) use commands::participant::ParticipantCommand;
 pub(crate) use commands::policy::PolicyCommand;
@@ -282,6 +283,8 @@ pub(crate) enum Command {
     /// Show the hub's status
     #[command(after_help = "Examples:\n  cipher-hub status\n  cipher-hub status --output json")]
     Status,
+    /// Lift blocks that unusual behaviour has led to
+    Unblock(UnblockArgs),
     /// Show who the hub takes you for
     #[command(after_help = "Examples:\n  cipher-hub whoami\n  cipher-hub --as dev whoami")]
     Whoami,

@@ -110,6 +110,7 @@ pub(crate) fn run_on(
 async fn dispatch(command: Command, session: &mut Session<'_>) -> Result<(), Failure> {
     match command {
         Command::Status => commands::hub::status(session).await,
+        Command::Unblock(args) => commands::limits::unblock(args, session).await,
         Command::Whoami => commands::hub::whoami(session).await,
         Command::Login(args) => commands::context::login(args, session).await,
         Command::Context(command) => commands::context::run(command, session).await,

@@ -83,6 +83,30 @@ keys! {
         "Requests at once by one participant.";
     "limits.stream_max_bytes" = "0",
         "Most bytes of one stream; 0 is any number.";
+    "limits.requests_in_work" = "4096",
+        "Requests in work at once; more are refused with 503.";
+    "limits.registration_in_work" = "0",
+        "Requests in work at once by participants of one registration; 0 is a quarter of all.";
+    "limits.registration_at_once" = "64",
+        "Of those, how many have their turn at once; the others wait in their own line.";
+    "limits.body_bytes_in_work" = "67108864",
+        "Bytes of request bodies in memory at once; one registration has half of it.";
+    "limits.quotas" = "[]",
+        "Quotas for every registration; see \"Quotas\".";
+    "abuse.window" = r#""1m""#,
+        "The window in which unusual behaviour is counted.";
+    "abuse.guesses" = "20",
+        "Failures with one credential id from one address that are unusual; 0 is off, below too.";
+    "abuse.auth_failures" = "300",
+        "Failed authentications from one address that are unusual.";
+    "abuse.refusals" = "300",
+        "Refusals of one participant at one address that are unusual.";
+    "abuse.contexts" = "5000",
+        "Distinct encryption contexts decrypted by one participant that are unusual.";
+    "abuse.block" = r#""off""#,
+        "Who is refused then: \"off\", \"credentials\" at their address, or \"addresses\" too.";
+    "abuse.block_duration" = r#""10m""#,
+        "For how long they are refused.";
     "log.filter" = r#""info""#,
         "What is logged, in the syntax of RUST_LOG, which is an alias.";
     "log.format" = r#""auto""#,

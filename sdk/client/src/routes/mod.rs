@@ -8,6 +8,7 @@ mod keys;
 mod lifecycle;
 mod participants;
 mod policies;
+mod quotas;
 mod registrations;
 mod tokens;
 mod transfer;

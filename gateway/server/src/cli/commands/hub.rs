@@ -1,5 +1,7 @@
 //! `cipher-hub status` and `whoami`.
 
+use hub_model::api::quota::BlockView;
+
 use super::super::failure::Failure;
 use super::super::output::time;
 use super::super::run::Session;
@@ -28,6 +30,10 @@ pub(crate) async fn status(session: &mut Session<'_>) -> Result<(), Failure> {
         ("integrity", status.integrity.clone()),
     ];
     facts.extend(status.notices.iter().map(|notice| ("notice", notice.clone())));
+    facts.extend(status.blocks.iter().map(|block| {
+        let BlockView { block, source, who, reason, until } = block;
+        ("blocked", format!("{block}: {who} at {source} until {}, {reason}", time(*until)))
+    }));
     session.console.item(&status, &facts)
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod grant;
 pub(crate) mod hub;
 pub(crate) mod key;
 pub(crate) mod lifecycle;
+pub(crate) mod limits;
 pub(crate) mod operation;
 pub(crate) mod participant;
 pub(crate) mod policy;

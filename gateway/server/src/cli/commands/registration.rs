@@ -8,7 +8,7 @@ use super::super::failure::Failure;
 use super::super::output::{Row, tags, time};
 use super::super::run::Session;
 use super::super::{files, values};
-use super::every;
+use super::{every, limits};
 
 /// Registrations.
 #[derive(Debug, Subcommand)]
@@ -35,6 +35,9 @@ Examples:
     /// Make a registration read-only
     #[command(after_help = "Examples:\n  cipher-hub registration freeze shop")]
     Freeze(One),
+    /// How much may be done in a registration
+    #[command(subcommand)]
+    Quotas(limits::QuotasCommand),
     /// Make a frozen registration usable again
     #[command(after_help = "Examples:\n  cipher-hub registration unfreeze shop")]
     Unfreeze(One),
@@ -124,8 +127,13 @@ pub(crate) async fn run(
     command: RegistrationCommand,
     session: &mut Session<'_>,
 ) -> Result<(), Failure> {
+    let command = match command {
+        RegistrationCommand::Quotas(command) => return limits::run(command, session).await,
+        other => other,
+    };
     let client = session.connect()?;
     match command {
+        RegistrationCommand::Quotas(_) => Ok(()),
         RegistrationCommand::Create(args) => {
             let body = CreateRegistration {
                 name: args.name,

@@ -1,0 +1,343 @@
+//! How much may be in work at once: requests in all and of one registration, bytes of bodies in
+//! all and of one registration. What is beyond is refused at once and cheaply, before it makes
+//! everything slow.
+//!
+//! A tenant is a registration by its callers: what its participants have in work, wherever they
+//! work, is at most its share, so the rest is there for others whatever one tenant does. Of those
+//! only so many have their turn at once; the others of the tenant wait in a line of their own, so a
+//! request never has more than that many of another tenant before it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use hub_model::RegistrationId;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::inbound::EdgeError;
+
+const SHARDS: usize = 32;
+/// Places beside the others for requests to the hub itself: who runs it can still look and act.
+const RESERVE: u32 = 64;
+/// Tenants of a shard above which those without work are forgotten.
+const SWEEP: usize = 256;
+
+const ALL: EdgeError = EdgeError::Overloaded("the hub has as much in work as it takes");
+const SHARE: EdgeError =
+    EdgeError::Overloaded("this registration has as much in work as is its share");
+const BODIES: EdgeError = EdgeError::Overloaded("too many large bodies are in work");
+
+/// The bounds.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Requests in all.
+    pub requests: u32,
+    /// Requests of one registration.
+    pub share: u32,
+    /// Requests of one registration that have their turn at once.
+    pub at_once: u32,
+    /// Bytes of bodies in all. One registration has half of it.
+    pub body_bytes: usize,
+}
+
+/// What one registration's callers have in work.
+#[derive(Debug)]
+struct Tenant {
+    requests: AtomicU32,
+    body_bytes: AtomicUsize,
+    turns: Semaphore,
+}
+
+impl Tenant {
+    fn new(bounds: &Bounds) -> Arc<Self> {
+        let turns = usize::try_from(bounds.at_once).unwrap_or(usize::MAX);
+        Arc::new(Self {
+            requests: AtomicU32::new(0),
+            body_bytes: AtomicUsize::new(0),
+            turns: Semaphore::new(turns.min(Semaphore::MAX_PERMITS)),
+        })
+    }
+}
+
+/// What is in work.
+#[derive(Debug)]
+pub struct Load {
+    bounds: Bounds,
+    requests: AtomicU32,
+    body_bytes: AtomicUsize,
+    shed: AtomicU64,
+    tenants: [Mutex<HashMap<RegistrationId, Arc<Tenant>>>; SHARDS],
+}
+
+impl Load {
+    /// Nothing in work.
+    #[must_use]
+    pub fn new(bounds: Bounds) -> Arc<Self> {
+        Arc::new(Self {
+            bounds,
+            requests: AtomicU32::new(0),
+            body_bytes: AtomicUsize::new(0),
+            shed: AtomicU64::new(0),
+            tenants: std::array::from_fn(|_| Mutex::default()),
+        })
+    }
+
+    /// A place for one request. Requests to the hub itself have a few more.
+    ///
+    /// # Errors
+    /// [`EdgeError::Overloaded`].
+    pub fn enter(self: &Arc<Self>, to_hub: bool) -> Result<Work, EdgeError> {
+        let most = self.bounds.requests.saturating_add(if to_hub { RESERVE } else { 0 });
+        if !add(&self.requests, most) {
+            self.shed.fetch_add(1, Ordering::Relaxed);
+            return Err(ALL);
+        }
+        Ok(Work { load: Arc::clone(self), tenant: None })
+    }
+
+    /// Requests in work.
+    #[must_use]
+    pub fn in_work(&self) -> u32 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of bodies in work.
+    #[must_use]
+    pub fn body_bytes(&self) -> usize {
+        self.body_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Requests refused so far.
+    #[must_use]
+    pub fn shed(&self) -> u64 {
+        self.shed.load(Ordering::Relaxed)
+    }
+
+    fn tenant(&self, registration: RegistrationId) -> Arc<Tenant> {
+        // Ids end in random bits.
+        let last = usize::from(registration.as_bytes().last().copied().unwrap_or(0));
+        let Some(shard) = self.tenants.get(last % SHARDS) else {
+            return Tenant::new(&self.bounds);
+        };
+        let mut tenants = lock(shard);
+        if let Some(tenant) = tenants.get(&registration) {
+            return Arc::clone(tenant);
+        }
+        if tenants.len() >= SWEEP {
+            tenants.retain(|_, tenant| Arc::strong_count(tenant) > 1);
+        }
+        let tenant = Tenant::new(&self.bounds);
+        tenants.insert(registration, Arc::clone(&tenant));
+        tenant
+    }
+}
+
+/// A place among what is in work, given back when dropped.
+#[derive(Debug)]
+#[must_use = "the place is held until the work is done"]
+pub struct Work {
+    load: Arc<Load>,
+    tenant: Option<Arc<Tenant>>,
+}
+
+impl Work {
+    /// Counts it to the registration whose caller it is of.
+    ///
+    /// # Errors
+    /// [`EdgeError::Overloaded`] when that has its share in work.
+    pub fn of(&mut self, registration: RegistrationId) -> Result<(), EdgeError> {
+        let tenant = self.load.tenant(registration);
+        self.join(tenant)
+    }
+
+    fn join(&mut self, tenant: Arc<Tenant>) -> Result<(), EdgeError> {
+        if !add(&tenant.requests, self.load.bounds.share) {
+            self.load.shed.fetch_add(1, Ordering::Relaxed);
+            return Err(SHARE);
+        }
+        self.tenant = Some(tenant);
+        Ok(())
+    }
+
+    /// Another place of the same registration, for what goes on when the request is answered.
+    ///
+    /// # Errors
+    /// [`EdgeError::Overloaded`].
+    pub fn another(&self) -> Result<Self, EdgeError> {
+        let mut work = self.load.enter(false)?;
+        if let Some(tenant) = &self.tenant {
+            work.join(Arc::clone(tenant))?;
+        }
+        Ok(work)
+    }
+
+    /// Waits for its turn among those of its registration: not at all where there are few.
+    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        let turns = &self.tenant.as_ref()?.turns;
+        match turns.try_acquire() {
+            Ok(turn) => Some(turn),
+            // INVARIANT: the semaphore is never closed.
+            Err(_) => turns.acquire().await.ok(),
+        }
+    }
+
+    /// An empty lease of bytes for its body.
+    pub(crate) fn lease(&self) -> Lease {
+        Lease { load: Arc::clone(&self.load), tenant: self.tenant.clone(), bytes: 0 }
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.load.requests.fetch_sub(1, Ordering::Relaxed);
+        if let Some(tenant) = &self.tenant {
+            tenant.requests.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Bytes of a body that is in memory, given back when dropped.
+#[derive(Debug)]
+#[must_use = "the bytes are counted until the body is gone"]
+pub(crate) struct Lease {
+    load: Arc<Load>,
+    tenant: Option<Arc<Tenant>>,
+    bytes: usize,
+}
+
+impl Lease {
+    /// Counts bytes that have arrived: what is announced and never sent costs nobody anything.
+    ///
+    /// # Errors
+    /// [`EdgeError::Overloaded`].
+    pub(crate) fn grow(&mut self, more: usize) -> Result<(), EdgeError> {
+        let most = self.load.bounds.body_bytes;
+        let all = self.load.body_bytes.fetch_add(more, Ordering::Relaxed);
+        let own = self.tenant.as_ref();
+        let own = own.map_or(0, |tenant| tenant.body_bytes.fetch_add(more, Ordering::Relaxed));
+        // Counted in any case, and given back with the rest.
+        self.bytes = self.bytes.saturating_add(more);
+        if all.saturating_add(more) > most || own.saturating_add(more) > most / 2 {
+            self.load.shed.fetch_add(1, Ordering::Relaxed);
+            return Err(BODIES);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.load.body_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        if let Some(tenant) = &self.tenant {
+            tenant.body_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+fn add(count: &AtomicU32, most: u32) -> bool {
+    if count.fetch_add(1, Ordering::Relaxed) < most {
+        return true;
+    }
+    count.fetch_sub(1, Ordering::Relaxed);
+    false
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(requests: u32, share: u32, body_bytes: usize) -> Arc<Load> {
+        Load::new(Bounds { requests, share, at_once: 2, body_bytes })
+    }
+
+    #[test]
+    fn beyond_the_bound_nothing_enters_but_for_the_hub() {
+        let load = load(2, 2, 100);
+        let held: Vec<_> = (0..2).map(|_| load.enter(false).unwrap()).collect();
+        assert_eq!(load.enter(false).err(), Some(ALL));
+        let reserve: Vec<_> = (0..RESERVE).map(|_| load.enter(true).unwrap()).collect();
+        assert!(load.enter(true).is_err());
+        drop((held, reserve));
+        assert_eq!((load.in_work(), load.shed()), (0, 2));
+        drop(load.enter(false).unwrap());
+    }
+
+    #[test]
+    fn a_tenant_that_takes_all_it_can_leaves_the_rest_to_others() {
+        let load = load(8, 2, 100);
+        let (noisy, calm) = (RegistrationId::generate(), RegistrationId::generate());
+        let mut held = Vec::new();
+        for _ in 0..1000 {
+            let mut work = load.enter(false).unwrap();
+            match work.of(noisy) {
+                Ok(()) => held.push(work),
+                Err(error) => assert_eq!(error, SHARE),
+            }
+        }
+        assert_eq!((held.len(), load.in_work()), (2, 2));
+        let mut work = load.enter(false).unwrap();
+        work.of(calm).unwrap();
+        let more = work.another().unwrap();
+        assert_eq!(work.another().err(), Some(SHARE), "what goes on counts too");
+        drop((held, work, more));
+        assert_eq!(load.in_work(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_request_has_only_so_many_of_another_tenant_before_it() {
+        use futures_util::FutureExt as _;
+        let load = load(100, 100, 100);
+        let work = |registration| {
+            let mut work = load.enter(false).unwrap();
+            work.of(registration).unwrap();
+            work
+        };
+        let (noisy, calm) = (RegistrationId::generate(), RegistrationId::generate());
+        let crowd: Vec<_> = (0..50).map(|_| work(noisy)).collect();
+        let turns: Vec<_> = crowd.iter().map(|work| work.turn().now_or_never()).collect();
+        assert_eq!(turns.iter().flatten().count(), 2, "the others wait in their own line");
+        let other = work(calm);
+        assert!(other.turn().now_or_never().flatten().is_some(), "nobody else does");
+        drop(turns);
+        assert!(crowd[49].turn().now_or_never().flatten().is_some());
+    }
+
+    #[test]
+    fn bodies_have_one_budget_and_a_tenant_half_of_it() {
+        let load = load(100, 100, 100);
+        let lease = |registration| {
+            let mut work = load.enter(false).unwrap();
+            work.of(registration).unwrap();
+            work.lease()
+        };
+        let (one, two, three) =
+            (RegistrationId::generate(), RegistrationId::generate(), RegistrationId::generate());
+        let mut first = lease(one);
+        first.grow(30).unwrap();
+        first.grow(20).unwrap();
+        let mut more = lease(one);
+        assert_eq!(more.grow(1), Err(BODIES));
+        drop(more);
+        let mut second = lease(two);
+        second.grow(50).unwrap();
+        assert_eq!(lease(three).grow(1), Err(BODIES));
+        drop(first);
+        lease(three).grow(50).unwrap();
+        drop(second);
+        assert_eq!((load.body_bytes(), load.in_work()), (0, 0));
+    }
+
+    #[test]
+    fn idle_tenants_are_forgotten() {
+        let load = load(10, 10, 100);
+        for _ in 0..100_000 {
+            load.enter(false).unwrap().of(RegistrationId::generate()).unwrap();
+        }
+        let known: usize = load.tenants.iter().map(|shard| lock(shard).len()).sum();
+        assert!(known <= SHARDS * SWEEP, "{known}");
+    }
+}
