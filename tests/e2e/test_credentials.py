@@ -108,25 +108,31 @@ def test_rotation_under_load_loses_no_request(fresh):
     fresh.shop()
     issued = fresh.credential("shop", "checkout")
     path = f"{CREDENTIALS}/{issued['credential']['uid']}:rotate"
-    current, stop, failed, done = [issued["apiKey"]], threading.Event(), [], []
+    current, stop, failed = [issued["apiKey"]], threading.Event(), []
+    done = [0] * 4
 
-    def work():
+    def work(number):
         with httpx.Client(base_url=fresh.url, timeout=30, trust_env=False) as client:
             while not stop.is_set():
                 headers = {"authorization": f"Bearer {current[0]}"}
                 answer = client.get("/v1/whoami", headers=headers)
-                (done if answer.is_success else failed).append(answer.status_code)
+                if not answer.is_success:
+                    failed.append(answer.text)
+                done[number] += 1
 
-    workers = [threading.Thread(target=work) for _ in range(4)]
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(4)]
     for worker in workers:
         worker.start()
-    for count in range(10):
+    for _ in range(10):
         current[0] = fresh.ok("POST", path, {"overlap": "PT1H"})["apiKey"]
-        wait_for("some more requests", lambda seen=len(done): len(done) > seen + 8)
+        # Two secrets are good at a time: nobody may still be on the way with one before the last.
+        seen = list(done)
+        turned = lambda: all(now > then + 2 for now, then in zip(done, seen))
+        wait_for("some more requests of each", turned)
     stop.set()
     for worker in workers:
         worker.join()
-    assert not failed and len(done) > 80
+    assert not failed, failed[:3]
 
 
 def test_the_command_rotates_and_shows_the_secret_once(hub):

@@ -49,6 +49,7 @@ impl Policies {
             tls: circumstances.tls,
             mutual_tls: circumstances.mutual_tls,
             spiffe_id: circumstances.spiffe_id.as_deref(),
+            extra_roles: false,
         };
         self.asked(&asker, action, target, facts)
             .map_err(|Unsayable(message)| QuestionError { part: "request", message })

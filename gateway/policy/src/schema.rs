@@ -15,7 +15,7 @@ use crate::Error;
 pub const TEXT: &str = include_str!("../../../policies/hub.cedarschema");
 
 /// Policies that are part of every set: name and text.
-pub const BASELINE: [(&str, &str); 3] = [
+pub const BASELINE: [(&str, &str); 4] = [
     (
         "baseline/10-guardrails.cedar",
         include_str!("../../../policies/baseline/10-guardrails.cedar"),

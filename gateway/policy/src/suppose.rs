@@ -47,6 +47,7 @@ impl Policies {
             tls: circumstances.tls,
             mutual_tls: circumstances.mutual_tls,
             spiffe_id: circumstances.spiffe_id.as_deref(),
+            extra_roles: false,
         };
         let granted = grants::granted(target, participant.id, action);
         let reads_pairs = self.engine.slice(bundle, participant, action, target).reads_pairs

@@ -126,15 +126,13 @@ fn every_file_of_cases_is_run() {
 #[test]
 fn every_policy_determines_some_case() {
     let mut reasons = BTreeSet::new();
-    for file in
-        [
-            "roles.test.json",
-            "guardrails.test.json",
-            "limits.test.json",
-            "examples.test.json",
-            "grants.test.json",
-        ]
-    {
+    for file in [
+        "roles.test.json",
+        "guardrails.test.json",
+        "limits.test.json",
+        "examples.test.json",
+        "grants.test.json",
+    ] {
         let text = std::fs::read_to_string(policies().join("tests").join(file)).unwrap();
         let cases: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
         for case in cases {

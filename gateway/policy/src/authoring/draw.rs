@@ -188,6 +188,7 @@ pub(super) struct Draw {
     registration_name: String,
     environment: Environment,
     frozen: bool,
+    frozen_by_hub: bool,
     registration_tags: BTreeMap<String, String>,
     key: KeyId,
     key_name: String,
@@ -224,6 +225,7 @@ impl Draw {
             registration_name: "shop".to_owned(),
             environment: Environment::Production,
             frozen: false,
+            frozen_by_hub: false,
             registration_tags: BTreeMap::new(),
             key: KeyId::from_bytes([0x44; 16]),
             key_name: "orders".to_owned(),
@@ -277,6 +279,7 @@ impl Draw {
         name(n, &mut draw.key_name);
         draw.suspended = n.odds(8);
         draw.frozen = n.odds(10);
+        draw.frozen_by_hub = draw.frozen && n.odds(2);
         draw.exportable = n.odds(40);
         for _ in 0..n.below(3) {
             let registration = if n.odds(80) { draw.registration } else { HUB };
@@ -411,6 +414,7 @@ impl Draw {
             registration,
             registration_name,
             environment,
+            frozen_by_hub,
             frozen,
             registration_tags,
             key,
@@ -449,6 +453,7 @@ impl Draw {
             suspended: self.suspended,
             tags: Tags::new(self.participant_tags.clone()).ok()?,
             roles: self.roles.clone(),
+            grants_in: std::collections::BTreeMap::new(),
             created: time,
             updated: time,
             generation: 1,
@@ -459,6 +464,8 @@ impl Draw {
             description: String::new(),
             environment: self.environment,
             frozen: self.frozen,
+            frozen_by_hub: self.frozen_by_hub,
+            quotas: None,
             tags: Tags::new(self.registration_tags.clone()).ok()?,
             created: time,
             updated: time,
@@ -499,6 +506,7 @@ impl Made {
             tls: self.draw.tls,
             mutual_tls: self.draw.mutual_tls,
             spiffe_id: self.draw.spiffe_id.as_deref(),
+            extra_roles: false,
         }
     }
 

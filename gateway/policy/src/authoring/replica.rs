@@ -60,6 +60,7 @@ impl Replica {
             tls: self.tls,
             mutual_tls: self.mutual_tls,
             spiffe_id: self.spiffe_id.as_deref(),
+            extra_roles: false,
         }
     }
 
@@ -250,6 +251,7 @@ impl Reader<'_> {
             environment: word("environment", &string(attribute(entity, "environment")?)?)?,
             frozen: boolean(&attribute(entity, "frozen")?),
             frozen_by_hub: attribute(entity, "frozenByHub").is_ok_and(|value| boolean(&value)),
+            quotas: None,
             tags: tags(entity)?,
             created: TIME,
             updated: TIME,

@@ -42,6 +42,7 @@ fn caller(address: PeerAddress) -> Caller {
         suspended: false,
         tags: Tags::default(),
         roles: Vec::new(),
+        grants_in: std::collections::BTreeMap::new(),
         created: TIME,
         updated: TIME,
         generation: 1,
