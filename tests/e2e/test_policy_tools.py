@@ -377,7 +377,7 @@ def test_diff_proves(started):
     shutil.copytree(started.policies, other)
     path = other / "local/tls-for-production.cedar"
     text = path.read_text()
-    path.write_text(text[: text.index("when")] + 'when\n{ resource.registration.environment == '
+    path.write_text(text[: text.index("\nwhen") + 1] + 'when\n{ resource.registration.environment == '
                     'CipherHub::Environment::"production" && !(context.caller.tls || '
                     'context.caller.channel == CipherHub::Channel::"unix") };\n')
     again = started.json("diff", "policies", "other", "--requests", "0", "--prove")

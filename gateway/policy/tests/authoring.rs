@@ -81,6 +81,23 @@ fn ran(policy: &str, case: &str) -> Report {
     run(&[("local/a.cedar".to_owned(), policy.to_owned())], &cases).unwrap()
 }
 
+/// What one case says of an id is not what the next one says, memo or not.
+#[test]
+fn cases_do_not_meet_each_others_facts() {
+    let entities = std::fs::read_to_string(policies().join("tests/entities.json")).unwrap();
+    let frozen = entities.replace("\"frozen\": false", "\"frozen\": true");
+    let second = CASE
+        .replace("\"entities.json\"", &frozen)
+        .replace("\"allow\"", "\"deny\"")
+        .replace("role.app", "guard.frozen-key");
+    let other = CASE.replace("Service::", "Device::").replace(
+        "\"entities.json\"",
+        &entities.replace("\"CipherHub::Service\"", "\"CipherHub::Device\""),
+    );
+    let report = ran("", &format!("{CASE}, {second}, {other}, {CASE}"));
+    assert_eq!(failures(&report), Vec::<String>::new());
+}
+
 #[test]
 fn a_case_that_is_not_so_says_all_that_is_not() {
     assert!(ran("", CASE).cases[0].passed);

@@ -52,7 +52,8 @@ fn a_difference_that_hangs_on_one_word_is_found() {
     ];
     for condition in conditions {
         let forbid = format!(
-            "@id(\"a\") forbid(principal, {ENCRYPT}, resource is CipherHub::Key) when {{ {condition} }};"
+            "@id(\"a\") forbid(principal is CipherHub::Service, {ENCRYPT}, \
+             resource is CipherHub::Key) when {{ {condition} }};"
         );
         let comparison = diff(&files(""), &files(&forbid), &[], 1_000).unwrap();
         let row = row(&comparison, "Service", "keys.encrypt");

@@ -30,6 +30,7 @@ pub(crate) struct Replica {
     pub(crate) hub: HubId,
     pub(crate) hub_registration: RegistrationId,
     pub(crate) action: Action,
+    revision: u64,
     participant: Participant,
     registration: Option<RegistrationFacts>,
     key: Option<Key>,
@@ -44,16 +45,19 @@ pub(crate) struct Replica {
 }
 
 impl Replica {
+    /// The facts are those of store revision `revision`, which no other case may have: one case's
+    /// facts about an id are not another's.
+    ///
     /// # Errors
     /// What of the request no hub could say, in words.
-    pub(crate) fn of(question: &Question) -> Result<Self, String> {
-        Reader { question, entities: &question.entities }.replica()
+    pub(crate) fn of(question: &Question, revision: u64) -> Result<Self, String> {
+        Reader { question, entities: &question.entities, revision }.replica()
     }
 
     pub(crate) fn asker(&self) -> Asker<'_> {
         Asker {
             participant: &self.participant,
-            revision: 1,
+            revision: self.revision,
             address: self.address,
             now: self.now,
             method: self.method,
@@ -66,7 +70,9 @@ impl Replica {
 
     pub(crate) fn target(&self) -> Target<'_> {
         match (&self.key, &self.registration) {
-            (Some(key), Some(registration)) => Target::Key { key, revision: 1, registration },
+            (Some(key), Some(registration)) => {
+                Target::Key { key, revision: self.revision, registration }
+            }
             (_, Some(registration)) => Target::Registration(registration),
             _ => Target::Hub,
         }
@@ -83,6 +89,7 @@ impl Replica {
 struct Reader<'a> {
     question: &'a Question,
     entities: &'a Entities,
+    revision: u64,
 }
 
 /// The id with this text, or one made of it.
@@ -174,6 +181,7 @@ impl Reader<'_> {
             hub: self.hub(),
             hub_registration,
             action,
+            revision: self.revision,
             participant: self.participant(principal, hub_registration)?,
             registration,
             key,
@@ -258,7 +266,7 @@ impl Reader<'_> {
             generation: 1,
             rotation: None,
         };
-        Ok(RegistrationFacts { registration: Arc::new(registration), revision: 1 })
+        Ok(RegistrationFacts { registration: Arc::new(registration), revision: self.revision })
     }
 
     /// A key, and the registration it says it is of.

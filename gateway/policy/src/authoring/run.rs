@@ -91,8 +91,8 @@ impl Report {
 pub fn run(files: &[(String, String)], cases: &[Case]) -> Result<Report, Error> {
     let mut runner = Runner::new(files)?;
     let mut reports = Vec::with_capacity(cases.len());
-    for case in cases {
-        reports.push(runner.case(case)?);
+    for (at, case) in (1..).zip(cases) {
+        reports.push(runner.case(case, at)?);
     }
     let coverage = runner.coverage(cases, &reports);
     Ok(Report { cases: reports, coverage })
@@ -115,7 +115,7 @@ impl<'a> Runner<'a> {
         Ok(Self { files, bundle, whole, hubs: HashMap::new() })
     }
 
-    fn case(&mut self, case: &Case) -> Result<CaseReport, Error> {
+    fn case(&mut self, case: &Case, revision: u64) -> Result<CaseReport, Error> {
         let question = &case.question;
         let response =
             Authorizer::new().is_authorized(&question.request, &self.whole, &question.entities);
@@ -146,7 +146,7 @@ impl<'a> Runner<'a> {
         votes.add(&response);
         let plain = votes.outcome(self.bundle.revision());
         let mut cedar_alone = None;
-        match Replica::of(question) {
+        match Replica::of(question, revision) {
             Ok(replica) => failures.extend(self.disagreement(&plain, &replica)?),
             Err(why) => cedar_alone = Some(why),
         }
@@ -190,7 +190,8 @@ impl<'a> Runner<'a> {
         let said = |outcome: &Outcome| {
             let by = outcome.trace.policies.join(", ");
             let by = if by.is_empty() { "no policy".to_owned() } else { by };
-            format!("{} by {by}", word(outcome.permitted))
+            let errors = outcome.trace.errors.iter().map(|error| format!(" ({error})"));
+            format!("{} by {by}{}", word(outcome.permitted), errors.collect::<String>())
         };
         if first == *plain && second == *plain {
             return Ok(None);
