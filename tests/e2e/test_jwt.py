@@ -541,6 +541,10 @@ def test_a_key_withdrawn_from_the_file_stops_verifying(world):
         world.file.write_bytes(b"{")
         wait_for("the log", lambda: "no JSON Web Key Set" in world.hub.stdout())
         assert world.whoami(fresh)
+        world.file.chmod(0o666)
+        world.file.write_bytes(world.files.key_set() + b" ")
+        wait_for("the log", lambda: "others may write to it" in world.hub.stdout())
+        world.file.chmod(0o644)
     finally:
         world.files.keys = old
         world.file.write_bytes(world.files.key_set())

@@ -76,8 +76,8 @@ macro_rules! runs {
 }
 
 runs! {
-    envelope stream keywrap transport private_key public_key api_key bodies words rotation
-    checkpoint
+    envelope stream keywrap transport private_key public_key api_key token jwks bodies words
+    rotation checkpoint
 }
 
 /// A hundred times as long: `cargo test -p cipher-hub-tests --test fuzz -- --ignored long`.

@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Why there are no newer keys.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    /// The file, or the connection.
+    /// The file, which cannot be read or is not protected, or the connection.
     #[error("{0}")]
     Unreachable(String),
     /// Another status than 200: a redirect, say.
@@ -266,10 +266,20 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
     Failure::Unreachable(format!("`{}`: {error}", path.display()))
 }
 
+/// Whoever may write the keys may be anybody.
+fn protected(path: &Path, facts: &std::fs::Metadata) -> Result<(), Failure> {
+    if facts.mode() & 0o002 == 0 {
+        return Ok(());
+    }
+    let path = path.display();
+    Err(Failure::Unreachable(format!("`{path}`: others may write to it; chmod o-w")))
+}
+
 fn read_at_start(path: &Path) -> Result<Vec<u8>, Failure> {
     use std::io::Read as _;
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(|error| unreadable(path, &error))?;
+    protected(path, &file.metadata().map_err(|error| unreadable(path, &error))?)?;
     let read = file.take(MAX_SET as u64 + 1).read_to_end(&mut bytes);
     read.map_err(|error| unreadable(path, &error))?;
     Ok(bytes)
@@ -278,6 +288,7 @@ fn read_at_start(path: &Path) -> Result<Vec<u8>, Failure> {
 async fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let file = tokio::fs::File::open(path).await.map_err(|error| unreadable(path, &error))?;
+    protected(path, &file.metadata().await.map_err(|error| unreadable(path, &error))?)?;
     let read = file.take(MAX_SET as u64 + 1).read_to_end(&mut bytes).await;
     read.map_err(|error| unreadable(path, &error))?;
     Ok(bytes)
