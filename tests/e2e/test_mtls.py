@@ -427,27 +427,37 @@ def test_a_renewed_server_certificate_drops_no_connection(make_site):
     site.start()
     site.hub.shop()
     site.hub.participant("shop", "worker")
-    stop = threading.Event()
+    stop, answers = threading.Event(), [0] * 4
 
-    def load():
-        line, answers = site.line(worker), 0
+    def load(n):
+        line = site.line(worker)
         while not stop.is_set():
             assert line.ask() == 200
-            answers += 1
-        return answers
+            answers[n] += 1
 
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        running = [pool.submit(load) for _ in range(4)]
+        running = [pool.submit(load, n) for n in range(4)]
+
+        def all_answered():
+            """Whether each connection has been answered again; a broken one is seen at once."""
+            seen = list(answers)
+            for one in running:
+                assert not one.done(), one.exception()
+            wait_for("answers", lambda: all(n > before for n, before in zip(answers, seen))
+                     or any(one.done() for one in running))  # fmt: skip
+
         try:
             for _ in range(5):
+                all_answered()
                 before = serial_of(site)
                 site.server = site.ca.server()
                 site.hangup()
                 assert serial_of(site) != before
-                assert not any(one.done() for one in running)
+                all_answered()
         finally:
             stop.set()
-        assert all(one.result() > 10 for one in running)
+        for one in running:
+            one.result()
 
 
 def test_authorities_rotate(make_site):
