@@ -736,6 +736,12 @@ def test_policies_see_the_channel(make_site, tmp_path):
 # -- the local authority ------------------------------------------------------------------------------
 
 
+def told(done):
+    """A command that ended because the hub wants another certificate."""
+    assert done.returncode in (0, 4, 8), done.stderr
+    return done if done.returncode == 4 else None
+
+
 def test_from_dev_ca_to_a_call(make_hub, tmp_path):
     hub = make_hub()
 
@@ -791,8 +797,8 @@ def test_from_dev_ca_to_a_call(make_hub, tmp_path):
     assert "revoked" in run("dev-ca", "revoke", cert).stderr
     bad = subprocess.run(judged, cwd=folder, capture_output=True, timeout=30, check=False)
     assert bad.returncode != 0 and b"revoked" in bad.stderr
-    wait_for("the list to be taken", lambda: run(*shown, "whoami", check=None).returncode != 0)
-    refused = run(*shown, "whoami", check=4)
+    # The alert may be lost with the connection; mostly it arrives, and is put into words.
+    refused = wait_for("the list to be taken", lambda: told(run(*shown, "whoami", check=None)))
     assert "client certificate" in refused.stderr
     for command in ("init", "server", "client", "revoke", "crl"):
         assert "Examples:" in run("dev-ca", command, "--help").stdout
