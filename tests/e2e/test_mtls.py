@@ -427,27 +427,37 @@ def test_a_renewed_server_certificate_drops_no_connection(make_site):
     site.start()
     site.hub.shop()
     site.hub.participant("shop", "worker")
-    stop = threading.Event()
+    stop, answers = threading.Event(), [0] * 4
 
-    def load():
-        line, answers = site.line(worker), 0
+    def load(n):
+        line = site.line(worker)
         while not stop.is_set():
             assert line.ask() == 200
-            answers += 1
-        return answers
+            answers[n] += 1
 
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        running = [pool.submit(load) for _ in range(4)]
+        running = [pool.submit(load, n) for n in range(4)]
+
+        def all_answered():
+            """Whether each connection has been answered again; a broken one is seen at once."""
+            seen = list(answers)
+            for one in running:
+                assert not one.done(), one.exception()
+            wait_for("answers", lambda: all(n > before for n, before in zip(answers, seen))
+                     or any(one.done() for one in running))  # fmt: skip
+
         try:
             for _ in range(5):
+                all_answered()
                 before = serial_of(site)
                 site.server = site.ca.server()
                 site.hangup()
                 assert serial_of(site) != before
-                assert not any(one.done() for one in running)
+                all_answered()
         finally:
             stop.set()
-        assert all(one.result() > 10 for one in running)
+        for one in running:
+            one.result()
 
 
 def test_authorities_rotate(make_site):
@@ -726,6 +736,12 @@ def test_policies_see_the_channel(make_site, tmp_path):
 # -- the local authority ------------------------------------------------------------------------------
 
 
+def told(done):
+    """A command that ended because the hub wants another certificate."""
+    assert done.returncode in (0, 4, 8), done.stderr
+    return done if done.returncode == 4 else None
+
+
 def test_from_dev_ca_to_a_call(make_hub, tmp_path):
     hub = make_hub()
 
@@ -781,8 +797,8 @@ def test_from_dev_ca_to_a_call(make_hub, tmp_path):
     assert "revoked" in run("dev-ca", "revoke", cert).stderr
     bad = subprocess.run(judged, cwd=folder, capture_output=True, timeout=30, check=False)
     assert bad.returncode != 0 and b"revoked" in bad.stderr
-    wait_for("the list to be taken", lambda: run(*shown, "whoami", check=None).returncode != 0)
-    refused = run(*shown, "whoami", check=4)
+    # The alert may be lost with the connection; mostly it arrives, and is put into words.
+    refused = wait_for("the list to be taken", lambda: told(run(*shown, "whoami", check=None)))
     assert "client certificate" in refused.stderr
     for command in ("init", "server", "client", "revoke", "crl"):
         assert "Examples:" in run("dev-ca", command, "--help").stdout

@@ -26,7 +26,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -362,15 +362,17 @@ impl<H: Handler> Shared<H> {
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let begun = tls.handshake();
-        let handshake = tokio::time::timeout(self.times.handshake, begun.acceptor.accept(stream));
+        let accepted = begun.acceptor.accept(stream).into_fallible();
+        let handshake = tokio::time::timeout(self.times.handshake, accepted);
         let stream = tokio::select! {
             () = self.stop.cancelled() => return,
             stream = handshake => match stream {
                 Ok(Ok(stream)) => stream,
-                Ok(Err(error)) => {
+                Ok(Err((error, stream))) => {
                     tracing::debug!(target: "hub::listen", %error, "handshake failed");
                     if let Some(reason) = tls::refusal(&error) {
                         self.handler.certificate_refused(channel.address, reason);
+                        let _ = tokio::time::timeout(LAST_WORDS, heard(stream)).await;
                     }
                     return;
                 }
@@ -504,6 +506,21 @@ impl<H: Handler> Shared<H> {
                     Verdict::Idle | Verdict::SlowHead => return,
                 },
             }
+        }
+    }
+}
+
+/// Lets the alert arrive: with TLS 1.3 a client has sent its request by then, and closing over what
+/// was not read would take the alert back.
+async fn heard(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    const MOST: usize = 64;
+    let mut buffer = [0; 1024];
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    for _ in 0..MOST {
+        if !matches!(stream.read(&mut buffer).await, Ok(1..)) {
+            return;
         }
     }
 }
