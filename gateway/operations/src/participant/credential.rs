@@ -396,6 +396,8 @@ pub struct RevokeCredential {
     pub participant: Ref<ParticipantId>,
     /// Which.
     pub credential: CredentialId,
+    /// Whether its record goes too, so that a participant of many can be removed.
+    pub forget: bool,
 }
 
 /// Nothing to show.
@@ -422,7 +424,11 @@ impl Operation for RevokeCredential {
         let found = of_participant(hub, place.id(), participant.id, self.credential).await?;
         let mut credential = found.value;
         let mut changes = Changes::new();
-        if credential.revoked.is_none() {
+        if self.forget {
+            changes.check_revision(&path, found.revision);
+            forget(hub, &mut changes, credential.id).await?;
+            changes.delete(&layout::credential_of(participant.id, credential.id));
+        } else if credential.revoked.is_none() {
             release(hub, &mut changes, &credential).await?;
             credential.revoked = Some(now);
             credential.previous = None;
