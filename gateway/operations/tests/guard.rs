@@ -1,6 +1,6 @@
 //! What a guard before operations is asked, and what it is not.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod common;
 
