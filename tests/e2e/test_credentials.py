@@ -144,6 +144,27 @@ def test_the_command_rotates_and_shows_the_secret_once(hub):
     hub.cli("credential", "rotate", f"{name}/checkout", uid, "--overlap", "soon", check=2)
 
 
+def test_a_participant_of_many_credentials_can_be_removed_after_all(fresh):
+    fresh.shop()
+    uids = [fresh.credential("shop", "checkout")["credential"]["uid"] for _ in range(35)]
+    headers = {"if-match": fresh.etag(PARTICIPANT)}
+    problem = fresh.call("DELETE", PARTICIPANT, headers=headers)
+    assert problem.status_code == 409 and "more than 30" in problem.text
+    for uid in uids[:10]:
+        fresh.ok("DELETE", f"{CREDENTIALS}/{uid}")
+    assert len(fresh.ok("GET", CREDENTIALS)["items"]) == 36, "revoked ones are shown"
+    for uid in uids[:10]:
+        fresh.ok("DELETE", f"{CREDENTIALS}/{uid}?forget=true")
+        fresh.refused(404, "not_found", "DELETE", f"{CREDENTIALS}/{uid}")
+    assert len(fresh.ok("GET", CREDENTIALS)["items"]) == 26
+    live = fresh.credential("shop", "checkout")
+    fresh.cli("credential", "revoke", "shop/checkout", live["credential"]["uid"], "--forget", "--yes")
+    fresh.refused(401, "unauthenticated", "GET", "/v1/whoami", key=live["apiKey"])
+    assert len(fresh.ok("GET", CREDENTIALS)["items"]) == 26
+    fresh.ok("DELETE", PARTICIPANT, headers=headers)
+    fresh.refused(404, "not_found", "GET", PARTICIPANT)
+
+
 # -- networks, last use --------------------------------------------------------------------------
 
 

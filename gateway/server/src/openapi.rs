@@ -195,7 +195,7 @@ fn parameters(row: &Route) -> Vec<Value> {
     for name in query {
         let kind = match name {
             "dryRun" => json!({ "type": "boolean" }),
-            "needsRewrap" => json!({ "type": "boolean" }),
+            "needsRewrap" | "forget" => json!({ "type": "boolean" }),
             "pageToken" | "context" => json!({ "type": "string" }),
             _ => json!({ "type": "integer", "minimum": 0 }),
         };

@@ -120,7 +120,7 @@ impl Route {
         Self { success: StatusCode::NO_CONTENT, ..self }
     }
 
-    pub(crate) fn paged_with(self, query: &'static [&'static str]) -> Self {
+    pub(crate) fn asks(self, query: &'static [&'static str]) -> Self {
         Self { query, ..self }
     }
 
@@ -278,8 +278,10 @@ fn participants() -> Vec<Route> {
         Route::new(Method::DELETE, CREDENTIAL, |p| {
             let (registration, participant) = (p.param("registration")?, p.param("participant")?);
             let credential = p.param("credential")?;
-            Ok(ptc::RevokeCredential { registration, participant, credential })
+            let forget = p.query.flag("forget")?;
+            Ok(ptc::RevokeCredential { registration, participant, credential, forget })
         })
+        .asks(&["forget"])
         .empty(),
         Route::new(Method::GET, MEMBERS, |p| {
             let registration = p.param("registration")?;
@@ -318,7 +320,7 @@ fn key_management() -> Vec<Route> {
             Ok(keys::ListKeys { registration, page, needs_rewrap: p.query.flag("needsRewrap")? })
         })
         .gives::<Page<key::KeyView>>()
-        .paged_with(PAGED_KEYS),
+        .asks(PAGED_KEYS),
         Route::new(Method::GET, ONE, |p| {
             Ok(keys::GetKey { registration: p.param("registration")?, key: p.param("key")? })
         })

@@ -47,7 +47,7 @@ pub(crate) fn rows() -> Vec<Route> {
             Ok(ask::WhoCan { registration, key, action: action(p)?, page: p.page()? })
         })
         .gives::<access::WhoCan>()
-        .paged_with(&["action", "pageSize", "pageToken"]),
+        .asks(&["action", "pageSize", "pageToken"]),
         Route::new(Method::GET, ACCESS, |p| {
             let (registration, participant) = (p.param("registration")?, p.param("participant")?);
             Ok(ask::AccessOfParticipant { registration, participant, page: p.page()? })

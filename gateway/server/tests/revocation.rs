@@ -53,6 +53,7 @@ async fn a_request_that_trickles_in_is_not_done_after_its_credential_was_revoked
         registration: Ref::Name("hub".parse().unwrap()),
         participant: Ref::Name(bootstrap::FIRST_ADMINISTRATOR.parse().unwrap()),
         credential: ApiKey::parse(key.expose_secret()).unwrap().id(),
+        forget: false,
     };
     let meta = Meta {
         request: "test".into(),

@@ -397,6 +397,8 @@ pub struct RevokeCredential {
     pub participant: Ref<ParticipantId>,
     /// Which.
     pub credential: CredentialId,
+    /// Whether its record goes too, so that a participant of many can be removed.
+    pub forget: bool,
 }
 
 /// Nothing to show.
@@ -425,6 +427,12 @@ impl Operation for RevokeCredential {
         let mut changes = Changes::new();
         if credential.revoked.is_none() {
             keep_a_way_in(hub, &participant, &credential, now, &mut changes).await?;
+        }
+        if self.forget {
+            changes.check_revision(&path, found.revision);
+            forget(hub, &mut changes, credential.id).await?;
+            changes.delete(&layout::credential_of(participant.id, credential.id));
+        } else if credential.revoked.is_none() {
             release(hub, &mut changes, &credential).await?;
             credential.revoked = Some(now);
             credential.previous = None;

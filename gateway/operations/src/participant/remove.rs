@@ -50,7 +50,9 @@ impl Operation for RemoveParticipant {
         let prefix = layout::credentials_of(participant.id);
         let page = hub.store().scan::<CredentialId>(&prefix, None, MAX_CREDENTIALS).await?;
         if page.more {
-            return Err(Error::TooMany("revoke the participant's credentials first: more than 30"));
+            return Err(Error::TooMany(
+                "the participant has more than 30 credentials: revoke and forget some first",
+            ));
         }
         let path = layout::participant(participant.registration, participant.id);
         let privacy = hub.system_keys().privacy();

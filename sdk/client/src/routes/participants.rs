@@ -176,6 +176,21 @@ impl Client {
         self.fetch_nothing(Call::settle(Method::DELETE, path)).await
     }
 
+    /// Revokes a credential and removes its record.
+    ///
+    /// # Errors
+    /// Those of any call: see [`Error`].
+    pub async fn forget_credential(
+        &self,
+        registration: &str,
+        name: &str,
+        credential: CredentialId,
+    ) -> Result<(), Error> {
+        let path = participant(registration, name)?.then("credentials");
+        let path = path.item(&credential.to_string())?.query("forget", "true");
+        self.fetch_nothing(Call::settle(Method::DELETE, path)).await
+    }
+
     /// Lists the members of a role.
     ///
     /// # Errors

@@ -134,6 +134,9 @@ pub(crate) struct RevokeArgs {
     /// Which one
     #[arg(value_name = "UID")]
     credential: CredentialId,
+    /// Remove its record too: it is not listed any more
+    #[arg(long)]
+    forget: bool,
 }
 
 pub(crate) async fn run(
@@ -159,7 +162,11 @@ pub(crate) async fn run(
             let sure = session.sure();
             let what = "revoking the credential";
             files::confirm(session.console, sure, what, &credential.to_string()).await?;
-            client.revoke_credential(&at.registration, &at.name, credential).await?;
+            if args.forget {
+                client.forget_credential(&at.registration, &at.name, credential).await?;
+            } else {
+                client.revoke_credential(&at.registration, &at.name, credential).await?;
+            }
             session.done(&format!("revoked {credential} of {at}"));
             Ok(())
         }
