@@ -109,7 +109,7 @@ impl Authenticator {
         let current = ct_eq(&hash, &credential.hash) && credential.identity.is_none();
         let previous = credential.previous.as_ref();
         let earlier = ct_eq(&hash, previous.map_or(&[0; 32], |previous| &previous.hash));
-        if !current && !(earlier && previous.is_some()) {
+        if !(current || (earlier && previous.is_some())) {
             // What is known was remembered, what is unknown has just been looked for in vain: the
             // same is done here, so that time does not tell which ids exist.
             let nowhere = layout::credential(CredentialId::generate());
