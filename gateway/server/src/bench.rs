@@ -7,6 +7,7 @@
 
 mod bare;
 mod children;
+mod decisions;
 mod keys;
 mod load;
 mod measure;

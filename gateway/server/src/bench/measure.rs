@@ -10,7 +10,7 @@ use super::children::{Bare, Folder, Gateway, Home, Vitals};
 use super::load::{End, Load, Turn, quantile, turn};
 use super::report::{Comparison, Report, Served, Side, median};
 use super::setup::{self, Callers};
-use super::{Plan, failed, keys, overload, primitives, stream};
+use super::{Plan, decisions, failed, keys, overload, primitives, stream};
 use crate::cli::{BenchPart, Failure};
 
 const SIZES: [usize; 3] = [32, 1024, 64 * 1024];
@@ -25,8 +25,12 @@ pub(super) async fn everything(plan: &Plan) -> Result<Report, Failure> {
         true => Some(primitives::measure(plan).await?),
         false => None,
     };
+    let decisions = match plan.wants(&BenchPart::Decisions) {
+        true => Some(decisions::measure(plan).await?),
+        false => None,
+    };
     let served = match plan.only {
-        Some(BenchPart::Primitives) => None,
+        Some(BenchPart::Primitives | BenchPart::Decisions) => None,
         _ => {
             let folder = Folder::make(&plan.dir)?;
             let home = Home::new(&folder);
@@ -38,6 +42,7 @@ pub(super) async fn everything(plan: &Plan) -> Result<Report, Failure> {
         version: env!("CARGO_PKG_VERSION"),
         processors: std::thread::available_parallelism().map_or(0, usize::from),
         primitives,
+        decisions,
         served,
     })
 }

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
+use super::decisions::Decisions;
 use super::keys::StoreFigures;
 use super::overload::OverloadFigures;
 use super::primitives::Primitives;
@@ -18,6 +19,7 @@ pub(super) struct Report {
     pub(super) version: &'static str,
     pub(super) processors: usize,
     pub(super) primitives: Option<Primitives>,
+    pub(super) decisions: Option<Decisions>,
     #[serde(flatten)]
     pub(super) served: Option<Served>,
 }
@@ -109,6 +111,7 @@ impl Report {
         let mut parts =
             vec![format!("Cipher Hub {}, {} processors", self.version, self.processors)];
         parts.extend(self.primitives.as_ref().map(Primitives::table));
+        parts.extend(self.decisions.as_ref().map(Decisions::table));
         if let Some(served) = &self.served {
             if !served.comparisons.is_empty() {
                 parts.push(served.table());
@@ -135,6 +138,18 @@ impl Primitives {
         right(&mut table, 2);
         let without = "\n\nthere is no `openssl` program to hold them against";
         format!("{}{}", table.trim_fmt(), if self.openssl { "" } else { without })
+    }
+}
+
+impl Decisions {
+    fn table(&self) -> String {
+        let mut table = plain();
+        table.set_header(["", "US"]);
+        for row in &self.rows {
+            table.add_row([row.name.clone(), format!("{:.2}", row.us)]);
+        }
+        right(&mut table, 1);
+        table.trim_fmt()
     }
 }
 

@@ -77,6 +77,7 @@ Examples:
   cipher-hub bench
   cipher-hub bench --quick
   cipher-hub bench --only primitives
+  cipher-hub bench --only decisions
   cipher-hub bench --only keys --keys 1000000
   cipher-hub bench --dir /var/lib/cipher-hub --connections 256
   cipher-hub bench --seconds 10 --output json > bench.json")]
@@ -100,7 +101,7 @@ pub(crate) struct BenchArgs {
     /// Where the temporary store lies: a folder on the disk to measure [default: the system's]
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
-    /// Measure only this, after a short preparation: `primitives`, `stream`, `keys`,
+    /// Measure only this, after a short preparation: `primitives`, `decisions`, `stream`, `keys`,
     /// `overload`, or one comparison such as `encrypt:1024`
     #[arg(long, value_name = "PART", value_parser = only)]
     pub(crate) only: Option<BenchPart>,
@@ -117,6 +118,8 @@ pub(crate) struct BenchArgs {
 pub(crate) enum BenchPart {
     /// Ciphers and signatures in process beside OpenSSL.
     Primitives,
+    /// Authentication and decisions in process.
+    Decisions,
     /// One long stream.
     Stream,
     /// A store with many keys.
@@ -129,11 +132,13 @@ pub(crate) enum BenchPart {
 
 fn only(text: &str) -> Result<BenchPart, String> {
     let form = || {
-        "give it as `primitives`, `stream`, `keys`, `overload`, `encrypt:1024` or `decrypt:32`"
+        "give it as `primitives`, `decisions`, `stream`, `keys`, `overload`, `encrypt:1024` or \
+         `decrypt:32`"
             .to_owned()
     };
     match text {
         "primitives" => return Ok(BenchPart::Primitives),
+        "decisions" => return Ok(BenchPart::Decisions),
         "stream" => return Ok(BenchPart::Stream),
         "keys" => return Ok(BenchPart::Keys),
         "overload" => return Ok(BenchPart::Overload),
