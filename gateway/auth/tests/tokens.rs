@@ -95,6 +95,7 @@ impl World {
             suspended: false,
             tags: Tags::default(),
             roles: Vec::new(),
+            grants_in: std::collections::BTreeMap::new(),
             created: Timestamp::from_micros(0),
             updated: Timestamp::from_micros(0),
             generation: 1,

@@ -565,6 +565,7 @@ fn prospect(policy: &str, environment: Environment, roles: &[Role]) -> Prospect 
         tls: false,
         mutual_tls: false,
         spiffe_id: None,
+        extra_roles: false,
     };
     Survey::new(policies).prospect_of(&asker, Action::KeysEncrypt, &target).unwrap()
 }

@@ -40,6 +40,7 @@ fn registration(name: &str) -> RegistrationFacts {
         name: name.parse().unwrap(),
         description: String::new(),
         environment: Environment::Production,
+        quotas: None,
         frozen: false,
         tags: Tags::default(),
         frozen_by_hub: false,
