@@ -523,7 +523,8 @@ proptest! {
                 // The same question, asked from elsewhere, with other data.
                 let (participant, action) = (ask.participant, ask.action);
                 let (registration, key) = (ask.registration, ask.key);
-                let there = Ask { participant, action, registration, key, ..*context };
+                let extra = ask.extra;
+                let there = Ask { participant, action, registration, key, extra, ..*context };
                 // A grant that has ended is no prospect any more; later is what can still come.
                 let there = Ask { hour: there.hour.max(ask.hour), ..there };
                 let facts = RequestFacts {

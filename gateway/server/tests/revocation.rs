@@ -9,6 +9,7 @@ use cipher_hub::app::{App, Mode};
 use cipher_hub::config::{Config, Overrides};
 use hub_auth::api_key::ApiKey;
 use hub_auth::{Channel, Presented};
+use hub_model::api::participant::IssueCredential;
 use hub_model::principal::PeerAddress;
 use hub_operations::{Meta, Ref, bootstrap, participant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -49,9 +50,19 @@ async fn a_request_that_trickles_in_is_not_done_after_its_credential_was_revoked
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(head.as_bytes()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(500)).await;
+    let (registration, participant) = (
+        Ref::Name("hub".parse().unwrap()),
+        Ref::Name(bootstrap::FIRST_ADMINISTRATOR.parse().unwrap()),
+    );
+    // The last way in of the last administrator is not taken away: another is there first.
+    let issue = participant::IssueCredential {
+        registration: registration.clone(),
+        participant: participant.clone(),
+        body: IssueCredential::default(),
+    };
     let revoke = participant::RevokeCredential {
-        registration: Ref::Name("hub".parse().unwrap()),
-        participant: Ref::Name(bootstrap::FIRST_ADMINISTRATOR.parse().unwrap()),
+        registration,
+        participant,
         credential: ApiKey::parse(key.expose_secret()).unwrap().id(),
         forget: false,
     };
@@ -62,6 +73,7 @@ async fn a_request_that_trickles_in_is_not_done_after_its_credential_was_revoked
         if_match: None,
         idempotency: None,
     };
+    hub.perform(&caller, &issue, &meta).await.unwrap();
     hub.perform(&caller, &revoke, &meta).await.unwrap();
     let before = hub.log().appender().position().audit.size;
     stream.write_all(late.as_bytes()).await.unwrap();
