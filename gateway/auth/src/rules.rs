@@ -4,10 +4,17 @@
 //! A pattern is an identity's text in which `*` stands for one or more characters other than `:`
 //! and `/`, and `**` for one or more of any. Everything else stands for itself.
 
+use std::collections::HashSet;
 use std::str::FromStr;
 
+use std::time::Duration;
+
+use hub_model::identity::Via;
+use hub_model::registration::HUB_REGISTRATION;
 use hub_model::{Identity, Name};
 use serde::{Deserialize, Serialize};
+
+use crate::credential::Credential;
 
 /// The most rules of each kind.
 pub const MAX_RULES: usize = 1000;
@@ -36,8 +43,8 @@ impl Pattern {
     /// as much as it can.
     #[must_use]
     pub fn captures<'t>(&self, text: &'t str) -> Option<Vec<&'t str>> {
-        let mut found = Vec::new();
-        matched(&self.parts, text, &mut found).then(|| {
+        let (mut found, mut dead) = (Vec::new(), HashSet::new());
+        matched(&self.parts, text, &mut found, &mut dead).then(|| {
             found.reverse();
             found
         })
@@ -54,30 +61,44 @@ impl Pattern {
     }
 }
 
-/// Whether `parts` match all of `text`. Stars are at most four, so trying every length is bounded
-/// by the fourth power of 512, and in practice by the separators.
-fn matched<'t>(parts: &[Part], text: &'t str, found: &mut Vec<&'t str>) -> bool {
+/// Whether `parts` match all of `text`. What has been tried in vain, so many parts against so many
+/// bytes, is not tried again: without that a text could be made that takes hours.
+fn matched<'t>(
+    parts: &[Part],
+    text: &'t str,
+    found: &mut Vec<&'t str>,
+    dead: &mut HashSet<(usize, usize)>,
+) -> bool {
     let Some((first, rest)) = parts.split_first() else { return text.is_empty() };
-    match first {
+    let here = (parts.len(), text.len());
+    if dead.contains(&here) {
+        return false;
+    }
+    let matches = match first {
         Part::Text(literal) => {
-            text.strip_prefix(literal.as_str()).is_some_and(|left| matched(rest, left, found))
+            let left = text.strip_prefix(literal.as_str());
+            left.is_some_and(|left| matched(rest, left, found, dead))
         }
         Part::Segment | Part::Rest => {
             let end = match first {
                 Part::Segment => text.find([':', '/']).unwrap_or(text.len()),
                 _ => text.len(),
             };
-            let lengths = (1..=end).rev().filter(|length| text.is_char_boundary(*length));
-            for length in lengths {
+            let mut lengths = (1..=end).rev().filter(|length| text.is_char_boundary(*length));
+            lengths.any(|length| {
                 let (taken, left) = text.split_at(length);
-                if matched(rest, left, found) {
+                let matches = matched(rest, left, found, dead);
+                if matches {
                     found.push(taken);
-                    return true;
                 }
-            }
-            false
+                matches
+            })
         }
+    };
+    if !matches {
+        dead.insert(here);
     }
+    matches
 }
 
 impl FromStr for Pattern {
@@ -151,7 +172,13 @@ impl MapRule {
     pub fn apply(&self, identity: &Identity) -> Option<(Name, Name)> {
         let captures = self.identity.captures(identity.as_str())?;
         let (registration, participant) = self.participant.split_once('/')?;
-        Some((fill(registration, &captures)?, fill(participant, &captures)?))
+        let home = fill(registration, &captures)?;
+        // Whoever runs the hub is named in so many words: a template that others fill in, by the
+        // name of a namespace for instance, never gives its registration.
+        if registration.contains('$') && home.as_str() == HUB_REGISTRATION {
+            return None;
+        }
+        Some((home, fill(participant, &captures)?))
     }
 
     fn check(&self) -> Result<(), String> {
@@ -212,7 +239,7 @@ impl BindRule {
 pub struct Rules {
     map: Vec<MapRule>,
     bind: Vec<BindRule>,
-    issuers: Vec<Name>,
+    issuers: Vec<(Name, Duration)>,
 }
 
 impl Rules {
@@ -231,7 +258,7 @@ impl Rules {
 
     /// With these issuers of tokens.
     #[must_use]
-    pub fn with_issuers(mut self, issuers: Vec<Name>) -> Self {
+    pub fn with_issuers(mut self, issuers: Vec<(Name, Duration)>) -> Self {
         self.issuers = issuers;
         self
     }
@@ -239,7 +266,26 @@ impl Rules {
     /// Whether tokens of an issuer of this name are taken.
     #[must_use]
     pub fn knows_issuer(&self, name: &Name) -> bool {
-        self.issuers.contains(name)
+        self.issuers.iter().any(|(known, _)| known == name)
+    }
+
+    /// By how much the clock of an issuer may be ahead; zero for one that is not known.
+    #[must_use]
+    pub fn leeway(&self, name: &Name) -> Duration {
+        let found = self.issuers.iter().find(|(known, _)| known == name);
+        found.map_or(Duration::ZERO, |(_, leeway)| *leeway)
+    }
+
+    /// Whether a credential can be what a request comes with: an API key, or an identity that the
+    /// configuration neither maps itself nor takes from nobody.
+    #[must_use]
+    pub fn can_arrive(&self, credential: &Credential) -> bool {
+        let Some(identity) = &credential.identity else { return true };
+        let known = match identity.via() {
+            Via::Jwt(issuer) => self.knows_issuer(issuer),
+            _ => true,
+        };
+        known && self.mapped(identity).is_none()
     }
 
     /// The participant an identity stands for by configuration: the first rule that matches.
@@ -297,6 +343,24 @@ mod tests {
         // What a star stands for is not looked through again for `$1`.
         let rule = map("jwt:corp:*:*", "shop/$1-$2");
         assert_eq!(names(&rule, "jwt:corp:$2:x"), None);
+    }
+
+    #[test]
+    fn nobody_becomes_an_administrator_by_the_name_of_a_namespace() {
+        let rule = map("jwt:cluster:system:serviceaccount:*:*", "$1/$2");
+        assert_eq!(names(&rule, "jwt:cluster:system:serviceaccount:hub:admin"), None);
+        // Said in so many words it is the operator's own word.
+        let rule = map("jwt:corp:*", "hub/$1");
+        assert_eq!(names(&rule, "jwt:corp:admin").as_deref(), Some("hub/admin"));
+    }
+
+    #[test]
+    fn no_text_takes_long() {
+        let rule = map("jwt:corp:**-**-**-**@x", "shop/any");
+        let text = format!("jwt:corp:{}", "-".repeat(500));
+        let start = std::time::Instant::now();
+        assert_eq!(names(&rule, &text), None);
+        assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub struct RevokeTokens {
 }
 
 impl RevokeTokens {
-    fn which(&self, now: Timestamp) -> Result<Which, Error> {
+    fn which(&self, hub: &Hub, now: Timestamp) -> Result<Which, Error> {
         let invalid =
             |pointer, detail: &str| Err(Error::Invalid { pointer, detail: detail.to_owned() });
         let Body { issuer, jti, subject, issued_before, .. } = &self.body;
@@ -76,7 +76,10 @@ impl RevokeTokens {
                 if Identity::jwt(issuer, subject).is_err() {
                     return invalid("/subject", "no token can have this subject");
                 }
-                let before = issued_before.unwrap_or(now);
+                // The issuer's clock may be ahead by as much as is allowed it, and what it has
+                // issued by now bears the date of its clock.
+                let ahead = hub.rules().leeway(issuer);
+                let before = issued_before.unwrap_or_else(|| now.plus(ahead));
                 if before > now.plus(MOST_AHEAD) {
                     return invalid("/issuedBefore", "may lie at most 3,650 days ahead");
                 }
@@ -115,7 +118,7 @@ impl Operation for RevokeTokens {
             let detail = format!("the reason may have at most {MAX_REASON} bytes");
             return Err(Error::Invalid { pointer: "/reason", detail });
         }
-        let mut which = self.which(now)?;
+        let mut which = self.which(hub, now)?;
         let id = which.id(hub.system_keys().privacy(), issuer);
         let path = layout::token_revocation(id);
         let found = hub.store().read::<TokenRevocation>(&path).await?;

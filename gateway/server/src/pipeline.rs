@@ -347,6 +347,8 @@ impl Gateway {
             Err(refusal) => return Err(self.fallen(row, caller, &meta, refusal).await),
         };
         let inbound = &*inbound;
+        // Waited for first: whoever stands in line is asked once more who it is.
+        let _turn = work.turn().await;
         // A body may trickle in for seconds: what the caller was when it began is old by then, and
         // a credential revoked meanwhile must not finish what it started.
         let again;
@@ -388,10 +390,7 @@ impl Gateway {
             Ok(parts)
         });
         match parts {
-            Ok(parts) => {
-                let _turn = work.turn().await;
-                row.endpoint.call(self, row, caller, parts, meta).await
-            }
+            Ok(parts) => row.endpoint.call(self, row, caller, parts, meta).await,
             Err(refusal) => Err(self.fallen(row, caller, &meta, refusal).await),
         }
     }

@@ -110,7 +110,8 @@ async fn way_in(
         for (_, id) in page.records.iter().filter(|(_, id)| Some(id.value) != except) {
             let path = layout::credential(id.value);
             let found = hub.store().read::<Credential>(&path).await?;
-            if let Some(found) = found.filter(|found| found.value.is_live(now)) {
+            let good = |found: &Credential| found.is_live(now) && hub.rules().can_arrive(found);
+            if let Some(found) = found.filter(|found| good(&found.value)) {
                 return Ok(Some((path, found.revision)));
             }
         }

@@ -8,6 +8,7 @@ use hub_model::api::page::Page;
 use hub_model::api::participant::{
     CredentialView, IssueCredential as Body, IssuedCredential, RotateCredential as RotateBody,
 };
+use hub_model::identity::Via;
 use hub_model::secret::SecretText;
 use hub_model::{
     Action, AuthMethod, CredentialId, Identity, Participant, ParticipantId, RegistrationId,
@@ -147,6 +148,15 @@ async fn claim(
     changes: &mut Changes,
 ) -> Result<(), Error> {
     let registration = &place.0.registration;
+    if let Via::Jwt(issuer) = identity.via()
+        && !hub.rules().knows_issuer(issuer)
+    {
+        return Err(Error::Invalid {
+            pointer: "/identity",
+            detail: "the configuration of the hub has no issuer of this name (`auth.jwt`)"
+                .to_owned(),
+        });
+    }
     // Whoever runs the hub needs no rule for its own participants; what the configuration maps is
     // for nobody to claim.
     let may = if is_hub(registration) {
@@ -328,7 +338,8 @@ impl Operation for RotateCredential {
                 });
             }
         };
-        let usual = now.plus(credential.expires.since(credential.created));
+        let ended = credential.expires;
+        let usual = now.plus(ended.since(credential.created));
         let expires = end(self.body.expire_time, usual, now)?;
         let old = Previous { hash: credential.hash, expires: now.plus(overlap) };
         let old_end = old.expires.min(credential.expires);
@@ -337,6 +348,11 @@ impl Operation for RotateCredential {
         credential.previous = (old_end > now).then_some(Previous { expires: old_end, ..old });
         (credential.created, credential.expires) = (now, expires);
         let mut changes = Changes::new();
+        if expires < ended {
+            // Ending it sooner takes it away as much as revoking it does.
+            let leaving = Credential { expires: ended, ..credential.clone() };
+            keep_a_way_in(hub, &participant, &leaving, now, &mut changes).await?;
+        }
         changes.check_revision(&path, found.revision).put(&path, &credential)?;
         let used = last_use(hub, credential.id).await?;
         let shown = credential_view(&credential, used);

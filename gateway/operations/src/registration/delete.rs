@@ -118,25 +118,18 @@ impl Hub {
         })
         .await?;
         // Each note that a participant has a credential leads to the credential itself.
-        let credentials: Vec<Path> = paths
+        let credentials: Vec<CredentialId> = paths
             .iter()
             .filter(|path| path.as_str().starts_with("o/"))
             .filter_map(|path| path.last_segment().parse().ok())
-            .map(layout::credential)
             .collect();
+        // First what the credentials hold of names that others may want: after a crash nothing
+        // else would lead there.
         for credential in &credentials {
-            if let Some(found) = self.store().read::<Credential>(credential).await? {
-                paths.push(layout::last_use(found.value.id));
-                let (id, identity) = (found.value.id, found.value.identity);
-                let privacy = self.system_keys().privacy();
-                let Some(identity) = identity else { continue };
-                let binding = layout::identity(privacy, identity.as_str());
-                // Another may have bound it when this one had ended.
-                let holder = self.store().read::<CredentialId>(&binding).await?;
-                paths.extend(holder.filter(|holder| holder.value == id).map(|_| binding));
-            }
+            self.release_identity(id, *credential).await?;
         }
-        paths.splice(0..0, credentials);
+        let of_each = |id: &CredentialId| [layout::credential(*id), layout::last_use(*id)];
+        paths.splice(0..0, credentials.iter().flat_map(of_each));
         // What a key has beside its record.
         let notes: Vec<Path> = paths
             .iter()
@@ -206,6 +199,29 @@ impl Hub {
         }
         // The erasure is still noted, and tried again.
         Err(Error::Conflict)
+    }
+
+    /// Lets others bind the identity of a credential that goes with its registration.
+    async fn release_identity(
+        &self,
+        registration: RegistrationId,
+        id: CredentialId,
+    ) -> Result<(), Error> {
+        let found = self.store().read::<Credential>(&layout::credential(id)).await?;
+        let Some(identity) = found.and_then(|found| found.value.identity) else { return Ok(()) };
+        let binding = layout::identity(self.system_keys().privacy(), identity.as_str());
+        loop {
+            // Another may have bound it when this one had ended.
+            let holder = self.store().read::<CredentialId>(&binding).await?;
+            let Some(holder) = holder.filter(|holder| holder.value == id) else { return Ok(()) };
+            let mut changes = Changes::new();
+            changes.check_revision(&binding, holder.revision).delete(&binding);
+            match self.sweep_commit(registration, changes).await {
+                // Somebody has bound it meanwhile.
+                Err(Error::Conflict) => {}
+                outcome => return outcome,
+            }
+        }
     }
 
     async fn sweep_commit(&self, id: RegistrationId, changes: Changes) -> Result<(), Error> {

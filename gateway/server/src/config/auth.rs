@@ -27,7 +27,8 @@ impl AuthConfig {
     pub fn rules(&self) -> Result<Rules, ConfigError> {
         jwt::check(&self.jwt)
             .map_err(|message| ConfigError::Invalid { key: "auth.jwt", message })?;
-        let issuers = self.jwt.iter().map(|issuer| issuer.name.clone()).collect();
+        let issuers =
+            self.jwt.iter().map(|issuer| (issuer.name.clone(), issuer.leeway.0)).collect();
         Rules::new(self.map.clone(), self.bind.clone())
             .map(|rules| rules.with_issuers(issuers))
             .map_err(|message| ConfigError::Invalid { key: "auth.map", message })
