@@ -145,6 +145,7 @@ def test_what_a_participant_may(hub):
         "keys.list",
         "registrations.get",
         "registrations.jwks",
+        "quotas.get",
         "registrations.random",
         "registrations.hash",
     }
