@@ -14,7 +14,7 @@ use common::{World, meta, named, once};
 use hub_model::api::audit::Explain as ExplainBody;
 use hub_model::api::crypto::Decrypt as DecryptBody;
 use hub_model::api::key::CreateKey as KeyBody;
-use hub_model::{EncryptionContext, KeyId, RegistrationId, Role, Tags};
+use hub_model::{Action, EncryptionContext, KeyId, RegistrationId, Role, Tags};
 use hub_operations::{Operation, Ref, key, participant, registration, system};
 
 fn create_key(registration: &str, name: &str) -> key::CreateKey {
@@ -241,4 +241,37 @@ async fn data_is_not_carried_out_of_a_context_by_rebinding() {
     let refused = world.attempt(&rotator, &rewrap(Some("a")), &meta()).await.unwrap_err();
     assert_eq!(refused.error.code(), "denied");
     world.ok(&app, &rewrap(Some("a"))).await;
+}
+
+#[tokio::test]
+async fn grants_elsewhere_show_a_registration_and_leave_the_generation_of_a_participant() {
+    let world = World::new().await;
+    world.registration("shop").await;
+    world.ok(&world.admin, &create_key("shop", "orders")).await;
+    let partner = world.participant("hub", "partner", &[]).await;
+    let get =
+        participant::GetParticipant { registration: named("hub"), participant: named("partner") };
+    let before = world.attempt(&world.admin, &get, &meta()).await.unwrap();
+    let see = key::GetKey { registration: named("shop"), key: named("orders") };
+    let hidden = answer(&world, &partner, &see).await;
+
+    let body = hub_model::api::grant::CreateGrant {
+        participant: before.reply.as_ref().unwrap().uid.to_string(),
+        actions: vec![Action::KeysGet],
+        expire_time: None,
+        context: EncryptionContext::default(),
+        note: String::new(),
+    };
+    let (registration, key) = (named("shop"), named("orders"));
+    let create = key::CreateGrant { registration, key, body };
+    let grant = world.ok(&world.admin, &create).await.uid;
+    world.ok(&partner, &see).await;
+    let after = world.attempt(&world.admin, &get, &meta()).await.unwrap();
+    assert_eq!(after.generation, before.generation);
+
+    let (registration, key) = (named("shop"), named("orders"));
+    world.ok(&world.admin, &key::DeleteGrant { registration, key, grant }).await;
+    assert_eq!(answer(&world, &partner, &see).await, hidden, "hidden again at once");
+    let after = world.attempt(&world.admin, &get, &meta()).await.unwrap();
+    assert_eq!(after.generation, before.generation);
 }

@@ -70,7 +70,7 @@ impl Operation for CreateGrant {
         }
         key.grants.push(grant.clone());
         let mut changes = changed(&scene, &mut key)?;
-        note_elsewhere(&mut changes, &key, &found, scene.now, true)?;
+        note_elsewhere(&mut changes, &key, &found, true)?;
         let shown = view(&key, &grant, member_view(hub, participant).await?, scene.now);
         let plan = Plan::new(permit, shown).changing(changes).participant(grant.participant);
         Ok(plan.detail(said(&grant)))
@@ -202,7 +202,7 @@ impl Operation for DeleteGrant {
         let grant = key.grants.remove(at);
         let found = holder(scene.hub, &grant).await?.ok_or_else(missing)?;
         let mut changes = changed(&scene, &mut key)?;
-        note_elsewhere(&mut changes, &key, &found, scene.now, false)?;
+        note_elsewhere(&mut changes, &key, &found, false)?;
         let plan = Plan::new(permit, GrantDeleted {}).changing(changes);
         Ok(plan.participant(grant.participant).detail(said(&grant)))
     }
@@ -241,12 +241,13 @@ async fn drop_ghosts(hub: &Hub, key: &mut Key) -> Result<(), Error> {
 }
 
 /// Notes at a participant of `hub` how many grants it holds in the registration of the key, where
-/// it would otherwise not be known that it may see that registration at all.
+/// it would otherwise not be known that it may see that registration at all. Its generation stays:
+/// the count is no fact anybody reads or sets, and owners elsewhere must not make the `If-Match` of
+/// those who manage it stale. What is cached goes by the revision in the store, which changes.
 fn note_elsewhere(
     changes: &mut Changes,
     key: &Key,
     holder: &Versioned<Participant>,
-    now: Timestamp,
     more: bool,
 ) -> Result<(), Error> {
     let mut participant = holder.value.clone();
@@ -261,8 +262,6 @@ fn note_elsewhere(
     if *count == 0 {
         participant.grants_in.remove(&key.registration);
     }
-    participant.updated = now;
-    participant.generation += 1;
     changes.put(&path, &participant)?;
     Ok(())
 }

@@ -29,8 +29,13 @@ use crate::config::{AbuseBlock, AbuseConfig};
 use crate::metrics::Metrics;
 use crate::throttle::Source;
 
-/// Counters at once; a counter takes some hundred bytes.
+/// Counters of each kind at once; a counter takes some hundred bytes.
 const MOST_COUNTERS: usize = 8192;
+/// Credential ids of one source that are told apart. Else one source could fill the counters with
+/// ids it made up; its failures are counted in any case.
+const MOST_IDS: u32 = 64;
+/// Time between two searches of crowded counters for those that have ended.
+const PAUSE: Duration = Duration::from_secs(1);
 /// Sketches at once in each of the shards; a sketch takes some 300 bytes.
 const MOST_SKETCHES: usize = 256;
 const SHARDS: usize = 16;
@@ -83,13 +88,80 @@ enum Counted {
     Failures(Source),
     Refusals(Source, ParticipantId),
     /// Those there was no room for.
-    Together(Kind),
+    Together,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Count {
     since: Duration,
     count: u64,
+    /// Those of them that may lead to a block.
+    grave: u64,
+}
+
+/// The counters of one kind.
+#[derive(Debug, Default)]
+struct Counters {
+    counts: HashMap<Counted, Count>,
+    /// How many credential ids there are of a source.
+    ids: HashMap<Source, u32>,
+    searched: Duration,
+}
+
+impl Counters {
+    /// Counts one; `None` when it is not counted here. Also says whether it is told apart.
+    fn count(
+        &mut self,
+        key: Counted,
+        grave: bool,
+        now: Duration,
+        window: Duration,
+    ) -> Option<(Count, bool)> {
+        let fresh = Count { since: now, count: 0, grave: 0 };
+        let mut key = key;
+        if !self.counts.contains_key(&key) {
+            let full = |all: &Self| all.counts.len() >= MOST_COUNTERS;
+            let many = |all: &Self| match key {
+                Counted::Guess(source, _) => {
+                    all.ids.get(&source).is_some_and(|ids| *ids >= MOST_IDS)
+                }
+                _ => false,
+            };
+            if (full(self) || many(self)) && now.saturating_sub(self.searched) >= PAUSE {
+                self.forget_ended(now, window);
+            }
+            if many(self) {
+                return None;
+            }
+            if full(self) {
+                key = Counted::Together;
+            } else if let Counted::Guess(source, _) = key {
+                *self.ids.entry(source).or_default() += 1;
+            }
+        }
+        let entry = self.counts.entry(key).or_insert(fresh);
+        if now.saturating_sub(entry.since) >= window {
+            *entry = fresh;
+        }
+        entry.count += 1;
+        entry.grave += u64::from(grave);
+        Some((*entry, key != Counted::Together))
+    }
+
+    fn forget_ended(&mut self, now: Duration, window: Duration) {
+        self.searched = now;
+        let before = self.counts.len();
+        self.counts.retain(|_, count| now.saturating_sub(count.since) < window);
+        if self.counts.len() == before {
+            return;
+        }
+        self.ids.clear();
+        for counted in self.counts.keys() {
+            if let Counted::Guess(source, _) = counted {
+                *self.ids.entry(*source).or_default() += 1;
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -122,7 +194,9 @@ pub struct Abuse {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     hasher: RandomState,
-    counters: Mutex<HashMap<Counted, Count>>,
+    guesses: Mutex<Counters>,
+    failures: Mutex<Counters>,
+    refusals: Mutex<Counters>,
     sketches: [Mutex<HashMap<(Source, ParticipantId), Seen>>; SHARDS],
     alarms: Mutex<Alarms>,
     blocks: Blocks,
@@ -137,7 +211,9 @@ impl Abuse {
             clock,
             metrics,
             hasher: RandomState::new(),
-            counters: Mutex::default(),
+            guesses: Mutex::default(),
+            failures: Mutex::default(),
+            refusals: Mutex::default(),
             sketches: std::array::from_fn(|_| Mutex::default()),
             alarms: Mutex::default(),
             blocks: Blocks::default(),
@@ -174,12 +250,12 @@ impl Abuse {
         let source = Source::from(address);
         if let Some(claimed) = authorization.and_then(|header| self.claimed(header)) {
             let counted = Counted::Guess(source, claimed);
-            self.count(Kind::Guessing, counted, address, self.config.guesses, || {
+            self.count(Kind::Guessing, counted, address, self.config.guesses, true, || {
                 Some(Who::Credential(source, claimed))
             });
         }
         let counted = Counted::Failures(source);
-        self.count(Kind::AuthFailures, counted, address, self.config.auth_failures, || {
+        self.count(Kind::AuthFailures, counted, address, self.config.auth_failures, true, || {
             (self.config.block == AbuseBlock::Addresses).then_some(Who::Source(source))
         });
     }
@@ -194,12 +270,17 @@ impl Abuse {
     ) {
         match error {
             None if action == Action::KeysDecrypt => self.decrypted(caller, context),
-            Some(Error::Denied { .. } | Error::NoRegistration | Error::DecryptionFailed) => {
+            Some(
+                error @ (Error::Denied { .. } | Error::NoRegistration | Error::DecryptionFailed),
+            ) => {
+                // Whose ciphertexts an application opens is often others' choice: that may be told,
+                // but must not block the application.
+                let grave = !matches!(error, Error::DecryptionFailed);
                 let source = Source::from(caller.address());
                 let participant = caller.principal().participant;
                 let counted = Counted::Refusals(source, participant);
                 let most = self.config.refusals;
-                self.count(Kind::Refusals, counted, caller.address(), most, || {
+                self.count(Kind::Refusals, counted, caller.address(), most, grave, || {
                     Some(Who::Participant(source, participant))
                 });
             }
@@ -243,48 +324,42 @@ impl Abuse {
             estimate
         };
         let who = Some(Who::Participant(source, participant));
-        self.tell(Kind::Contexts, caller.address(), who, estimate);
+        self.tell(Kind::Contexts, caller.address(), who, true, estimate);
     }
 
-    /// Counts one, and tells when it is the last that is usual.
+    /// Counts one, and tells when it is the last that is usual; again when the last of those that
+    /// may lead to a block comes later.
     fn count(
         &self,
         kind: Kind,
         counted: Counted,
         address: PeerAddress,
         most: u32,
+        grave: bool,
         who: impl FnOnce() -> Option<Who>,
     ) {
         if most == 0 {
             return;
         }
-        let now = self.clock.steady();
-        let passed = |since: Duration| now.saturating_sub(since) >= self.config.window;
-        let (count, together) = {
-            let mut counters = lock(&self.counters);
-            let mut key = counted;
-            if counters.len() >= MOST_COUNTERS && !counters.contains_key(&key) {
-                counters.retain(|_, count| !passed(count.since));
-                if counters.len() >= MOST_COUNTERS {
-                    key = Counted::Together(kind);
-                }
-            }
-            let entry = counters.entry(key).or_insert(Count { since: now, count: 0 });
-            if passed(entry.since) {
-                *entry = Count { since: now, count: 0 };
-            }
-            entry.count += 1;
-            (entry.count, key != counted)
+        let counters = match kind {
+            Kind::Guessing => &self.guesses,
+            Kind::AuthFailures => &self.failures,
+            Kind::Refusals | Kind::Contexts => &self.refusals,
         };
-        if count == u64::from(most) {
-            self.tell(kind, address, if together { None } else { who() }, count);
+        let (now, most) = (self.clock.steady(), u64::from(most));
+        let counted = lock(counters).count(counted, grave, now, self.config.window);
+        let Some((Count { count, grave: graves, .. }, apart)) = counted else { return };
+        let blocks = self.config.block != AbuseBlock::Off;
+        let block = apart && grave && graves == most;
+        if count == most || (block && blocks) {
+            self.tell(kind, address, apart.then(who).flatten(), block, count);
         }
     }
 
-    fn tell(&self, kind: Kind, address: PeerAddress, who: Option<Who>, count: u64) {
+    fn tell(&self, kind: Kind, address: PeerAddress, who: Option<Who>, block: bool, count: u64) {
         self.metrics.abuse_alarm(kind.name());
         let now = (self.clock.steady(), self.clock.now());
-        let wanted = who.filter(|_| self.config.block != AbuseBlock::Off);
+        let wanted = who.filter(|_| block && self.config.block != AbuseBlock::Off);
         let blocked = wanted
             .is_some_and(|who| self.blocks.add(who, kind.name(), now, self.config.block_duration));
         let participant = match who {
@@ -339,7 +414,9 @@ impl Abuse {
     /// Lifts blocks, and begins to count anew.
     pub fn lift(&self, block: Option<&str>) {
         self.blocks.lift(block);
-        lock(&self.counters).clear();
+        for counters in [&self.guesses, &self.failures, &self.refusals] {
+            *lock(counters) = Counters::default();
+        }
         for shard in &self.sketches {
             lock(shard).clear();
         }
@@ -358,8 +435,9 @@ impl Abuse {
     pub async fn flush(&self, hub: &Hub) -> Result<(), hub_operations::Error> {
         let now = self.clock.steady();
         self.blocks.expire(now);
-        lock(&self.counters)
-            .retain(|_, count| now.saturating_sub(count.since) < self.config.window);
+        for counters in [&self.guesses, &self.failures, &self.refusals] {
+            lock(counters).forget_ended(now, self.config.window);
+        }
         for shard in &self.sketches {
             lock(shard).retain(|_, seen| now.saturating_sub(seen.since) < self.config.window);
         }

@@ -153,14 +153,82 @@ fn memory_is_bounded_and_what_does_not_fit_is_told_without_a_block() {
     for n in 0..20_000_u32 {
         abuse.failed(PeerAddress::Ip(std::net::IpAddr::V4(n.into())), Some(KEY));
     }
-    assert!(lock(&abuse.counters).len() <= MOST_COUNTERS + Kind::ALL.len());
+    for counters in [&abuse.guesses, &abuse.failures] {
+        assert_eq!(lock(counters).counts.len(), MOST_COUNTERS + 1);
+    }
     let told = told(&abuse);
     assert!(told.contains(&(Kind::Guessing, false)), "{told:?}");
     assert!(told.iter().all(|(_, blocked)| !blocked));
     assert!(abuse.blocks().is_empty());
     clock.advance(MINUTE);
     abuse.failed(ip("10.9.9.9"), Some(KEY));
-    assert!(lock(&abuse.counters).len() < 10);
+    for counters in [&abuse.guesses, &abuse.failures] {
+        assert_eq!(lock(counters).counts.len(), 1);
+    }
+    assert_eq!(lock(&abuse.guesses).ids.len(), 1);
+}
+
+#[test]
+fn made_up_ids_of_one_source_take_no_room_from_other_sources_and_kinds() {
+    let (abuse, clock, _) = abuse(AbuseBlock::Credentials);
+    for n in 0..20_000_u32 {
+        abuse.failed(ip("10.0.0.1"), Some(format!("Bearer chk_{n}_x").as_bytes()));
+    }
+    assert_eq!(told(&abuse), [(Kind::AuthFailures, false)], "its failures are counted");
+    assert_eq!(lock(&abuse.guesses).counts.len(), 64);
+    for _ in 0..5 {
+        abuse.failed(ip("10.0.0.2"), Some(KEY));
+    }
+    assert!(abuse.blocked(ip("10.0.0.2"), Some(KEY)).is_some());
+    let caller = caller(ip("10.0.0.1"));
+    for _ in 0..5 {
+        let error = Error::NoRegistration;
+        abuse.ended(&caller, Action::KeysGet, None, Some(&error));
+    }
+    assert!(abuse.blocked_caller(&caller).is_some());
+    assert_eq!(told(&abuse), [(Kind::Guessing, true), (Kind::Refusals, true)]);
+    // When the window of those ids is over, others are told apart.
+    clock.advance(MINUTE);
+    for _ in 0..5 {
+        abuse.failed(ip("10.0.0.1"), Some(KEY));
+    }
+    assert!(abuse.blocked(ip("10.0.0.1"), Some(KEY)).is_some());
+    assert_eq!(lock(&abuse.guesses).ids[&Source::from(ip("10.0.0.1"))], 1);
+}
+
+#[test]
+fn crowded_counters_are_searched_once_a_second() {
+    let (window, mut counters) = (MINUTE, Counters::default());
+    let mut count = |n: u32, now| {
+        counters.count(Counted::Failures(Source::V4(n)), true, now, window);
+        counters.searched
+    };
+    let start = Duration::from_secs(10);
+    for n in 0..u32::try_from(MOST_COUNTERS).unwrap() {
+        assert_eq!(count(n, start), Duration::ZERO);
+    }
+    let (first, soon) = (start, start + PAUSE / 2);
+    for n in 10_000..10_100 {
+        assert_eq!(count(n, start), first);
+        assert_eq!(count(n, soon), first);
+    }
+    assert_eq!(count(10_000, start + PAUSE), start + PAUSE);
+}
+
+#[test]
+fn ciphertexts_that_do_not_open_are_told_and_block_nobody() {
+    let (abuse, ..) = abuse(AbuseBlock::Addresses);
+    let caller = caller(ip("10.0.0.1"));
+    let end = |error| abuse.ended(&caller, Action::KeysDecrypt, None, Some(&error));
+    (0..100).for_each(|_| end(Error::DecryptionFailed));
+    assert_eq!(told(&abuse), [(Kind::Refusals, false)]);
+    assert_eq!(abuse.blocked_caller(&caller), None);
+    // Denials count towards a block by themselves.
+    (0..4).for_each(|_| end(Error::Denied { action: "keys.decrypt" }));
+    assert_eq!(abuse.blocked_caller(&caller), None);
+    end(Error::Denied { action: "keys.decrypt" });
+    assert_eq!(told(&abuse), [(Kind::Refusals, true)]);
+    assert!(abuse.blocked_caller(&caller).is_some());
 }
 
 #[test]

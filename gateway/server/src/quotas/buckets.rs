@@ -7,16 +7,23 @@
 //! the gates by address and participant, which need none of it, stay with governor (ADR 20).
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use hub_model::quota::{MAX_WINDOWS, QuotaWindow};
+use hub_model::quota::{MAX_WINDOWS, QuotaWindow, RegistrationQuotas};
+use hub_model::{Registration, RegistrationId};
 
 use crate::throttle::Source;
 
 const SHARDS: usize = 64;
-/// Buckets that are not full, in all. A bucket takes some hundred bytes.
+/// Buckets that are not full, of the configuration's rules and again of all registrations' own. A
+/// bucket takes some hundred bytes.
 const MOST: usize = 131_072;
+/// Buckets of the own rules of one registration.
+const MOST_OF_ONE: usize = 4096;
+/// Buckets of its own rules that a registration may have however many the others have.
+const RESERVED: usize = 64;
 /// Nanoseconds between two searches of a crowded shard for buckets that are full again.
 const PAUSE: u64 = 1_000_000_000;
 
@@ -27,7 +34,8 @@ pub(super) enum Subject {
     Source(Source),
     /// A participant, registration or key.
     Id([u8; 16]),
-    /// Those for whom there was no room: they share one bucket a rule.
+    /// Those for whom there was no room: they share one bucket a rule, and every own rule is of one
+    /// registration.
     Others,
 }
 
@@ -66,7 +74,7 @@ struct Shard {
     searched: u64,
 }
 
-/// Every bucket of every rule.
+/// Every bucket of every rule of the configuration.
 #[derive(Debug)]
 pub(super) struct Buckets {
     shards: Box<[Mutex<Shard>]>,
@@ -94,57 +102,31 @@ impl Buckets {
         let Some(mut shard) = self.shard(&key) else {
             return Ok(Taken { window: 0, remaining: 0, reset: 0 });
         };
-        let mut cells = match shard.cells.get(&key) {
-            Some(cells) => *cells,
-            None => {
-                if shard.cells.len() >= self.most && !shard.make_room(self.most, now) {
-                    key.subject = Subject::Others;
-                    drop(shard);
-                    return self.take_shared(key, windows, now);
-                }
-                [0; MAX_WINDOWS]
-            }
-        };
-        let taken = charge(&mut cells, windows, now)?;
-        shard.cells.insert(key, cells);
-        Ok(taken)
-    }
-
-    /// There are no more of these than rules.
-    fn take_shared(
-        &self,
-        key: BucketKey,
-        windows: &[QuotaWindow],
-        now: u64,
-    ) -> Result<Taken, Empty> {
-        let Some(mut shard) = self.shard(&key) else {
-            return Ok(Taken { window: 0, remaining: 0, reset: 0 });
-        };
-        let cells = shard.cells.entry(key).or_insert([0; MAX_WINDOWS]);
-        charge(cells, windows, now)
+        if !shard.has_room_for(&key, self.most, now) {
+            // There are no more of these than rules.
+            key.subject = Subject::Others;
+            drop(shard);
+            let Some(mut shared) = self.shard(&key) else {
+                return Ok(Taken { window: 0, remaining: 0, reset: 0 });
+            };
+            return shared.charge(key, windows, now);
+        }
+        shard.charge(key, windows, now)
     }
 
     fn shard(&self, key: &BucketKey) -> Option<MutexGuard<'_, Shard>> {
-        let hash = usize::try_from(self.hasher.hash_one(key) % 64).unwrap_or(0);
-        let shard = self.shards.get(hash)?;
-        // Nothing panics while a lock is held except an allocation failure; the map is whole.
-        Some(shard.lock().unwrap_or_else(PoisonError::into_inner))
+        self.shards.get(place(&self.hasher, key)).map(lock)
     }
 
     /// Buckets that are not known to be full.
     pub(super) fn len(&self) -> usize {
-        let shards = self.shards.iter();
-        shards.map(|s| s.lock().unwrap_or_else(PoisonError::into_inner).cells.len()).sum()
+        self.shards.iter().map(|shard| lock(shard).cells.len()).sum()
     }
 
     /// Forgets buckets that are full again.
     pub(super) fn shed(&self, now: u64) {
         for shard in &self.shards {
-            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            shard.forget_full(now);
-            if shard.cells.capacity() > 64 && shard.cells.capacity() / 4 > shard.cells.len() {
-                shard.cells.shrink_to_fit();
-            }
+            lock(shard).shed(now);
         }
     }
 }
@@ -155,13 +137,158 @@ impl Shard {
         self.cells.retain(|_, cells| cells.iter().any(|full| *full > now));
     }
 
-    /// Whether there is room for another after a search, which is not done at every request.
-    fn make_room(&mut self, most: usize, now: u64) -> bool {
+    fn shed(&mut self, now: u64) {
+        self.forget_full(now);
+        if self.cells.capacity() > 64 && self.cells.capacity() / 4 > self.cells.len() {
+            self.cells.shrink_to_fit();
+        }
+    }
+
+    /// Whether a bucket is there or has room, if need be after a search, which is not done at every
+    /// request.
+    fn has_room_for(&mut self, key: &BucketKey, most: usize, now: u64) -> bool {
+        if self.cells.len() < most || self.cells.contains_key(key) {
+            return true;
+        }
         if now.saturating_sub(self.searched) >= PAUSE {
             self.forget_full(now);
         }
         self.cells.len() < most
     }
+
+    /// What was refused leaves no bucket behind.
+    fn charge(
+        &mut self,
+        key: BucketKey,
+        windows: &[QuotaWindow],
+        now: u64,
+    ) -> Result<Taken, Empty> {
+        let mut cells = self.cells.get(&key).copied().unwrap_or_default();
+        let taken = charge(&mut cells, windows, now)?;
+        self.cells.insert(key, cells);
+        Ok(taken)
+    }
+}
+
+/// The buckets of one registration's own rules.
+#[derive(Debug, Default)]
+struct Table {
+    /// Of the registration when the buckets of rules that are gone were last dropped.
+    generation: u64,
+    buckets: Shard,
+}
+
+/// The buckets of the rules that registrations carry, a table for each: whoever fills theirs, by
+/// many subjects and long windows, takes no room from anybody else.
+#[derive(Debug)]
+pub(super) struct OwnBuckets {
+    shards: Box<[Mutex<HashMap<RegistrationId, Table>>]>,
+    hasher: RandomState,
+    /// Buckets in all tables.
+    count: AtomicUsize,
+    most: usize,
+    of_one: usize,
+}
+
+impl OwnBuckets {
+    pub(super) fn new() -> Self {
+        Self::with_most(MOST, MOST_OF_ONE)
+    }
+
+    fn with_most(most: usize, of_one: usize) -> Self {
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Self { shards, hasher: RandomState::new(), count: AtomicUsize::new(0), most, of_one }
+    }
+
+    /// Takes one out of every window of a bucket, or of none.
+    pub(super) fn take(
+        &self,
+        registration: &Registration,
+        mut key: BucketKey,
+        windows: &[QuotaWindow],
+        now: u64,
+    ) -> Result<Taken, Empty> {
+        let Some(mut shard) = self.shard(registration.id) else {
+            return Ok(Taken { window: 0, remaining: 0, reset: 0 });
+        };
+        let table = shard.entry(registration.id).or_default();
+        let before = table.buckets.cells.len();
+        table.keep_rules_of(registration);
+        let scarce = self.count.load(Ordering::Relaxed) >= self.most;
+        let most = if scarce { RESERVED.min(self.of_one) } else { self.of_one };
+        if !table.buckets.has_room_for(&key, most, now) {
+            key.subject = Subject::Others;
+        }
+        let taken = table.buckets.charge(key, windows, now);
+        self.recount(before, table.buckets.cells.len());
+        taken
+    }
+
+    /// Drops the buckets of a registration that has no rules any more.
+    pub(super) fn forget(&self, registration: &Registration) {
+        if self.len() == 0 {
+            return;
+        }
+        let Some(mut shard) = self.shard(registration.id) else { return };
+        if let Some(table) = shard.get_mut(&registration.id) {
+            let before = table.buckets.cells.len();
+            table.keep_rules_of(registration);
+            self.recount(before, table.buckets.cells.len());
+        }
+    }
+
+    fn shard(&self, id: RegistrationId) -> Option<MutexGuard<'_, HashMap<RegistrationId, Table>>> {
+        self.shards.get(place(&self.hasher, &id)).map(lock)
+    }
+
+    /// Asked while the shard is locked, so that nothing is taken away before it was added.
+    fn recount(&self, before: usize, after: usize) {
+        if before != after {
+            self.count.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
+        }
+    }
+
+    /// Buckets that are not known to be full.
+    pub(super) fn len(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Forgets buckets that are full again.
+    pub(super) fn shed(&self, now: u64) {
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            shard.retain(|_, table| {
+                let before = table.buckets.cells.len();
+                table.buckets.shed(now);
+                self.recount(before, table.buckets.cells.len());
+                !table.buckets.cells.is_empty()
+            });
+        }
+    }
+}
+
+impl Table {
+    /// Drops the buckets of rules that a newer state of the registration does not have.
+    fn keep_rules_of(&mut self, registration: &Registration) {
+        if registration.generation <= self.generation {
+            return;
+        }
+        self.generation = registration.generation;
+        let quotas = registration.quotas.as_deref();
+        let has = |quotas: &RegistrationQuotas, number| {
+            quotas.rules.iter().chain(&quotas.bounds).any(|kept| kept.number == number)
+        };
+        self.buckets.cells.retain(|key, _| quotas.is_some_and(|quotas| has(quotas, key.rule)));
+    }
+}
+
+fn place(hasher: &RandomState, of: &impl Hash) -> usize {
+    usize::try_from(hasher.hash_one(of) % 64).unwrap_or(0)
+}
+
+/// Nothing panics while a lock is held except an allocation failure; the map is whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Asks every window first, and charges when each has room.
@@ -193,6 +320,9 @@ fn charge(cells: &mut Cells, windows: &[QuotaWindow], now: u64) -> Result<Taken,
 
 #[cfg(test)]
 mod tests {
+    use hub_model::quota::KeptQuota;
+    use hub_model::{Environment, Tags, Timestamp};
+
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;
@@ -274,7 +404,7 @@ mod tests {
     fn memory_is_bounded_and_full_buckets_are_forgotten() {
         let buckets = Buckets::with_most(640);
         let windows = [window(1, 86_400, Some(2))];
-        let subject = |n: u32| BucketKey { rule: 1, subject: Subject::Source(Source::V4(n)) };
+        let subject = |n| subject(1, n);
         for n in 0..100_000 {
             let _ = buckets.take(subject(n), &windows, 1);
         }
@@ -285,5 +415,75 @@ mod tests {
         buckets.shed(4 * 86_400 * SECOND);
         assert_eq!(buckets.len(), 0);
         assert!(buckets.take(subject(99_999), &windows, 4 * 86_400 * SECOND).is_ok());
+    }
+    fn registration(generation: u64, numbers: &[u64]) -> Registration {
+        let rule = |number: &u64| {
+            let rule = serde_json::json!({"name": "rule", "per": "participant",
+                "limits": [{"requests": 1, "windowSeconds": 86_400}]});
+            KeptQuota { number: *number, rule: serde_json::from_value(rule).unwrap() }
+        };
+        let rules = numbers.iter().map(rule).collect();
+        let time = Timestamp::from_micros(0);
+        Registration {
+            id: RegistrationId::generate(),
+            name: "shop".parse().unwrap(),
+            description: String::new(),
+            environment: Environment::Dev,
+            frozen: false,
+            frozen_by_hub: false,
+            tags: Tags::default(),
+            created: time,
+            updated: time,
+            generation,
+            rotation: None,
+            quotas: Some(Box::new(RegistrationQuotas { bounds: Vec::new(), rules })),
+        }
+    }
+
+    fn subject(rule: u64, n: u32) -> BucketKey {
+        BucketKey { rule, subject: Subject::Source(Source::V4(n)) }
+    }
+
+    #[test]
+    fn a_registration_at_its_cap_moves_no_subject_of_another_into_a_shared_bucket() {
+        let own = OwnBuckets::with_most(2050, 1024);
+        let windows = [window(1, 86_400, None)];
+        let greedy: Vec<_> = (1..=3).map(|number| registration(1, &[number])).collect();
+        for (number, greedy) in (1..).zip(&greedy) {
+            let passed =
+                (0..10_000).filter(|n| own.take(greedy, subject(number, *n), &windows, 1).is_ok());
+            // Beyond their cap, or their reserve when the tables are full, they share one.
+            let most = if number < 3 { 1024 } else { RESERVED };
+            assert_eq!(passed.count(), most + 1);
+        }
+        assert_eq!(own.len(), 2 * 1025 + RESERVED + 1);
+        let other = registration(1, &[4]);
+        for n in 0..60 {
+            assert!(own.take(&other, subject(4, n), &windows, 1).is_ok(), "{n}");
+            assert!(own.take(&other, subject(4, n), &windows, 1).is_err(), "{n}");
+        }
+        own.shed(2 * 86_400 * SECOND);
+        assert_eq!(own.len(), 0);
+        assert!(own.shards.iter().all(|shard| lock(shard).is_empty()));
+    }
+
+    #[test]
+    fn buckets_of_replaced_rules_are_dropped_and_those_of_kept_rules_are_not() {
+        let own = OwnBuckets::new();
+        let windows = [window(1, 86_400, None)];
+        let mut shop = registration(1, &[1, 2]);
+        for number in [1, 2] {
+            for n in 0..100 {
+                assert!(own.take(&shop, subject(number, n), &windows, 1).is_ok());
+            }
+        }
+        shop = Registration { id: shop.id, ..registration(2, &[2, 3]) };
+        assert!(own.take(&shop, subject(2, 0), &windows, 1).is_err(), "the rule goes on");
+        assert_eq!(own.len(), 100);
+        // A state that was read before the change brings nothing back by itself.
+        own.forget(&Registration { quotas: None, generation: 1, ..shop.clone() });
+        assert_eq!(own.len(), 100);
+        own.forget(&Registration { quotas: None, generation: 3, ..shop });
+        assert_eq!(own.len(), 0);
     }
 }

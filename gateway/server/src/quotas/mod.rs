@@ -15,7 +15,7 @@ use hub_model::quota::{KeptQuota, QuotaRule, QuotaScope, QuotaWindow};
 use hub_model::{Action, Clock, KeyId, Registration};
 use hub_operations::{Error, Left};
 
-use self::buckets::{BucketKey, Buckets, Subject};
+use self::buckets::{BucketKey, Buckets, OwnBuckets, Subject};
 use crate::line::Line;
 use crate::throttle::Source;
 
@@ -29,6 +29,8 @@ pub struct Quotas {
     /// Rules of the configuration; their number is their place.
     rules: Box<[KeptQuota]>,
     buckets: Buckets,
+    /// Of the rules that registrations carry.
+    own: OwnBuckets,
     clock: Arc<dyn Clock>,
 }
 
@@ -38,7 +40,7 @@ impl Quotas {
     pub fn new(rules: &[QuotaRule], clock: Arc<dyn Clock>) -> Self {
         let numbered = (0..).zip(rules);
         let rules = numbered.map(|(number, rule)| KeptQuota { number, rule: rule.clone() });
-        Self { rules: rules.collect(), buckets: Buckets::new(), clock }
+        Self { rules: rules.collect(), buckets: Buckets::new(), own: OwnBuckets::new(), clock }
     }
 
     /// Before anything is looked for.
@@ -52,7 +54,7 @@ impl Quotas {
         }
         for scope in [QuotaScope::Participant, QuotaScope::Address] {
             for kept in self.rules.iter().filter(|kept| is_early(&kept.rule)) {
-                self.ask(kept, scope, &Asked { caller, action, place: None }, &mut left)?;
+                self.ask(kept, None, scope, &Asked { caller, action, place: None }, &mut left)?;
             }
         }
         Ok(left)
@@ -71,28 +73,29 @@ impl Quotas {
     ) -> Result<Option<Left>, Error> {
         let own = registration.quotas.as_deref();
         let mut left = None;
-        if own.is_none() && self.rules.is_empty() {
+        if own.is_none() {
+            self.own.forget(registration);
+        }
+        if is_way_out(action) || (own.is_none() && self.rules.is_empty()) {
             return Ok(left);
         }
-        // Whoever set too tight a quota must be able to set another.
-        let own = own.filter(|_| {
-            !matches!(action, Action::QuotasGet | Action::QuotasSet | Action::QuotasBound)
-        });
         let asked = Asked { caller, action, place: Some((registration, key)) };
         for scope in QuotaScope::ALL {
             for kept in self.rules.iter().filter(|kept| !is_early(&kept.rule)) {
-                self.ask(kept, scope, &asked, &mut left)?;
+                self.ask(kept, None, scope, &asked, &mut left)?;
             }
             for kept in own.into_iter().flat_map(|own| own.rules.iter().chain(&own.bounds)) {
-                self.ask(kept, scope, &asked, &mut left)?;
+                self.ask(kept, Some(registration), scope, &asked, &mut left)?;
             }
         }
         Ok(left)
     }
 
+    /// Asks one rule: of the configuration, or of the registration `own`.
     fn ask(
         &self,
         kept: &KeptQuota,
+        own: Option<&Registration>,
         scope: QuotaScope,
         asked: &Asked<'_>,
         left: &mut Option<Left>,
@@ -114,7 +117,11 @@ impl Quotas {
         };
         let now = u64::try_from(self.clock.steady().as_nanos()).unwrap_or(u64::MAX);
         let bucket = BucketKey { rule: *number, subject };
-        match self.buckets.take(bucket, &rule.limits, now) {
+        let taken = match own {
+            Some(registration) => self.own.take(registration, bucket, &rule.limits, now),
+            None => self.buckets.take(bucket, &rule.limits, now),
+        };
+        match taken {
             Ok(taken) => {
                 let now = describe(rule, taken.window, taken.remaining, taken.reset);
                 *left = Left::tighter(left.take(), now);
@@ -131,12 +138,14 @@ impl Quotas {
     /// Buckets being counted at the moment.
     #[must_use]
     pub fn tracked(&self) -> usize {
-        self.buckets.len()
+        self.buckets.len() + self.own.len()
     }
 
     /// Forgets buckets that are full again.
     pub fn shed(&self) {
-        self.buckets.shed(u64::try_from(self.clock.steady().as_nanos()).unwrap_or(u64::MAX));
+        let now = u64::try_from(self.clock.steady().as_nanos()).unwrap_or(u64::MAX);
+        self.buckets.shed(now);
+        self.own.shed(now);
     }
 }
 
@@ -145,6 +154,28 @@ struct Asked<'a> {
     caller: &'a Caller,
     action: Action,
     place: Option<(&'a Registration, Option<KeyId>)>,
+}
+
+/// What takes rights away, or gets one out of a registration's own quotas. No quota of the target
+/// counts it: else too tight a rule locks the hub out, and a noisy program delays a revocation.
+const fn is_way_out(action: Action) -> bool {
+    matches!(
+        action,
+        Action::RegistrationsFreeze
+            | Action::RegistrationsUnfreeze
+            | Action::RegistrationsDelete
+            | Action::ParticipantsSuspend
+            | Action::ParticipantsRemove
+            | Action::CredentialsRevoke
+            | Action::TokensRevoke
+            | Action::RolesRevoke
+            | Action::GrantsDelete
+            | Action::KeysSuspend
+            | Action::KeysMarkCompromised
+            | Action::QuotasGet
+            | Action::QuotasSet
+            | Action::QuotasBound
+    )
 }
 
 /// Whether a rule of the configuration needs no target.

@@ -123,6 +123,41 @@ fn rules_of_a_registration_count_by_key_and_by_registration() {
 }
 
 #[test]
+fn no_quota_of_the_target_counts_what_takes_rights_away() {
+    let (quotas, _) = quotas(
+        r#"[{"name":"wide","per":"registration","limits":[{"requests":1,"windowSeconds":86400}]}]"#,
+    );
+    let tight = r#"[{"name":"tight","per":"registration",
+                     "limits":[{"requests":1,"windowSeconds":86400}]}]"#;
+    let shop = registration(tight, tight);
+    let key = Some(KeyId::generate());
+    let ask = |action| quotas.admit_at(&caller("10.0.0.1"), action, &shop, key);
+    assert!(ask(Action::KeysEncrypt).is_ok());
+    assert_eq!(policy(ask(Action::KeysEncrypt)).1, 86_400);
+    for action in [
+        Action::RegistrationsFreeze,
+        Action::RegistrationsUnfreeze,
+        Action::RegistrationsDelete,
+        Action::ParticipantsSuspend,
+        Action::ParticipantsRemove,
+        Action::CredentialsRevoke,
+        Action::TokensRevoke,
+        Action::RolesRevoke,
+        Action::GrantsDelete,
+        Action::KeysSuspend,
+        Action::KeysMarkCompromised,
+        Action::QuotasGet,
+        Action::QuotasSet,
+        Action::QuotasBound,
+    ] {
+        assert_eq!(ask(action).unwrap(), None, "{action}");
+    }
+    for action in [Action::ParticipantsResume, Action::RolesGrant, Action::KeysResume] {
+        assert!(ask(action).is_err(), "{action}");
+    }
+}
+
+#[test]
 fn rules_may_be_for_some_participants_and_keys_only() {
     let (quotas, _) = quotas("[]");
     let (noisy, calm) = (caller("10.0.0.1"), caller("10.0.0.1"));
