@@ -80,6 +80,8 @@ fn roots(ca_file: Option<&Path>) -> Result<rustls::RootCertStore, Failure> {
             false => Ok(roots),
         };
     };
+    let facts = std::fs::metadata(path).map_err(|error| super::unreadable(path, &error))?;
+    super::protected(path, &facts)?;
     let pem = std::fs::read(path).map_err(|error| super::unreadable(path, &error))?;
     let bad = || Failure::Unreachable(format!("`{}` holds no PEM certificate", path.display()));
     for certificate in CertificateDer::pem_slice_iter(&pem) {
