@@ -190,10 +190,13 @@ impl Tls {
     pub fn reload(&self) -> Result<usize, TlsError> {
         let shared = &*self.0;
         // Before reading: what changes meanwhile is seen as a change later.
-        *shared.seen.lock().unwrap_or_else(PoisonError::into_inner) = Look::at(&shared.config);
+        // Held until stored: of two reloads the one that read earlier must not store later.
+        let mut seen = shared.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        *seen = Look::at(&shared.config);
         let read = Current::read(&shared.config, &shared.clock, &shared.provider, &shared.sessions);
         shared.stale.store(read.is_err(), Ordering::Relaxed);
         shared.current.store(Arc::new(read?));
+        drop(seen);
         Ok(self.look_again())
     }
 
@@ -234,7 +237,10 @@ impl Tls {
         {
             return Err("certificate_revoked");
         }
-        let left = certificate.not_after.since(shared.clock.now());
+        // An intermediate may end before the leaf. One that has ended already was not needed.
+        let now = shared.clock.now();
+        let ends = chain.iter().filter_map(end).filter(|end| *end >= now);
+        let left = ends.fold(certificate.not_after, Ord::min).since(now);
         let age = shared.config.client_max_connection_age.min(left);
         Ok(Some(Shown { certificate: Arc::new(certificate), age, entry }))
     }
@@ -345,6 +351,11 @@ fn unix(time: Timestamp) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_micros(micros))
 }
 
+fn end(der: &CertificateDer<'_>) -> Option<Timestamp> {
+    let (_, parsed) = X509Certificate::from_der(der).ok()?;
+    Some(peer::instant(parsed.validity().not_after))
+}
+
 fn server_dates(leaf: &CertificateDer<'_>) -> Option<Dated> {
     let (_, parsed) = X509Certificate::from_der(leaf).ok()?;
     Some(Dated {
@@ -361,6 +372,7 @@ fn read_trust(
     mandatory: bool,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Trust, TlsError> {
+    refuse_writable(path)?;
     let asked = !config.client_crl_files.is_empty() || config.client_crl_dir.is_some();
     let lists = asked
         .then(|| Lists::read(&config.client_crl_files, config.client_crl_dir.as_deref()))
@@ -400,6 +412,17 @@ fn read_pair(cert: &Path, key: &Path, provider: &CryptoProvider) -> Result<Certi
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     std::fs::read(path).map_err(|source| TlsError::Read { path: path.into(), source })
+}
+
+/// Whoever can write it says who is believed.
+fn refuse_writable(path: &Path) -> Result<(), TlsError> {
+    let metadata =
+        std::fs::metadata(path).map_err(|source| TlsError::Read { path: path.into(), source })?;
+    if metadata.permissions().mode() & 0o002 == 0 {
+        return Ok(());
+    }
+    let message = "everybody can write this file; run `chmod o-w` on it".to_owned();
+    Err(TlsError::Content { path: path.into(), message })
 }
 
 /// Group access is left to the operator: Kubernetes gives it to a pod's `fsGroup`.

@@ -80,6 +80,8 @@ fn roots(ca_file: Option<&Path>) -> Result<rustls::RootCertStore, Failure> {
             false => Ok(roots),
         };
     };
+    let facts = std::fs::metadata(path).map_err(|error| super::unreadable(path, &error))?;
+    super::protected(path, &facts)?;
     let pem = std::fs::read(path).map_err(|error| super::unreadable(path, &error))?;
     let bad = || Failure::Unreachable(format!("`{}` holds no PEM certificate", path.display()));
     for certificate in CertificateDer::pem_slice_iter(&pem) {
@@ -87,4 +89,23 @@ fn roots(ca_file: Option<&Path>) -> Result<rustls::RootCertStore, Failure> {
         roots.add(certificate).map_err(|error| Failure::Unreachable(error.to_string()))?;
     }
     if roots.is_empty() { Err(bad()) } else { Ok(roots) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn authorities_everybody_can_write_are_refused() {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca");
+        std::fs::write(&path, made.cert.pem()).unwrap();
+        for (mode, taken) in [(0o644, true), (0o646, false), (0o664, true)] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(roots(Some(&path)).is_ok(), taken, "{mode:o}");
+        }
+    }
 }

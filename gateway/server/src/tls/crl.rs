@@ -8,6 +8,7 @@ use hub_model::Timestamp;
 use rustls_pki_types::CertificateRevocationListDer;
 use rustls_pki_types::pem::PemObject as _;
 use webpki::{CertRevocationList, OwnedCertRevocationList};
+use x509_parser::extensions::ParsedExtension;
 use x509_parser::oid_registry::{
     OID_X509_EXT_AUTHORITY_KEY_IDENTIFIER, OID_X509_EXT_ISSUER_DISTRIBUTION_POINT,
 };
@@ -15,7 +16,7 @@ use x509_parser::prelude::{CertificateRevocationList as Parsed, FromDer as _};
 
 use super::expiry::{Dated, Kind};
 use super::peer::instant;
-use super::{TlsError, read};
+use super::{TlsError, read, refuse_writable};
 
 /// The most lists; each is looked at by every handshake.
 const MAX_LISTS: usize = 1000;
@@ -24,13 +25,21 @@ const MAX_LISTS: usize = 1000;
 #[derive(Debug)]
 pub(super) struct Lists {
     /// By issuer and scope: usually one, several while an authority changes its key under one name.
-    groups: Vec<Vec<CertRevocationList<'static>>>,
+    groups: Vec<Vec<Known>>,
     dated: Vec<Dated>,
+}
+
+#[derive(Debug)]
+struct Known {
+    list: CertRevocationList<'static>,
+    issuer: Vec<u8>,
+    /// The identifier of the key that has signed it, where it says so.
+    key: Option<Vec<u8>>,
 }
 
 /// A list and what decides whether it is the newest.
 pub(super) struct Found {
-    list: CertRevocationList<'static>,
+    known: Known,
     dated: Dated,
     number: Vec<u8>,
 }
@@ -86,7 +95,7 @@ impl Lists {
             all.into_iter()
                 .map(|found| {
                     dated.push(found.dated);
-                    found.list
+                    found.known
                 })
                 .collect()
         });
@@ -99,9 +108,24 @@ impl Lists {
     pub(super) fn combinations(&self) -> impl Iterator<Item = Vec<&CertRevocationList<'static>>> {
         let most = self.groups.iter().map(Vec::len).max().unwrap_or(0);
         (0..most).map(|n| {
-            let one = |group: &'_ Vec<CertRevocationList<'static>>| n % group.len().max(1);
-            self.groups.iter().filter_map(|group| group.get(one(group))).collect()
+            let one = |group: &'_ Vec<Known>| n % group.len().max(1);
+            let chosen = self.groups.iter().filter_map(|group| group.get(one(group)));
+            chosen.map(|known| &known.list).collect()
         })
+    }
+
+    /// Whether any list of this issuer names the number, whatever its scope: webpki asks only one.
+    /// `foreign` tells keys whose lists say nothing about this certificate.
+    pub(super) fn name(
+        &self,
+        issuer: &[u8],
+        serial: &[u8],
+        foreign: impl Fn(&[u8]) -> bool,
+    ) -> bool {
+        let of_issuer = self.groups.iter().flatten().filter(|known| known.issuer == issuer);
+        let mut asked = of_issuer.filter(|known| !known.key.as_deref().is_some_and(&foreign));
+        // A list that cannot be searched is no reason to believe.
+        asked.any(|known| !matches!(known.list.find_serial(serial), Ok(None)))
     }
 
     /// When they end.
@@ -140,6 +164,7 @@ pub(super) fn files_in(folder: &Path) -> Result<Vec<PathBuf>, TlsError> {
 
 /// The lists of a file: one in DER, or some in PEM.
 fn ders(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    refuse_writable(path)?;
     let bytes = read(path)?;
     if bytes.first() == Some(&0x30) {
         return Ok(vec![bytes.into()]);
@@ -177,5 +202,12 @@ pub(super) fn parse(
         not_after: instant(end),
     };
     let issuer = parsed.tbs_cert_list.issuer.as_raw().to_vec();
-    Ok(((issuer, scope), key, Found { list: owned.into(), dated, number }))
+    let key_identifier = parsed.extensions().iter().find_map(|one| match one.parsed_extension() {
+        ParsedExtension::AuthorityKeyIdentifier(found) => {
+            found.key_identifier.as_ref().map(|key| key.0.to_vec())
+        }
+        _ => None,
+    });
+    let known = Known { list: owned.into(), issuer: issuer.clone(), key: key_identifier };
+    Ok(((issuer, scope), key, Found { known, dated, number }))
 }

@@ -178,6 +178,67 @@ fn every_certificate_of_a_chain_needs_a_list_that_is_good() {
     assert_eq!(both.next_change(instant_of(NOW)), instant_of(NOW + HOUR));
 }
 
+#[test]
+fn a_list_of_one_scope_hides_none_of_another() {
+    let root = ca("root");
+    let leaf = root.leaf(|_| {});
+    let old = root.crl(1, NOW - 2 * HOUR, NOW + HOUR, &[]);
+    let scoped = |serial: u64| {
+        let params = CertificateRevocationListParams {
+            this_update: date(NOW - HOUR),
+            next_update: date(NOW + HOUR),
+            crl_number: SerialNumber::from(2_u64),
+            issuing_distribution_point: Some(rcgen::CrlIssuingDistributionPoint {
+                distribution_point: rcgen::CrlDistributionPoint {
+                    uris: vec!["http://example.org/crl".to_owned()],
+                },
+                scope: Some(rcgen::CrlScope::UserCertsOnly),
+            }),
+            revoked_certs: vec![RevokedCertParams {
+                serial_number: SerialNumber::from(serial),
+                revocation_time: date(NOW - HOUR),
+                reason_code: None,
+                invalidity_date: None,
+            }],
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&root.issuer).unwrap().der().to_vec()
+    };
+    let revoked = trust(&[&root], &[old.clone(), scoped(7)]);
+    assert_eq!(verdict(&revoked, &[&leaf], NOW), "certificate_revoked");
+    assert_eq!(verdict(&trust(&[&root], &[old, scoped(8)]), &[&leaf], NOW), "good");
+}
+
+#[test]
+fn a_client_sends_few_intermediates() {
+    let root = ca("root");
+    let leaf = root.leaf(|_| {});
+    let spare = ca("spare").der;
+    let believed = trust(&[&root], &[]);
+    let with = |count: usize| {
+        let mut chain = vec![&leaf];
+        chain.resize(1 + count, &spare);
+        verdict(&believed, &chain, NOW)
+    };
+    assert_eq!(with(8), "good");
+    assert_eq!(with(9), "certificate_invalid");
+}
+
+#[test]
+fn files_everybody_can_write_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("crl");
+    std::fs::write(&path, ca("root").crl(1, NOW - HOUR, NOW + HOUR, &[])).unwrap();
+    let mode = |mode| {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode(0o646);
+    let error = Lists::read(std::slice::from_ref(&path), None).unwrap_err().to_string();
+    assert!(error.contains("everybody can write"), "{error}");
+    mode(0o664);
+    assert!(Lists::read(std::slice::from_ref(&path), None).is_ok());
+}
+
 fn instant_of(seconds: i64) -> Timestamp {
     Timestamp::from_micros(seconds * 1_000_000)
 }

@@ -13,6 +13,7 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, RootCer
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, ExpirationPolicy, KeyUsage, RevocationCheckDepth};
 use webpki::{RevocationOptionsBuilder, UnknownStatusPolicy};
+use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::crl::Lists;
@@ -23,6 +24,9 @@ use super::peer::instant;
 #[derive(Debug)]
 struct Anchor {
     trust: TrustAnchor<'static>,
+    /// Its name, and the identifier of its key.
+    name: Vec<u8>,
+    key: Option<Vec<u8>>,
     not_before: Timestamp,
     not_after: Timestamp,
 }
@@ -61,7 +65,9 @@ impl Trust {
                 .map_err(|error| format!("`{subject}` cannot be an authority: {error}"))?
                 .to_owned();
             store.roots.push(trust.clone());
-            anchors.push(Anchor { trust, not_before, not_after });
+            let key = key_identifier(&certificate);
+            let name = certificate.subject().as_raw().to_vec();
+            anchors.push(Anchor { trust, name, key, not_before, not_after });
             let name = subject;
             dated.push(Dated { kind: Kind::ClientCa, name, not_before, not_after });
         }
@@ -98,6 +104,10 @@ impl Trust {
         let Some((leaf, others)) = chain.split_first() else {
             return Err(rustls::Error::NoCertificatesPresented);
         };
+        // Before anything is computed: what a client sends costs it nothing.
+        if others.len() > MAX_INTERMEDIATES {
+            return Err(CertificateError::BadEncoding.into());
+        }
         let at = seconds(now);
         let mut good = false;
         let mut refused = rustls::Error::from(CertificateError::UnknownIssuer);
@@ -109,6 +119,8 @@ impl Trust {
                 Ok(()) => good = true,
                 // INVARIANT: what one authority has revoked is not made good by another.
                 Err(error) if reason(&error) == "certificate_revoked" => return Err(error),
+                // Each anchor would have the whole budget again.
+                Err(error) if exhausted(&error) => return Err(error),
                 Err(error) if telling(&error) > telling(&refused) => refused = error,
                 Err(_) => {}
             }
@@ -136,7 +148,37 @@ impl Trust {
                 Err(refused) => return Err(refused),
             }
         }
+        // INVARIANT: a list that webpki did not ask, because another came first, revokes too.
+        if verdict.is_ok() && self.named(lists, anchor, leaf, others) {
+            return Err(CertificateError::Revoked.into());
+        }
         verdict
+    }
+
+    /// Whether any list of its issuer names a certificate of the chain. Signatures are not looked
+    /// at, so only the list of a key known to be another authority's is left out.
+    fn named(
+        &self,
+        lists: &Lists,
+        anchor: &Anchor,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+    ) -> bool {
+        let parse = |der| X509Certificate::from_der(der).map(|(_, certificate)| certificate);
+        let above: Vec<_> = others.iter().filter_map(|der| parse(der).ok()).collect();
+        let Ok(leaf) = parse(leaf) else { return true };
+        std::iter::once(&leaf).chain(&above).any(|certificate| {
+            let issuer = certificate.issuer().as_raw();
+            let foreign = |key: &[u8]| {
+                let own = anchor.name == issuer && anchor.key.as_deref().is_none_or(|k| k == key);
+                let sent = above.iter().filter(|one| one.subject().as_raw() == issuer);
+                let mut sent = sent.map(key_identifier);
+                let mut anchors = self.anchors.iter().filter(|other| other.name == issuer);
+                !own && !sent.any(|found| found.is_none_or(|k| k == key))
+                    && anchors.any(|other| other.key.as_deref() == Some(key))
+            };
+            lists.name(issuer, certificate.raw_serial(), foreign)
+        })
     }
 
     fn verify_path(
@@ -174,6 +216,33 @@ impl Trust {
         .map(|_| ())
         .map_err(words)
     }
+}
+
+/// webpki follows six.
+const MAX_INTERMEDIATES: usize = 8;
+
+fn key_identifier(certificate: &X509Certificate<'_>) -> Option<Vec<u8>> {
+    certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::SubjectKeyIdentifier(key) => Some(key.0.to_vec()),
+        _ => None,
+    })
+}
+
+/// Whether webpki gave up, having computed as much as it may.
+fn exhausted(error: &rustls::Error) -> bool {
+    use webpki::Error as E;
+    let rustls::Error::InvalidCertificate(CertificateError::Other(other)) = error else {
+        return false;
+    };
+    matches!(
+        other.0.downcast_ref::<E>(),
+        Some(
+            E::MaximumSignatureChecksExceeded
+                | E::MaximumPathBuildCallsExceeded
+                | E::MaximumPathDepthExceeded
+                | E::MaximumNameConstraintComparisonsExceeded
+        )
+    )
 }
 
 /// How much an error says about a certificate, and not about an authority it is not of.

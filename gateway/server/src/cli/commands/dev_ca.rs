@@ -168,6 +168,10 @@ pub(crate) fn run(command: DevCaCommand, session: &mut Session<'_>) -> Result<()
             let first = first.or_else(|| args.dns.first().map(|name| format!("mtls:dns:{name}")));
             let first = first.or_else(|| args.email.first().map(|at| format!("mtls:email:{at}")));
             let first = first.or_else(|| args.uri.first().map(|uri| format!("mtls:uri:{uri}")));
+            // Of the first kind it has, a certificate must have one name.
+            let kinds = [usize::from(args.spiffe.is_some()), args.dns.len(), args.email.len()];
+            let mut kinds = kinds.into_iter().chain([args.uri.len()]);
+            let several = kinds.find(|count| *count > 0).is_some_and(|count| count > 1);
             let ClientArgs { spiffe, dns, email, uri, .. } = args;
             let subject = Subject::Client { spiffe, dns, email, uri };
             let made = authority.issue(&args.name, &subject, args.life)?;
@@ -183,6 +187,10 @@ pub(crate) fn run(command: DevCaCommand, session: &mut Session<'_>) -> Result<()
                 console.note("it names nobody: good for API keys that are bound to it");
                 return Ok(());
             };
+            if several {
+                console.note("it names nobody: it has several names of one kind");
+                return Ok(());
+            }
             let lines = [
                 "[[auth.map]]".to_owned(),
                 format!("identity = \"{identity}\""),
