@@ -174,6 +174,21 @@ pub(crate) async fn shadow(hub: Arc<Hub>, token: CancellationToken) {
     }
 }
 
+/// Brings the policies in memory in step with their record, where a request that activated others
+/// was given up before it could.
+pub(crate) async fn record(hub: Arc<Hub>, token: CancellationToken) {
+    let mut wait = Duration::from_secs(1);
+    loop {
+        tokio::select! {
+            () = token.cancelled() => return,
+            () = tokio::time::sleep(wait) => {}
+        }
+        // What fails is in the log; not every second.
+        let seconds = if hub.follow_policies().await { 1 } else { 30 };
+        wait = Duration::from_secs(seconds);
+    }
+}
+
 /// A watch of a folder, of what is in it, and of the folder it is in: it can itself be a link that
 /// comes to lead elsewhere.
 struct Watch {
