@@ -37,6 +37,28 @@ async fn propose(world: &World, text: &str) -> String {
     world.ok(&world.admin, &ProposeRevision { body }).await.revision
 }
 
+/// Commits changes that no operation makes, with an entry as every change has.
+async fn commit(world: &World, changes: Changes) {
+    let entry = AuditEntry {
+        time: world.clock.now(),
+        principal: None,
+        address: PeerAddress::Unix,
+        action: "test",
+        subject: Subject::default(),
+        decision: Decision::None,
+        decided: None,
+        policies: Default::default(),
+        revision: "".into(),
+        outcome: Outcome::OK,
+        context: None,
+        request: "-".into(),
+        trace: None,
+        dry_run: false,
+        count: 1,
+    };
+    let _receipt = world.hub.log().appender().append(&entry, changes).await.unwrap();
+}
+
 fn by(generation: u64) -> Meta {
     Meta { if_match: Some(generation), ..meta() }
 }
@@ -68,6 +90,42 @@ async fn what_is_active_follows_the_record() {
     assert_eq!(world.hub.policies().revision(), baseline);
     let none = world.attempt(&world.admin, &Rollback, &by(2)).await.unwrap_err();
     assert!(matches!(none.error, Error::NoPreviousRevision));
+}
+
+#[tokio::test]
+async fn what_a_given_up_request_has_activated_is_followed() {
+    let world = World::new().await;
+    let baseline = world.hub.policies().revision();
+    assert!(world.hub.follow_policies().await);
+    let one = propose(&world, READERS).await;
+    // The commit of a request whose caller has gone before the hub followed it.
+    let in_use = serde_json::json!({
+        "generation": 1, "active": one, "before": [null], "shadow": null,
+    });
+    let mut changes = Changes::new();
+    changes.put(&layout::active_policies(), &in_use).unwrap();
+    commit(&world, changes).await;
+    assert_eq!(world.hub.policies().revision(), baseline);
+    assert!(world.hub.follow_policies().await);
+    assert_eq!(*world.hub.policies().revision(), *one);
+}
+
+#[tokio::test]
+async fn a_rollback_skips_what_is_active_already() {
+    let world = World::new().await;
+    let (one, two) = (propose(&world, READERS).await, propose(&world, FROZEN_NAMES).await);
+    for (generation, id) in [&one, &two, &one].into_iter().enumerate() {
+        let generation = u64::try_from(generation).unwrap();
+        let activate = Activate { revision: digest(id) };
+        world.attempt(&world.admin, &activate, &by(generation)).await.unwrap();
+    }
+    // The set between two of the same is gone: what was before the first is next.
+    let delete = DeleteRevision { revision: digest(&two) };
+    world.attempt(&world.admin, &delete, &by(3)).await.unwrap();
+    let back = world.attempt(&world.admin, &Rollback, &by(4)).await.unwrap().reply.unwrap();
+    let baseline = Bundle::baseline().unwrap();
+    assert_eq!((&*back.previous, &*back.revision), (&*one, &**baseline.revision()));
+    assert_eq!(world.hub.policies().revision(), *baseline.revision());
 }
 
 #[tokio::test]
@@ -138,24 +196,7 @@ async fn another_release_keeps_the_files_under_their_new_name() {
         .unwrap()
         .put(&layout::active_policies(), &in_use)
         .unwrap();
-    let entry = AuditEntry {
-        time: world.clock.now(),
-        principal: None,
-        address: PeerAddress::Unix,
-        action: "test",
-        subject: Subject::default(),
-        decision: Decision::None,
-        decided: None,
-        policies: Default::default(),
-        revision: "".into(),
-        outcome: Outcome::OK,
-        context: None,
-        request: "-".into(),
-        trace: None,
-        dry_run: false,
-        count: 1,
-    };
-    let _receipt = world.hub.log().appender().append(&entry, changes).await.unwrap();
+    commit(&world, changes).await;
 
     let bundle = stored_bundle(world.hub.store()).await.unwrap();
     let new = bundle.revision().to_string();

@@ -1,15 +1,17 @@
 //! No set becomes active under which nobody could run the hub.
 //!
 //! A made-up member of `hub/admins` asks for what an administrator needs, in every way a request
-//! can arrive: over the network and the Unix socket, with each method, at every hour of a week, as
-//! each participant and from each address that a policy names. One permit is enough.
+//! can arrive: over the network and the Unix socket, with each method, now and at every hour of the
+//! week to come, as each participant and from each address that a policy names. One permit is
+//! enough: it shows that some administrator could get in, not that one of yours can.
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use hub_model::clock::SystemClock;
 use hub_model::principal::PeerAddress;
 use hub_model::{
-    Action, AuthMethod, HubId, Name, Participant, ParticipantId, ParticipantKind, RegistrationId,
-    Role, RoleGrant, Tags, Timestamp,
+    Action, AuthMethod, Clock as _, HubId, Name, Participant, ParticipantId, ParticipantKind,
+    RegistrationId, Role, RoleGrant, Tags, Timestamp,
 };
 
 use crate::Error;
@@ -31,13 +33,16 @@ const METHODS: [AuthMethod; 5] = AuthMethod::ALL;
 const MUTUAL_TLS: [bool; 2] = [false, true];
 /// Most principals and addresses taken from the policies.
 const MOST: usize = 16;
-/// 2026-01-05T00:00:00Z, a Monday.
-const MONDAY: i64 = 1_767_571_200_000_000;
 const HOUR: i64 = 3_600_000_000;
 const HOURS: i64 = 7 * 24;
 
 /// Checks a set for the hub of `engine`; without one, for some hub.
 pub(crate) fn check(bundle: &Bundle, engine: Option<&Engine>) -> Result<(), Error> {
+    // What a set permitted once, or will only some day, lets nobody in.
+    check_at(bundle, engine, SystemClock.now())
+}
+
+fn check_at(bundle: &Bundle, engine: Option<&Engine>, now: Timestamp) -> Result<(), Error> {
     let made_up;
     let engine = match engine {
         Some(engine) => engine,
@@ -46,10 +51,10 @@ pub(crate) fn check(bundle: &Bundle, engine: Option<&Engine>) -> Result<(), Erro
             &made_up
         }
     };
-    let admins = admins(bundle, engine);
+    let admins = admins(bundle, engine, now);
     for action in NEEDED {
         let mut denied: Option<Outcome> = None;
-        if !attempts(bundle, &admins).any(|asker| {
+        if !attempts(bundle, &admins, now).any(|asker| {
             let facts = RequestFacts::default();
             let outcome = engine.decide(bundle, &asker, action, &Target::Hub, &facts, None).0;
             let permitted = outcome.permitted;
@@ -71,7 +76,7 @@ pub(crate) fn blame(by: &[String]) -> String {
 }
 
 /// Members of `hub/admins`: new ones, and those that policies name.
-fn admins(bundle: &Bundle, engine: &Engine) -> Vec<Participant> {
+fn admins(bundle: &Bundle, engine: &Engine, time: Timestamp) -> Vec<Participant> {
     let Ok(name) = "admin".parse::<Name>() else { return Vec::new() };
     let new = [ParticipantKind::User, ParticipantKind::Service, ParticipantKind::Device]
         .map(|kind| (kind, ParticipantId::generate()));
@@ -80,7 +85,6 @@ fn admins(bundle: &Bundle, engine: &Engine) -> Vec<Participant> {
         let kind = kind.into_iter().find(|k| engine.words.participant(*k) == uid.type_name())?;
         Some((kind, uid.id().unescaped().parse().ok()?))
     });
-    let time = Timestamp::from_micros(MONDAY);
     let all = new.iter().copied().chain(named.take(MOST));
     all.map(|(kind, id)| Participant {
         id,
@@ -102,6 +106,7 @@ fn admins(bundle: &Bundle, engine: &Engine) -> Vec<Participant> {
 fn attempts<'a>(
     bundle: &Bundle,
     admins: &'a [Participant],
+    begin: Timestamp,
 ) -> impl Iterator<Item = Asker<'a>> + use<'a> {
     let usual = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1))];
     let named = bundle.policies.iter().flat_map(|p| addresses(&p.info.text)).take(MOST);
@@ -109,13 +114,13 @@ fn attempts<'a>(
     places.extend(usual.into_iter().chain(named).map(PeerAddress::Ip));
     // What no policy names makes no difference, and need not be tried in every way.
     let named = |word: &str| bundle.policies.iter().any(|p| p.info.text.contains(word));
-    let hours = if named("now") { HOURS } else { 1 };
+    let hours = if named("now") { 1 + HOURS } else { 1 };
     let methods = METHODS.into_iter().take(if named("authMethod") { METHODS.len() } else { 1 });
     let mutual = MUTUAL_TLS.into_iter().take(if named("mutualTls") { 2 } else { 1 });
     let methods: Vec<AuthMethod> = methods.collect();
     let mutual: Vec<bool> = mutual.collect();
     (0..hours).flat_map(move |hour| {
-        let now = Timestamp::from_micros(MONDAY.saturating_add(hour.saturating_mul(HOUR)));
+        let now = if hour == 0 { begin } else { full_hour(begin, hour) };
         let (places, methods, mutual) = (places.clone(), methods.clone(), mutual.clone());
         places.into_iter().flat_map(move |address| {
             let mutual = mutual.clone();
@@ -141,6 +146,13 @@ fn attempts<'a>(
             })
         })
     })
+}
+
+/// The beginning of an hour; 1 is the next one.
+fn full_hour(begin: Timestamp, hour: i64) -> Timestamp {
+    let micros = begin.as_micros();
+    let past = micros.rem_euclid(HOUR);
+    Timestamp::from_micros(micros.saturating_sub(past).saturating_add(hour.saturating_mul(HOUR)))
 }
 
 /// The addresses in `ip("…")` literals of a policy; of a range, its first.

@@ -5,7 +5,7 @@
 //! Without a set in the shadow a decision pays for one relaxed load.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -93,6 +93,8 @@ struct Running {
     bundle: Arc<Bundle>,
     since: Timestamp,
     questions: SyncSender<Box<Question>>,
+    /// Places of the queue that are taken.
+    taken: Arc<AtomicUsize>,
     dropped: AtomicU64,
     found: Arc<Mutex<Found>>,
 }
@@ -141,6 +143,12 @@ impl Shadow {
     ) {
         let running = self.running.load();
         let Some(running) = running.as_ref() else { return };
+        // A place first: where there is none, nothing is copied.
+        if running.taken.fetch_add(1, Ordering::Relaxed) >= QUEUE {
+            running.taken.fetch_sub(1, Ordering::Relaxed);
+            running.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
         let place = match target {
             Target::Hub => Where::Hub,
             Target::Registration(facts) => Where::Registration((*facts).clone()),
@@ -159,6 +167,7 @@ impl Shadow {
             permitted,
         };
         if running.questions.try_send(Box::new(question)).is_err() {
+            running.taken.fetch_sub(1, Ordering::Relaxed);
             running.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -175,18 +184,20 @@ impl Policies {
         self.shadow.running.store(None);
         let Some(bundle) = bundle else { return Ok(()) };
         let (questions, inbox) = sync_channel(QUEUE);
+        let taken = Arc::new(AtomicUsize::new(0));
         let found = Arc::new(Mutex::new(Found::default()));
         let work = Work {
             engine: Arc::clone(&self.engine),
             set: Active::new(Arc::clone(&bundle)),
             inbox,
+            taken: Arc::clone(&taken),
             found: Arc::clone(&found),
         };
         // Ends when the last sender is gone.
         let _thread =
             std::thread::Builder::new().name("shadow".to_owned()).spawn(move || work.run())?;
         let dropped = AtomicU64::new(0);
-        let running = Running { bundle, since: now, questions, dropped, found };
+        let running = Running { bundle, since: now, questions, taken, dropped, found };
         self.shadow.running.store(Some(Arc::new(running)));
         self.shadow.on.store(true, Ordering::Relaxed);
         Ok(())
@@ -237,12 +248,14 @@ struct Work {
     engine: Arc<Engine>,
     set: Active,
     inbox: Receiver<Box<Question>>,
+    taken: Arc<AtomicUsize>,
     found: Arc<Mutex<Found>>,
 }
 
 impl Work {
     fn run(self) {
         while let Ok(question) = self.inbox.recv() {
+            self.taken.fetch_sub(1, Ordering::Relaxed);
             self.compare(&question);
         }
     }

@@ -12,6 +12,11 @@ const MAX_ID: usize = 100;
 /// What only ids of the baseline start with.
 const RESERVED: [&str; 3] = ["guard.", "role.", "grant."];
 
+/// Most operators in one policy: what follows them is nested as deep, and taken apart by recursion.
+const MAX_OPERATORS: usize = 2_000;
+/// Most brackets open at once.
+const MAX_BRACKETS: usize = 100;
+
 /// What a satisfied policy does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Effect {
@@ -67,6 +72,11 @@ pub(crate) fn parse(
     baseline: bool,
     problems: &mut Vec<Problem>,
 ) -> Vec<Parsed> {
+    if let Some((offset, message)) = too_large(text) {
+        let help = "split it into several policies, or name what it lists in a set";
+        problems.push(Problem::own(file, text, offset, message, help).about("size"));
+        return Vec::new();
+    }
     let set: PolicySet = match text.parse() {
         Ok(set) => set,
         Err(errors) => {
@@ -114,6 +124,58 @@ pub(crate) fn parse(
         }
     }
     parsed
+}
+
+/// Where a policy is nested deeper than a thread's stack could take apart, and why. Looks at words
+/// and signs alone, and so comes before parsing.
+fn too_large(text: &str) -> Option<(usize, String)> {
+    let (mut operators, mut brackets) = (0, 0_usize);
+    let mut signs = text.bytes().enumerate().peekable();
+    while let Some((at, sign)) = signs.next() {
+        let next = signs.peek().map(|(_, next)| *next);
+        match sign {
+            // Texts and comments hold no operators.
+            b'"' => {
+                while let Some((_, inner)) = signs.next() {
+                    match inner {
+                        b'\\' => drop(signs.next()),
+                        b'"' => break,
+                        _ => {}
+                    }
+                }
+            }
+            b'/' if next == Some(b'/') => while signs.next_if(|(_, c)| *c != b'\n').is_some() {},
+            // The end of a policy.
+            b';' => (operators, brackets) = (0, 0),
+            b'(' | b'[' | b'{' => brackets += 1,
+            b')' | b']' | b'}' => brackets = brackets.saturating_sub(1),
+            b'&' | b'|' if next == Some(sign) => {
+                let _second = signs.next();
+                operators += 1;
+            }
+            b'.' | b'+' | b'-' | b'*' | b'!' => operators += 1,
+            _ if sign.is_ascii_alphanumeric() || sign == b'_' => {
+                let mut end = at + 1;
+                while let Some((inner, _)) =
+                    signs.next_if(|(_, c)| c.is_ascii_alphanumeric() || *c == b'_')
+                {
+                    end = inner + 1;
+                }
+                let word = text.get(at..end).unwrap_or("");
+                operators += usize::from(matches!(word, "if" | "when" | "unless"));
+            }
+            _ => {}
+        }
+        if operators > MAX_OPERATORS {
+            let message = format!("a policy has at most {MAX_OPERATORS} operators");
+            return Some((at, message));
+        }
+        if brackets > MAX_BRACKETS {
+            let message = format!("brackets are nested at most {MAX_BRACKETS} deep");
+            return Some((at, message));
+        }
+    }
+    None
 }
 
 /// The `@id` of a policy, if it is one that reads the same everywhere it is shown.

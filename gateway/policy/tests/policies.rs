@@ -345,6 +345,42 @@ fn validation_keeps_the_words_of_cedar() {
 }
 
 #[test]
+fn a_policy_too_large_to_take_apart_is_refused_before_it_is_parsed() {
+    let work = || {
+        let chain = vec!["1 == 1"; 48 * 1024].join("&&");
+        let nested = format!("{}true{}", "(".repeat(20_000), ")".repeat(20_000));
+        let minus = format!("1 == {}1", "- ".repeat(20_000));
+        let ifs = "if true then true else ".repeat(5_000) + "true";
+        let list = format!("[{}1].contains(1)", "1,".repeat(1_000));
+        for (condition, good) in
+            [(chain, false), (nested, false), (minus, false), (ifs, false), (list, true)]
+        {
+            let policy = format!(
+                "@id(\"a\") forbid(principal, action == CipherHub::Action::\"keys.get\", resource)
+                 when {{ {condition} }};"
+            );
+            assert!(policy.len() < 400 * 1024);
+            match Bundle::parse([("local.cedar", policy)]) {
+                Ok(_) => assert!(good),
+                Err(Error::Refused(problems)) => {
+                    assert!(!good, "{problems:?}");
+                    assert_eq!(problems.len(), 1);
+                    assert!(problems[0].message.contains("at most"), "{problems:?}");
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    std::thread::Builder::new().stack_size(2 << 20).spawn(work).unwrap().join().unwrap();
+    // What looks like operators in texts and comments is none.
+    let words = "a.b && c || (d) ".repeat(2_000);
+    let policy = format!(
+        "// {words}\n@id(\"a\") @title(\"{words}\") forbid(principal, action, resource) when {{ false }};"
+    );
+    assert!(Bundle::parse([("local.cedar", policy)]).is_ok());
+}
+
+#[test]
 fn nobody_is_locked_out() {
     let locked = |policy: &str| {
         matches!(
@@ -378,6 +414,15 @@ fn nobody_is_locked_out() {
            context.caller has sourceIp &&
            context.caller.sourceIp.isInRange(ip(\"192.168.7.0/24\")) };"
     ));
+    // What was permitted until a date that is over lets nobody in; a date to come does.
+    let until = |date: &str| {
+        format!(
+            "@id(\"a\") forbid(principal, action, resource is CipherHub::Hub)
+             unless {{ context.caller.now < datetime(\"{date}\") }};"
+        )
+    };
+    assert!(locked(&until("2026-02-01")));
+    assert!(!locked(&until("2999-01-01")));
     let admin = ParticipantId::generate();
     assert!(!locked(&format!(
         "@id(\"a\") forbid(principal, action, resource is CipherHub::Hub)

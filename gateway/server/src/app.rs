@@ -300,6 +300,7 @@ impl App {
             let following = policy_files::follow(dir, hub, metrics, policies_asked, token.clone());
             tasks.spawn("policies", following);
         }
+        tasks.spawn("revisions", policy_files::record(Arc::clone(&hub), token.clone()));
         tasks.spawn("shadow", policy_files::shadow(Arc::clone(&hub), token.clone()));
         if !mode.dev {
             let detail = Some(env!("CARGO_PKG_VERSION").into());

@@ -1,7 +1,9 @@
 //! Policies from files, read again when they change: on SIGHUP, and by watching `policies.dir`.
 //!
 //! What does not check is not taken: the last good set stays and decides, the metric
-//! `cipher_hub_policy_reload_failed` is 1 until files are good again, and the log says why.
+//! `cipher_hub_policy_reload_failed` is 1 until files are good again, and the log says why. What
+//! changes by itself is read until two readings agree, and not taken where the policies have gone
+//! altogether: that is a folder half written or not mounted. SIGHUP takes it all the same.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,17 +35,31 @@ pub(crate) async fn follow(
     let mut watch = Watch::start(&dir, Arc::clone(&changed));
     // What changed between the start of the process and that of the watch.
     asked.notify_one();
+    let mut marked = hub_policy::folder::is_marked(&dir);
     loop {
-        tokio::select! {
+        let by_itself = tokio::select! {
             () = token.cancelled() => return,
-            () = asked.notified() => {}
-            () = changed.notified() => quiet(&changed).await,
-        }
+            () = asked.notified() => false,
+            () = changed.notified() => {
+                quiet(&changed).await;
+                true
+            }
+        };
         // Before reading, so that nothing changes unseen in between.
         if let Some(watch) = &mut watch {
             watch.renew();
         }
-        reload(&dir, &hub, &metrics).await;
+        if by_itself && !settled(&dir).await {
+            // Still being written: later.
+            changed.notify_one();
+            continue;
+        }
+        // Without its marker a folder means other files.
+        let marker_gone = by_itself && marked && !hub_policy::folder::is_marked(&dir);
+        reload(&dir, &hub, &metrics, Automatic { by_itself, marker_gone }).await;
+        if !marker_gone {
+            marked = hub_policy::folder::is_marked(&dir);
+        }
     }
 }
 
@@ -60,9 +76,40 @@ async fn quiet(changed: &Notify) {
     }
 }
 
-async fn reload(dir: &Path, hub: &Hub, metrics: &Metrics) {
+/// Whether two readings, the quiet time apart, agree. What cannot be read is for `read` to say.
+async fn settled(dir: &Path) -> bool {
+    let files = || {
+        let from = dir.to_owned();
+        tokio::task::spawn_blocking(move || hub_policy::folder::files(&from).ok())
+    };
+    let first = files().await;
+    tokio::time::sleep(QUIET).await;
+    matches!((first, files().await), (Ok(first), Ok(second)) if first == second)
+}
+
+/// Whether nobody asked, and what then speaks against taking what is there.
+#[derive(Clone, Copy)]
+struct Automatic {
+    by_itself: bool,
+    marker_gone: bool,
+}
+
+async fn reload(dir: &Path, hub: &Hub, metrics: &Metrics, automatic: Automatic) {
     let from = dir.to_owned();
-    let read = tokio::task::spawn_blocking(move || read(&from)).await;
+    let had_policies = automatic.by_itself && !hub.policies().active_bundle().files().is_empty();
+    let read = tokio::task::spawn_blocking(move || {
+        if automatic.marker_gone {
+            let why = "`policy.toml` is gone from the folder; SIGHUP takes that if it is meant";
+            return Err(("invalid_policy", why.to_owned()));
+        }
+        let bundle = read(&from)?;
+        if had_policies && bundle.files().is_empty() {
+            let why = "no policies are left in the folder; SIGHUP takes that if it is meant";
+            return Err(("invalid_policy", why.to_owned()));
+        }
+        Ok(bundle)
+    })
+    .await;
     let (code, why) = match read {
         Ok(Ok(bundle)) => match hub.reload_policies(bundle).await {
             Ok(changed) => {
@@ -99,7 +146,9 @@ fn read(dir: &Path) -> Result<Bundle, Failed> {
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
         (code(&error), format!("{error}{}", cause.unwrap_or_default()))
     };
-    let bundle = Bundle::read(dir).map_err(failed)?;
+    // Read once: what is tested is what is taken.
+    let files = hub_policy::folder::files(dir).map_err(failed)?;
+    let bundle = Bundle::parse(files.clone()).map_err(failed)?;
     let mut library = Library::new();
     let (mut cases, mut problems) = (Vec::new(), Vec::new());
     for path in tests(dir).map_err(|error| ("invalid_policy", format!("its tests: {error}")))? {
@@ -112,7 +161,6 @@ fn read(dir: &Path) -> Result<Bundle, Failed> {
     if cases.is_empty() && problems.is_empty() {
         return Ok(bundle);
     }
-    let files = hub_policy::folder::files(dir).map_err(failed)?;
     let report = authoring::run(&files, &cases).map_err(failed)?;
     let fallen = report.cases.iter().filter(|case| !case.passed);
     problems.extend(fallen.map(|case| format!("{}:{}: {}", case.file, case.line, case.name)));
@@ -171,6 +219,21 @@ pub(crate) async fn shadow(hub: Arc<Hub>, token: CancellationToken) {
         if let Err(error) = hub.record_shadow().await {
             tracing::error!(%error, "what the shadow has found could not be recorded");
         }
+    }
+}
+
+/// Brings the policies in memory in step with their record, where a request that activated others
+/// was given up before it could.
+pub(crate) async fn record(hub: Arc<Hub>, token: CancellationToken) {
+    let mut wait = Duration::from_secs(1);
+    loop {
+        tokio::select! {
+            () = token.cancelled() => return,
+            () = tokio::time::sleep(wait) => {}
+        }
+        // What fails is in the log; not every second.
+        let seconds = if hub.follow_policies().await { 1 } else { 30 };
+        wait = Duration::from_secs(seconds);
     }
 }
 

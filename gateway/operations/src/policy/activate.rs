@@ -79,15 +79,21 @@ impl Operation for Rollback {
         hub.revisions().source.check()?;
         let (mut in_use, mut changes) = InUse::to_change(hub.store()).await?;
         meta.matches(in_use.generation)?;
-        let before = in_use.before.pop().ok_or(Error::NoPreviousRevision)?;
         let missing = || Error::not_found("policy revision", "(the one before)");
-        let which = match &before {
-            None => Which::Baseline,
-            Some(id) => hub.kept(id).await?.ok_or_else(missing)?,
-        };
-        let bundle = hub.compiled(&which).await?;
-        let new = hub.keep_compiled(&which, &bundle, &mut changes).await?;
         let old = in_use.active.clone();
+        // A deleted revision can leave the active one as its own predecessor.
+        let new = loop {
+            let before = in_use.before.pop().ok_or(Error::NoPreviousRevision)?;
+            let which = match &before {
+                None => Which::Baseline,
+                Some(id) => hub.kept(id).await?.ok_or_else(missing)?,
+            };
+            let bundle = hub.compiled(&which).await?;
+            let new = hub.keep_compiled(&which, &bundle, &mut changes).await?;
+            if new != old {
+                break new;
+            }
+        };
         hub.switch(permit, in_use, changes, (old, new))
     }
 
@@ -159,17 +165,29 @@ impl Hub {
         Ok(plan.changing(changes).detail(detail))
     }
 
-    /// Makes what decides in memory what the record says. Called after every change of the record.
-    pub(super) async fn follow_policies(&self) {
-        let _alone = self.revisions().following.lock().await;
-        if let Err(error) = self.try_follow().await {
-            // The record holds and the next start follows it; until then the old set decides.
-            tracing::error!(%error, "the policies in memory do not follow their record");
+    /// Makes what decides in memory what the record says: after every change of the record, and
+    /// now and then, because a request can be given up between its commit and this. One read where
+    /// nothing has changed. `false` when it failed.
+    pub async fn follow_policies(&self) -> bool {
+        let mut followed = self.revisions().following.lock().await;
+        match self.try_follow(*followed).await {
+            Ok(generation) => {
+                *followed = Some(generation);
+                true
+            }
+            Err(error) => {
+                // The record holds and is followed later; until then the old set decides.
+                tracing::error!(%error, "the policies in memory do not follow their record");
+                false
+            }
         }
     }
 
-    async fn try_follow(&self) -> Result<(), Error> {
+    async fn try_follow(&self, followed: Option<u64>) -> Result<u64, Error> {
         let in_use = self.in_use().await?;
+        if followed == Some(in_use.generation) {
+            return Ok(in_use.generation);
+        }
         if self.revisions().source == super::PolicySource::Api {
             let bundle = self.compiled_use(&in_use.active).await?;
             if *bundle.revision() != self.policies().revision() {
@@ -188,7 +206,7 @@ impl Hub {
             let set = self.policies().set_shadow(shadow, now);
             set.map_err(|error| Error::Integrity(Box::new(error)))?;
         }
-        Ok(())
+        Ok(in_use.generation)
     }
 
     async fn compiled_use(&self, id: &Id) -> Result<Arc<Bundle>, Error> {

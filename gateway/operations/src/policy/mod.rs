@@ -3,7 +3,8 @@
 //!
 //! A revision never changes; the record `m/policies` says which one is active, and every change of
 //! it is committed with its audit entry. What decides in memory follows that record
-//! ([`Hub::follow_policies`]), so a crash in between is mended by the next start.
+//! ([`Hub::follow_policies`]), at once and by a chore: a crash in between is mended by the next
+//! start, and a request that nobody waits for any more by the chore.
 
 mod activate;
 mod delete;
@@ -82,8 +83,9 @@ impl PolicySource {
 #[derive(Debug)]
 pub(crate) struct Revisions {
     pub(crate) source: PolicySource,
-    /// Held while memory follows the record, so that no older state overtakes a newer one.
-    following: tokio::sync::Mutex<()>,
+    /// Held while memory follows the record, so that no older state overtakes a newer one; the
+    /// generation of the record that memory is in step with.
+    following: tokio::sync::Mutex<Option<u64>>,
     compiled: Mutex<VecDeque<(Box<str>, Arc<Bundle>)>>,
     baseline: OnceLock<Arc<Bundle>>,
     replays: Semaphore,
