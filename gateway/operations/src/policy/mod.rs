@@ -113,6 +113,11 @@ impl Revisions {
         Ok(Arc::clone(self.baseline.get_or_init(|| bundle)))
     }
 
+    /// The baseline alone, as it was made already.
+    fn seed_baseline(&self, bundle: Arc<Bundle>) {
+        let _first_counts = self.baseline.set(bundle);
+    }
+
     fn recall(&self, id: &str) -> Option<Arc<Bundle>> {
         let compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         compiled.iter().find(|(known, _)| &**known == id).map(|(_, bundle)| Arc::clone(bundle))

@@ -32,6 +32,12 @@ impl Hub {
     pub async fn resume_policies(&self) -> Result<(), Error> {
         if self.revisions().source == PolicySource::Api {
             self.rename_active().await?;
+            // What decides was made from this very record: it need not be made a second time.
+            let running = self.policies().active_bundle();
+            match self.in_use().await?.active {
+                None => self.revisions().seed_baseline(running),
+                Some(id) => self.revisions().remember(&id, &running),
+            }
         }
         self.follow_policies().await;
         Ok(())
