@@ -9,6 +9,7 @@ use hub_model::entry::AuditEntry;
 use hub_store::{AuditHead, Changes, CommitError, StageError, Staged, Writer};
 
 use crate::encode::{self, Gaps};
+use crate::follow::{Committed, Recent};
 use crate::inbox::{self, Inbox, Outcome, Reply, Submission, Taken};
 use crate::{Error, batch, merkle};
 
@@ -71,6 +72,7 @@ struct Shared {
     writer: String,
     inbox: Inbox,
     position: ArcSwap<Position>,
+    recent: Recent,
     /// A commit failed: nothing is acknowledged any more until a restart.
     failed: AtomicBool,
     /// The disk is nearly full: work is refused before the engine meets the end.
@@ -100,6 +102,7 @@ impl Appender {
             writer: name.to_owned(),
             inbox: Inbox::new(),
             position: ArcSwap::from_pointee(position),
+            recent: Recent::default(),
             failed: AtomicBool::new(false),
             low_space: AtomicBool::new(false),
             tampered: AtomicBool::new(false),
@@ -149,6 +152,11 @@ impl Appender {
     #[must_use]
     pub fn position(&self) -> Arc<Position> {
         self.shared.position.load_full()
+    }
+
+    /// The newest entries.
+    pub(crate) fn recent(&self) -> &Recent {
+        &self.shared.recent
     }
 
     /// The writer's name.
@@ -247,6 +255,8 @@ impl Run {
         let mut audit = position.audit.clone();
         drop(position);
         let mut builder = batch::Builder::new(audit.size);
+        let first_seq = audit.size;
+        let mut entries = Vec::with_capacity(64);
         let mut members: Vec<Member> = Vec::with_capacity(64);
         let mut group = self.writer.begin();
         let mut next = Some(first);
@@ -268,6 +278,7 @@ impl Run {
                     merkle::push(&mut audit.frontier, seq, leaf);
                     audit.chain = leaf;
                     audit.size += 1;
+                    entries.push((builder.last_range(), leaf));
                     members.push(Member { reply: submission.reply, seq, leaf });
                 }
                 Ok(Staged::Full) if members.is_empty() => {
@@ -299,7 +310,8 @@ impl Run {
             return Ok(());
         }
         let path = batch::path(&self.shared.writer, builder.last())?;
-        match group.commit(Some((path, builder.finish())), audit).await {
+        let bytes = builder.finish();
+        match group.commit(Some((path, &bytes)), audit).await {
             Ok(revision) => {
                 let head = self.writer.head();
                 self.shared.position.store(Arc::new(Position {
@@ -308,6 +320,7 @@ impl Run {
                     digest: head.digest,
                 }));
                 answer(members, |seq, leaf| Ok(Receipt { seq, leaf, revision: revision.0 }));
+                self.shared.recent.push(Committed::new(first_seq, bytes, entries));
                 Ok(())
             }
             Err(CommitError::Conflict { .. }) => {

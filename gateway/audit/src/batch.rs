@@ -27,6 +27,7 @@ pub(crate) struct Builder {
     bytes: Vec<u8>,
     first: u64,
     count: u32,
+    last: std::ops::Range<usize>,
 }
 
 impl Builder {
@@ -35,7 +36,7 @@ impl Builder {
         bytes.push(VERSION);
         bytes.extend_from_slice(&first.to_be_bytes());
         bytes.extend_from_slice(&0u32.to_be_bytes());
-        Self { bytes, first, count: 0 }
+        Self { bytes, first, count: 0, last: 0..0 }
     }
 
     /// Adds one entry written by `write`, and gives its bytes back.
@@ -49,11 +50,17 @@ impl Builder {
             slot.copy_from_slice(&length.to_be_bytes());
         }
         self.count += 1;
+        self.last = start..self.bytes.len();
         self.bytes.get(start..).unwrap_or_default()
     }
 
     pub(crate) const fn count(&self) -> u32 {
         self.count
+    }
+
+    /// Where the entry added last lies in the batch.
+    pub(crate) fn last_range(&self) -> std::ops::Range<usize> {
+        self.last.clone()
     }
 
     pub(crate) const fn len(&self) -> usize {

@@ -21,6 +21,9 @@ pub enum Error {
     /// A batch record that is not one.
     #[error("an audit batch at `{0}` is malformed")]
     Batch(String),
+    /// An entry that should be durable is not there.
+    #[error("entry {0} is missing from the store")]
+    Missing(u64),
     /// A checkpoint that is malformed or carries no valid signature.
     #[error("the checkpoint is not valid: {0}")]
     Checkpoint(&'static str),

@@ -6,6 +6,7 @@ mod batch;
 pub mod checkpoint;
 pub mod encode;
 mod error;
+pub mod follow;
 mod inbox;
 pub mod log;
 pub mod merkle;
@@ -13,5 +14,6 @@ pub mod verify;
 
 pub use appender::{Appender, Receipt};
 pub use error::Error;
+pub use follow::{Committed, Follower};
 pub use inbox::Lane;
 pub use log::Log;

@@ -10,7 +10,7 @@ use hub_store::{Store, Writer};
 
 use crate::checkpoint::{self, Checkpoint};
 use crate::verify::Verifier;
-use crate::{Appender, Error, batch, merkle};
+use crate::{Appender, Error, Follower, batch, merkle};
 
 /// What to do when store and checkpoint disagree at start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -154,6 +154,12 @@ impl Log {
     /// When the store fails or a batch does not open.
     pub async fn page(&self, after: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, Error> {
         read(&self.store, self.appender.writer(), after, limit).await
+    }
+
+    /// Works through the log from this entry on, and goes on with what is appended.
+    #[must_use]
+    pub fn follow(&self, from: u64) -> Follower {
+        Follower::new(self.clone(), from)
     }
 
     /// One entry.

@@ -47,7 +47,13 @@ fn members(writer: &mut Writer, count: u64, changing: bool, round: u64) -> Durat
             assert!(matches!(group.stage(&changes).await.unwrap(), Staged::Done(_)));
         }
         let batch = Some((batch_path(round), vec![7; 500 * count as usize]));
-        group.commit(batch, AuditHead::default()).await.unwrap();
+        group
+            .commit(
+                batch.as_ref().map(|(path, bytes)| (path.clone(), bytes.as_slice())),
+                AuditHead::default(),
+            )
+            .await
+            .unwrap();
     });
     start.elapsed()
 }

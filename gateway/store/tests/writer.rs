@@ -61,8 +61,7 @@ fn a_group_is_one_transaction() {
         let second = group.stage(&change("k/2", 2)).await.unwrap();
         assert_eq!(group.members(), 3);
         assert_eq!(none, Staged::Done(None));
-        let batch = (batch_path(1), b"entries".to_vec());
-        group.commit(Some(batch), audit.clone()).await.unwrap();
+        group.commit(Some((batch_path(1), b"entries")), audit.clone()).await.unwrap();
         (first, second)
     });
     let (Staged::Done(Some(first)), Staged::Done(Some(second))) = digests else { panic!() };
@@ -160,7 +159,7 @@ fn a_group_has_room_for_the_largest_batch_and_no_more() {
                 }
             }
             let audit = AuditHead { frontier: vec![[1; 32]; 64], ..AuditHead::default() };
-            group.commit(Some((batch_path(1), vec![1; MAX_BATCH])), audit).await.unwrap();
+            group.commit(Some((batch_path(1), &vec![1; MAX_BATCH])), audit).await.unwrap();
         });
         assert_eq!(staged, if exclusive { 97 } else { 48 });
         assert_eq!(assert_sound(&store).records, staged);
@@ -174,8 +173,8 @@ fn a_group_has_room_for_the_largest_batch_and_no_more() {
                 changes.put(&path(&format!("l/{n}")), &value).unwrap();
                 outcomes.push(matches!(group.stage(&changes).await.unwrap(), Staged::Done(_)));
             }
-            let batch = (batch_path(2), vec![1; MAX_BATCH]);
-            group.commit(Some(batch), AuditHead::default()).await.unwrap();
+            let batch = vec![1; MAX_BATCH];
+            group.commit(Some((batch_path(2), &batch)), AuditHead::default()).await.unwrap();
             outcomes
         });
         assert_eq!(outcomes, [true, true, true, true, true, false]);
@@ -190,7 +189,8 @@ fn a_group_has_room_for_the_largest_batch_and_no_more() {
         }
         let outcome = block_on(writer.begin().stage(&changes));
         assert!(matches!(outcome, Err(StageError::TooLarge)));
-        let batch = Some((batch_path(3), vec![1; MAX_BATCH + 1]));
+        let batch = vec![1; MAX_BATCH + 1];
+        let batch = Some((batch_path(3), batch.as_slice()));
         let outcome = block_on(writer.begin().commit(batch, AuditHead::default()));
         assert!(matches!(outcome, Err(CommitError::Failed(Error::TooLarge))));
         put(&mut writer, "k/1", 1);
@@ -331,8 +331,7 @@ fn the_digest_is_verified_over_many_pages_and_a_long_log() {
                 let first = ["a", "v", "w-", "x", "z"][(m % 5) as usize];
                 group.stage(&change(&format!("{first}/{n}/{m}"), m)).await.unwrap();
             }
-            let batch = Some((batch_path(n), vec![1; 10]));
-            group.commit(batch, AuditHead::default()).await.unwrap();
+            group.commit(Some((batch_path(n), &[1; 10])), AuditHead::default()).await.unwrap();
         });
     }
     let mut seen = Vec::new();

@@ -172,7 +172,7 @@ impl<'a> Group<'a> {
     /// [`CommitError`].
     pub async fn commit(
         self,
-        batch: Option<(Path, Vec<u8>)>,
+        batch: Option<(Path, &[u8])>,
         audit: AuditHead,
     ) -> Result<Revision, CommitError> {
         let Self { writer, checks, writes, written, digest, .. } = self;
@@ -204,7 +204,7 @@ impl<'a> Group<'a> {
             if plaintext.len() > MAX_BATCH {
                 return Err(Error::TooLarge.into());
             }
-            let sealed = barrier.seal(&path, &plaintext);
+            let sealed = barrier.seal(&path, plaintext);
             txn.put(path, sealed)?;
         }
         let sealed = barrier.seal(&writer.head_path, &head.encode()?);

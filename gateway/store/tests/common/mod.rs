@@ -66,7 +66,7 @@ pub(crate) fn numbered_commit(writer: &mut Writer, slots: u64) -> u64 {
     block_on(async {
         let mut group = writer.begin();
         assert!(matches!(group.stage(&changes).await.unwrap(), Staged::Done(Some(_))));
-        group.commit(Some((batch_path(number), batch)), audit).await.unwrap();
+        group.commit(Some((batch_path(number), &batch)), audit).await.unwrap();
     });
     number
 }
