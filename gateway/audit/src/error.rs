@@ -56,6 +56,20 @@ pub enum Error {
         "checkpoint_missing: the store holds {0} audit entries, but there is no checkpoint file"
     )]
     CheckpointMissing(u64),
+    /// An entry or a size that the log has not reached.
+    #[error("there is no {asked} in a log of {size} entries")]
+    Beyond {
+        /// What was asked for.
+        asked: u64,
+        /// Entries there are.
+        size: u64,
+    },
+    /// Hashes of older entries are still being computed.
+    #[error("the audit log's tree is still being computed")]
+    TreeBehind,
+    /// A proof did not lead to the signed root.
+    #[error("a proof did not verify; the audit log's tree is computed again")]
+    TreeSpoiled,
     /// The random source failed.
     #[error(transparent)]
     Crypto(#[from] hub_crypto::Error),

@@ -10,6 +10,8 @@ pub mod follow;
 mod inbox;
 pub mod log;
 pub mod merkle;
+pub mod proof;
+pub mod tree;
 pub mod verify;
 
 pub use appender::{Appender, Receipt};

@@ -9,6 +9,7 @@ use hub_model::{HubId, Timestamp};
 use hub_store::{Store, Writer};
 
 use crate::checkpoint::{self, Checkpoint};
+use crate::tree::Tree;
 use crate::verify::Verifier;
 use crate::{Appender, Error, Follower, batch, merkle};
 
@@ -32,6 +33,7 @@ pub struct Log {
     file: Option<Arc<FilePath>>,
     latest: Arc<ArcSwapOption<Signed>>,
     accepted: Option<Arc<str>>,
+    tree: Arc<Tree>,
 }
 
 /// A checkpoint and its note.
@@ -93,6 +95,7 @@ impl Log {
             file: file.map(Into::into),
             latest: Arc::new(ArcSwapOption::empty()),
             accepted,
+            tree: Arc::default(),
         })
     }
 
@@ -100,6 +103,11 @@ impl Log {
     #[must_use]
     pub fn accepted(&self) -> Option<&str> {
         self.accepted.as_deref()
+    }
+
+    /// The kept hashes of its Merkle tree.
+    pub(crate) const fn kept_tree(&self) -> &Arc<Tree> {
+        &self.tree
     }
 
     /// The way to append.
