@@ -106,7 +106,8 @@ impl Log {
     }
 
     /// The kept hashes of its Merkle tree.
-    pub(crate) const fn kept_tree(&self) -> &Arc<Tree> {
+    #[must_use]
+    pub const fn tree(&self) -> &Arc<Tree> {
         &self.tree
     }
 

@@ -5,8 +5,11 @@
 //! All of it can be made again from the entries and none of it is trusted: [`Tree::agrees`] holds
 //! it against the log's frontier, and whatever is answered was verified before.
 
+mod file;
+mod keep;
 mod prove;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use crate::merkle::{Hash, node_hash};
@@ -24,6 +27,8 @@ pub struct Tree {
     levels: RwLock<Vec<Vec<Hash>>>,
     /// Rung when a check failed: everything is made again.
     pub(crate) spoiled: tokio::sync::Notify,
+    /// How often everything was made again.
+    pub(crate) rebuilds: AtomicU64,
 }
 
 impl Tree {
@@ -35,6 +40,12 @@ impl Tree {
     #[must_use]
     pub fn len(&self) -> u64 {
         self.read(|levels| levels.first().map_or(0, Vec::len) as u64)
+    }
+
+    /// How often everything was made again, since the start.
+    #[must_use]
+    pub fn rebuilds(&self) -> u64 {
+        self.rebuilds.load(Ordering::Relaxed)
     }
 
     /// Whether nothing is known.

@@ -3,11 +3,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
-use std::sync::Arc;
 
 use crate::merkle::{self, Hash};
 use crate::proof::{self, Node};
-use crate::tree::{LEVEL, Tree, WIDTH};
+use crate::tree::{LEVEL, WIDTH};
 use crate::{Error, Log};
 
 /// The most runs of 256 entries that are read for one proof. Who needs more waits for the
@@ -15,12 +14,6 @@ use crate::{Error, Log};
 const MAX_PAGES: usize = 256;
 
 impl Log {
-    /// The kept hashes.
-    #[must_use]
-    pub fn tree(&self) -> &Arc<Tree> {
-        self.kept_tree()
-    }
-
     /// The inclusion proof of an entry in the tree of `size` entries (RFC 6962 §2.1.1), verified.
     ///
     /// # Errors
@@ -103,7 +96,7 @@ impl Log {
             return Ok(what);
         }
         tracing::error!("a proof over the audit log did not verify; its tree is made again");
-        self.kept_tree().spoiled.notify_one();
+        self.tree().spoiled.notify_one();
         Err(Error::TreeSpoiled)
     }
 
@@ -125,7 +118,7 @@ impl Log {
         let mut found = HashMap::with_capacity(wanted.len());
         let mut missing = Vec::new();
         for node in wanted {
-            match self.kept_tree().get(*node) {
+            match self.tree().get(*node) {
                 Some(hash) => drop(found.insert(*node, hash)),
                 None => missing.push(*node),
             }

@@ -14,11 +14,21 @@ use hub_model::{HubId, Timestamp};
 use hub_store::{Changes, MemoryBackend, Store, Writer};
 
 pub(crate) async fn log() -> Log {
+    open(&parts()).await
+}
+
+/// What outlives a log.
+pub(crate) fn parts() -> (Store, Arc<SystemKeys>) {
     let keys = Arc::new(SystemKeys::generate().unwrap());
-    let store = Store::new(Arc::new(MemoryBackend::new()), Arc::clone(&keys));
+    (Store::new(Arc::new(MemoryBackend::new()), Arc::clone(&keys)), keys)
+}
+
+/// A log over what an earlier one has left.
+pub(crate) async fn open((store, keys): &(Store, Arc<SystemKeys>)) -> Log {
     let writer = Writer::open(store.clone(), "main").await.unwrap();
     let hub = HubId::from_bytes([7; 16]);
-    Log::open(store, writer, "main", keys, hub, None, OnRollback::Refuse).await.unwrap()
+    let keys = Arc::clone(keys);
+    Log::open(store.clone(), writer, "main", keys, hub, None, OnRollback::Refuse).await.unwrap()
 }
 
 /// An entry that says nothing but a detail.
