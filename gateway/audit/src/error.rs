@@ -70,6 +70,9 @@ pub enum Error {
     /// A proof did not lead to the signed root.
     #[error("a proof did not verify; the audit log's tree is computed again")]
     TreeSpoiled,
+    /// A proof that is malformed or proves nothing.
+    #[error("the proof is not valid: {0}")]
+    Proof(&'static str),
     /// The random source failed.
     #[error(transparent)]
     Crypto(#[from] hub_crypto::Error),

@@ -11,6 +11,7 @@ mod inbox;
 pub mod log;
 pub mod merkle;
 pub mod proof;
+pub mod tile;
 pub mod tree;
 pub mod verify;
 

@@ -6,6 +6,8 @@
 //! subtrees ([`Node`]). Whoever makes proofs only says where hashes of perfect subtrees come from.
 //! Verification is strict: every bound is looked at, and a proof has exactly the hashes it needs.
 
+pub mod text;
+
 use std::ops::Range;
 
 use crate::merkle::{self, Hash, node_hash};

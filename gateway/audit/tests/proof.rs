@@ -6,6 +6,7 @@ mod common;
 
 use common::{append, log};
 use hub_audit::merkle::{self, leaf_hash};
+use hub_audit::tile::Tile;
 use hub_audit::{Error, proof};
 use hub_model::Timestamp;
 
@@ -20,13 +21,7 @@ async fn a_log_proves_its_entries_and_its_growth() {
     for seq in 0..640 {
         leaves.push(leaf_hash(&log.entry(seq).await.unwrap().unwrap()));
     }
-    let root = |size: usize| {
-        let mut frontier = Vec::new();
-        for (at, leaf) in leaves[..size].iter().enumerate() {
-            merkle::push(&mut frontier, at as u64, *leaf);
-        }
-        merkle::root(&frontier)
-    };
+    let root = |size: usize| fold(&leaves[..size]);
     assert_eq!(root(600), signed.checkpoint.root);
     for (seq, size) in [(0, 1), (0, 600), (255, 256), (256, 600), (599, 600), (639, 640), (3, 617)]
     {
@@ -46,4 +41,59 @@ async fn a_log_proves_its_entries_and_its_growth() {
     assert!(matches!(log.inclusion_proof(640, 641).await, Err(Error::Beyond { .. })));
     assert!(matches!(log.inclusion_proof(7, 7).await, Err(Error::Beyond { .. })));
     assert!(matches!(log.consistency_proof(1, 641).await, Err(Error::Beyond { .. })));
+}
+
+/// Every tile of every checkpoint's tree by its definition in C2SP tlog-tiles.
+#[tokio::test]
+async fn tiles_are_those_of_the_definition() {
+    let log = log().await;
+    for size in [1, 255, 256, 257, 600] {
+        append(&log, size - log.appender().position().audit.size).await;
+        log.checkpoint(Timestamp::from_micros(1)).unwrap();
+        let mut leaves = Vec::new();
+        for seq in 0..size {
+            leaves.push(leaf_hash(&log.entry(seq).await.unwrap().unwrap()));
+        }
+        let mut row = leaves.clone();
+        for level in 0..3 {
+            for (index, tile) in row.chunks(256).enumerate() {
+                for width in [1, tile.len().div_ceil(2), tile.len()] {
+                    let name = match width {
+                        256 => format!("{level}/{index:03}"),
+                        _ => format!("{level}/{index:03}.p/{width}"),
+                    };
+                    let found = log.tile(Tile::parse(&name).unwrap()).await.unwrap();
+                    assert_eq!(found, Some(tile[..width].as_flattened().to_vec()), "{name}");
+                }
+                if tile.len() < 255 {
+                    let name = format!("{level}/{index:03}.p/{}", tile.len() + 1);
+                    assert_eq!(log.tile(Tile::parse(&name).unwrap()).await.unwrap(), None);
+                }
+            }
+            let next = format!("{level}/{:03}.p/1", row.len().div_ceil(256));
+            assert_eq!(log.tile(Tile::parse(&next).unwrap()).await.unwrap(), None, "{next}");
+            row = row.as_chunks::<256>().0.iter().map(|tile| fold(tile)).collect();
+        }
+        for (index, tile) in leaves.chunks(256).enumerate() {
+            let width =
+                if tile.len() == 256 { String::new() } else { format!(".p/{}", tile.len()) };
+            let name = format!("entries/{index:03}{width}");
+            let bytes = log.tile(Tile::parse(&name).unwrap()).await.unwrap().unwrap();
+            let mut rest = &bytes[..];
+            for leaf in tile {
+                let length = usize::from(u16::from_be_bytes([rest[0], rest[1]]));
+                assert_eq!(leaf_hash(&rest[2..2 + length]), *leaf);
+                rest = &rest[2 + length..];
+            }
+            assert!(rest.is_empty());
+        }
+    }
+}
+
+fn fold(leaves: &[merkle::Hash]) -> merkle::Hash {
+    let mut frontier = Vec::new();
+    for (at, leaf) in leaves.iter().enumerate() {
+        merkle::push(&mut frontier, at as u64, *leaf);
+    }
+    merkle::root(&frontier)
 }

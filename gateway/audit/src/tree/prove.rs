@@ -91,7 +91,7 @@ impl Log {
         Ok((head.size, merkle::root(&head.frontier)))
     }
 
-    fn answer<T>(&self, sound: bool, what: T) -> Result<T, Error> {
+    pub(crate) fn answer<T>(&self, sound: bool, what: T) -> Result<T, Error> {
         if sound {
             return Ok(what);
         }
@@ -106,7 +106,11 @@ impl Log {
         proof::frontier(size, |node| found.get(&node).copied().ok_or(Error::TreeSpoiled))
     }
 
-    async fn consistency_unchecked(&self, from: u64, to: u64) -> Result<Vec<Hash>, Error> {
+    pub(crate) async fn consistency_unchecked(
+        &self,
+        from: u64,
+        to: u64,
+    ) -> Result<Vec<Hash>, Error> {
         let stretches = proof::consistency_stretches(from, to).unwrap_or_default();
         let wanted: Vec<Node> = stretches.iter().cloned().flat_map(proof::subtrees).collect();
         let found = self.nodes(&wanted).await?;
