@@ -16,7 +16,7 @@ cat baseline/*.cedar templates/*.cedar examples/*.cedar >"$all"
 for set in "$baseline" "$all"; do
   "$CEDAR" validate --schema hub.cedarschema --policies "$set" --level 2 --deny-warnings
 done
-for t in roles guardrails limits grants; do
+for t in roles guardrails limits receipts grants; do
   "$CEDAR" run-tests --schema hub.cedarschema --policies "$baseline" --tests "tests/$t.test.json"
 done
 "$CEDAR" run-tests --schema hub.cedarschema --policies "$all" --tests tests/examples.test.json

@@ -18,6 +18,9 @@ const MAX_CONTEXT_TEXT: usize = 12 * 1024;
 /// The most bytes [`Gaps::fill`] adds: 64 hex digits, 20 decimal digits and the state digest.
 const FILLED: usize = 64 + 20 + 82;
 
+/// Bytes of the salt of an entry.
+const SALT: usize = 16;
+
 /// Where an entry that was written by [`encode`] is still open.
 #[derive(Clone, Copy, Debug)]
 pub struct Gaps {
@@ -108,6 +111,11 @@ pub fn encode(text: &mut String, entry: &AuditEntry, writer: &str) -> Result<Gap
     if !entry.revision.is_empty() {
         w.plain("revision", &entry.revision);
     }
+    // The hash of this entry stands in proofs that others hold: without chance in it, whoever knows
+    // who, what and roughly when could try the rest until the hash fits.
+    let mut salt = [0; SALT];
+    hub_crypto::random::fill(&mut salt);
+    w.quoted("salt", |text| salt.iter().for_each(|byte| push_hex_byte(text, *byte)));
     w.name("seq");
     let seq_at = w.text.len();
     w.quoted("time", |text| entry.time.append_to(text));
@@ -166,6 +174,12 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
     let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied().unwrap_or(b'0');
     out.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+}
+
+fn push_hex_byte(text: &mut String, byte: u8) {
+    for nibble in [byte >> 4, byte & 15] {
+        text.push(char::from(HEX.get(usize::from(nibble)).copied().unwrap_or(b'0')));
+    }
 }
 
 /// Bytes in lower-case hex.
@@ -320,8 +334,17 @@ mod tests {
         assert_eq!(value["context"]["tenant"], "eu\n");
         assert_eq!(value["entities"], serde_json::json!([7, 8, 9]));
         assert_eq!((&value["payloadBytes"], &value["tls"]), (&5.into(), &true.into()));
+        assert_eq!(value["salt"].as_str().unwrap().len(), 2 * SALT);
         // serde_json's map is sorted: equal texts mean that the keys were written in order.
         assert_eq!(serde_json::to_vec(&value).unwrap(), bytes);
+    }
+
+    #[test]
+    fn entries_alike_in_all_facts_differ_in_their_salt() {
+        let (mut one, mut other) = (String::new(), String::new());
+        encode(&mut one, &sample(), "w1").unwrap();
+        encode(&mut other, &sample(), "w1").unwrap();
+        assert_ne!(one, other);
     }
 
     #[test]

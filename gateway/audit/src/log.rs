@@ -34,6 +34,8 @@ pub struct Log {
     latest: Arc<ArcSwapOption<Signed>>,
     accepted: Option<Arc<str>>,
     tree: Arc<Tree>,
+    /// Rung with every checkpoint.
+    signed: Arc<tokio::sync::Notify>,
 }
 
 /// A checkpoint and its note.
@@ -96,6 +98,7 @@ impl Log {
             latest: Arc::new(ArcSwapOption::empty()),
             accepted,
             tree: Arc::default(),
+            signed: Arc::default(),
         })
     }
 
@@ -121,6 +124,26 @@ impl Log {
     #[must_use]
     pub fn latest(&self) -> Option<Arc<Signed>> {
         self.latest.load_full()
+    }
+
+    /// The checkpoint over so many entries, if it is still known.
+    #[must_use]
+    pub fn checkpoint_at(&self, size: u64) -> Option<Arc<Signed>> {
+        self.latest().filter(|signed| signed.checkpoint.size == size)
+    }
+
+    /// Waits for a checkpoint that covers this entry. Cancelling loses nothing.
+    pub async fn covered(&self, seq: u64) -> Arc<Signed> {
+        loop {
+            let signed = self.signed.notified();
+            tokio::pin!(signed);
+            // Registered before the look, so that no checkpoint falls in between.
+            signed.as_mut().enable();
+            if let Some(found) = self.latest().filter(|signed| seq < signed.checkpoint.size) {
+                return found;
+            }
+            signed.await;
+        }
     }
 
     /// The verifier key of the checkpoints, as C2SP vkey.
@@ -154,6 +177,7 @@ impl Log {
             checkpoint::write_file(file, &note)?;
         }
         self.latest.store(Some(Arc::new(Signed { checkpoint, note })));
+        self.signed.notify_waiters();
         Ok(())
     }
 

@@ -133,6 +133,9 @@ actions! {
     AccessWhoCan = "access.whoCan" on Key: "Ask who may do an action with a key";
     AccessOfParticipant = "access.ofParticipant" on Registration: "Ask what a participant may do in a registration";
     AuditRead = "audit.read" on Hub: "Read the hub's audit trail";
+    AuditReceipt = "audit.receipt" on Registration: "Have an entry of the audit log proven";
+    AuditOwnReceipt = "audit.ownReceipt" on Hub: "Have an entry of one's own proven";
+    AuditConsistency = "audit.consistency" on Hub: "Have it proven that the audit log only grew";
     PoliciesExplain = "policies.explain" on Hub: "Explain a past decision, or one that nobody asked for";
     PoliciesValidate = "policies.validate" on Hub: "Check policies without keeping them";
     PoliciesPropose = "policies.propose" on Hub: "Keep policies as a revision";

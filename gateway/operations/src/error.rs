@@ -137,6 +137,9 @@ pub enum Error {
     /// A page token that was not given for this list.
     #[error("`pageToken` was not given by this list")]
     PageToken,
+    /// A proof over the audit log cannot be given yet.
+    #[error("{0}")]
+    ProofPending(&'static str),
     /// The log cannot be written: nothing was done.
     #[error("the audit log cannot be written; nothing was done")]
     AuditUnavailable(#[source] hub_audit::Error),
@@ -185,6 +188,7 @@ impl Error {
             Self::RevisionInUse(..) => "revision_in_use",
             Self::NoPreviousRevision => "no_previous_revision",
             Self::PageToken => "page_token",
+            Self::ProofPending(_) => "proof_pending",
             Self::AuditUnavailable(_) => "audit_unavailable",
             Self::Integrity(_) => "integrity_failure",
             Self::Store(_) => "store_unavailable",

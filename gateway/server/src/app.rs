@@ -337,6 +337,17 @@ impl App {
                 token.clone(),
             ),
         );
+        tasks.spawn("tree", {
+            let (log, token) = (hub.log().clone(), token.clone());
+            let stored = config.store.engine == StoreEngine::Fjall;
+            let file = stored.then(|| config.data_dir.join("audit/tree"));
+            async move {
+                tokio::select! {
+                    () = token.cancelled() => {}
+                    () = log.keep_tree(file) => {}
+                }
+            }
+        });
         tasks.spawn("failures", flush(Arc::clone(&hub), Arc::clone(&self.failures), token.clone()));
         tasks.spawn(
             "abuse",
@@ -488,6 +499,14 @@ fn sample(metrics: &Metrics, hub: &Arc<Hub>, clock: &Arc<dyn Clock>) -> promethe
     metrics.sample("cipher_hub_audit_entries", "Entries in the audit log", move || {
         Some(log.appender().position().audit.size as f64)
     })?;
+    let tree = Arc::clone(hub.log().tree());
+    let help = "Entries whose tree hashes are kept; far behind the entries, proofs have to wait";
+    metrics.sample("cipher_hub_audit_tree_entries", help, move || {
+        Some((tree.len() * hub_audit::tree::WIDTH) as f64)
+    })?;
+    let tree = Arc::clone(hub.log().tree());
+    let help = "How often the kept tree hashes were wrong and made again, since the start";
+    metrics.sample("cipher_hub_audit_tree_rebuilds", help, move || Some(tree.rebuilds() as f64))?;
     let cached = Arc::clone(hub);
     metrics.sample("cipher_hub_cache_keys", "Keyrings held in the cache", move || {
         Some(cached.hot_keys() as f64)

@@ -24,6 +24,7 @@ pub mod pipeline;
 mod policy_files;
 pub mod problem;
 pub mod process;
+mod proofs;
 mod public_key;
 pub mod quotas;
 pub mod reply;

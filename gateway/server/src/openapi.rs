@@ -34,12 +34,12 @@ pub fn schema<T: utoipa::ToSchema>() -> Named {
 #[must_use]
 pub fn document() -> Value {
     let mut schemas: BTreeMap<String, Value> = BTreeMap::new();
-    let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
+    let mut paths: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
     add(&mut schemas, schema::<hub_model::api::problem::Problem>);
     for row in routes::table() {
         let operation = operation(&row, &mut schemas);
         let method = row.method.as_str().to_ascii_lowercase();
-        paths.entry(row.path).or_default().insert(method, operation);
+        paths.entry(row.path.replace("{*", "{")).or_default().insert(method, operation);
     }
     let codes: Vec<_> = problem::KINDS.iter().map(|kind| kind.0).collect();
     json!({
@@ -125,6 +125,12 @@ fn operation(row: &Route, schemas: &mut BTreeMap<String, Value>) -> Value {
             } } },
         });
     }
+    if let Some(media) = crate::proofs::media(row.operation_id) {
+        success = json!({
+            "description": "Done",
+            "content": { media: { "schema": { "type": "string", "format": "binary" } } },
+        });
+    }
     let mut operation = json!({
         "operationId": row.operation_id,
         "tags": [tag],
@@ -181,7 +187,7 @@ fn parameters(row: &Route) -> Vec<Value> {
     let mut parameters: Vec<Value> = names
         .map(|(name, _)| {
             json!({
-                "name": name,
+                "name": name.trim_start_matches('*'),
                 "in": "path",
                 "required": true,
                 "schema": { "type": if name == "version" { "integer" } else { "string" } },
@@ -196,7 +202,7 @@ fn parameters(row: &Route) -> Vec<Value> {
         let kind = match name {
             "dryRun" => json!({ "type": "boolean" }),
             "needsRewrap" | "forget" => json!({ "type": "boolean" }),
-            "pageToken" | "context" => json!({ "type": "string" }),
+            "pageToken" | "context" | "wait" => json!({ "type": "string" }),
             _ => json!({ "type": "integer", "minimum": 0 }),
         };
         parameters.push(json!({ "name": name, "in": "query", "schema": kind }));

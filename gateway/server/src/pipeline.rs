@@ -123,7 +123,7 @@ impl Gateway {
             }
             let metrics = parts.metrics.route(&row.method, row.path);
             let names = row.path.split('{').skip(1).filter_map(|rest| rest.split_once('}'));
-            let names = names.map(|(name, _)| name).collect();
+            let names = names.map(|(name, _)| name.trim_start_matches('*')).collect();
             rows.push(Row { route: row, metrics, names });
         }
         let mut router = matchit::Router::new();

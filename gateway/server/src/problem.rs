@@ -57,6 +57,7 @@ pub const KINDS: &[(&str, u16, &str, bool)] = &[
     ("internal", 500, "Internal error", false),
     ("integrity_failure", 500, "A stored record failed its integrity check", false),
     ("crypto_unavailable", 503, "Key material could not be handled", true),
+    ("proof_pending", 503, "No proof can be given yet", true),
     ("audit_unavailable", 503, "The audit log cannot be written", true),
     ("store_unavailable", 503, "The store cannot be read", true),
     ("request_timeout", 503, "Request took too long", true),
@@ -124,6 +125,13 @@ impl Refusal {
     pub fn allowing(mut self, methods: String) -> Self {
         self.0.allow = Some(methods);
         self
+    }
+
+    /// The same refusal where the caller must not learn whether there is anything.
+    #[must_use]
+    pub(crate) fn hidden(self, detail: impl Into<String>) -> Self {
+        let refusal = Self::new("not_found", detail);
+        Self(Box::new(Facts { seq: self.0.seq, ..*refusal.0 }))
     }
 
     /// Names the entry of this refusal.
@@ -212,7 +220,10 @@ impl From<&Error> for Refusal {
         let mut refusal = Self::new(error.code(), error.to_string());
         match error {
             Error::Invalid { pointer, .. } => refusal.at(pointer),
-            Error::AuditUnavailable(_) | Error::Store(_) | Error::Crypto(_) => {
+            Error::ProofPending(_)
+            | Error::AuditUnavailable(_)
+            | Error::Store(_)
+            | Error::Crypto(_) => {
                 refusal.0.retry_after = Some(1);
                 refusal
             }
@@ -313,6 +324,7 @@ mod tests {
             Error::RevisionInUse("x".into(), "active"),
             Error::NoPreviousRevision,
             Error::Integrity("x".into()),
+            Error::ProofPending("x"),
             Error::WrongPurpose { purpose: Purpose::Sign, wanted: Purpose::Mac },
             Error::VersionUnusable { version: 1, state: KeyState::Suspended },
             Error::OpeningsLimited { retry_after: 1 },

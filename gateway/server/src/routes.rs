@@ -164,6 +164,7 @@ pub fn table() -> Vec<Route> {
     rows.extend(limits());
     rows.extend(hub());
     rows.extend(tokens());
+    rows.extend(crate::proofs::rows());
     rows
 }
 
@@ -845,7 +846,8 @@ mod tests {
         let rows = table();
         let mut ids: Vec<_> = rows.iter().map(|row| row.operation_id).collect();
         // Asked for beside another verb, never by itself.
-        let beside = [Action::KeysUseCompromised, Action::KeysRebind];
+        let beside =
+            [Action::KeysUseCompromised, Action::KeysRebind, Action::AuditOwnReceipt];
         for action in Action::ALL.iter().filter(|action| !beside.contains(action)) {
             assert!(ids.contains(&action.name()), "no route for {action}");
         }

@@ -11,7 +11,7 @@ use crate::{Error, Log};
 
 /// The most runs of 256 entries that are read for one proof. Who needs more waits for the
 /// background task.
-const MAX_PAGES: usize = 256;
+const MAX_PAGES: usize = 64;
 
 impl Log {
     /// The inclusion proof of an entry in the tree of `size` entries (RFC 6962 §2.1.1), verified.

@@ -12,6 +12,7 @@ pub mod participant;
 pub mod policy;
 pub mod problem;
 pub mod quota;
+pub mod receipt;
 pub mod registration;
 pub mod system;
 pub mod token;

@@ -2,11 +2,15 @@
 
 mod audit;
 mod explain;
+mod receipt;
 mod status;
 mod suppose;
+mod tiles;
 mod unblock;
 
 pub use audit::ReadAudit;
 pub use explain::Explain;
+pub use receipt::{Asked, Consistency, HubReceipt, OwnReceipt, RegistrationReceipt, Right};
 pub use status::{Status, StatusFacts, Whoami};
+pub use tiles::{ReadCheckpoint, ReadTile};
 pub use unblock::Unblock;
