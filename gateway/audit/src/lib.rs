@@ -7,6 +7,8 @@ pub mod checkpoint;
 pub mod encode;
 mod error;
 pub mod follow;
+#[cfg(test)]
+mod frozen;
 mod inbox;
 pub mod log;
 pub mod merkle;

@@ -5,7 +5,7 @@
 //! All of it can be made again from the entries and none of it is trusted: [`Tree::agrees`] holds
 //! it against the log's frontier, and whatever is answered was verified before.
 
-mod file;
+pub(crate) mod file;
 mod keep;
 mod prove;
 

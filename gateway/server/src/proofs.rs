@@ -55,7 +55,9 @@ pub(crate) fn rows() -> Vec<Route> {
         of(
             "/v1/audit/log/tile/{*tile}",
             Action::AuditRead,
-            Box::new(RawEndpoint(BYTES, |p: &Parts<'_>| Ok(ReadTile { name: p.text("tile").to_owned() }))),
+            Box::new(RawEndpoint(BYTES, |p: &Parts<'_>| {
+                Ok(ReadTile { name: p.text("tile").to_owned() })
+            })),
         )
         .called("audit.logTile"),
     ]
@@ -97,8 +99,12 @@ impl Endpoint for ReceiptEndpoint {
                 }
             };
             let answered = match right {
-                Right::Own => perform(gateway, row, caller, &OwnReceipt(asked), &meta, |_| {}).await,
-                Right::Hub => perform(gateway, row, caller, &HubReceipt(asked), &meta, |_| {}).await,
+                Right::Own => {
+                    perform(gateway, row, caller, &OwnReceipt(asked), &meta, |_| {}).await
+                }
+                Right::Hub => {
+                    perform(gateway, row, caller, &HubReceipt(asked), &meta, |_| {}).await
+                }
                 Right::Registration(registration) => {
                     let operation = RegistrationReceipt { asked, registration };
                     perform(gateway, row, caller, &operation, &meta, |_| {}).await
@@ -120,9 +126,10 @@ impl Endpoint for ReceiptEndpoint {
 
 fn asked(parts: &Parts<'_>) -> Result<Asked, Refusal> {
     let text = parts.text("seq");
-    let seq = text.parse().ok().filter(|seq: &u64| seq.to_string() == text).ok_or_else(|| {
-        Refusal::new("invalid_name", "`seq` in the path is not a number from 0")
-    })?;
+    let seq =
+        text.parse().ok().filter(|seq: &u64| seq.to_string() == text).ok_or_else(|| {
+            Refusal::new("invalid_name", "`seq` in the path is not a number from 0")
+        })?;
     Ok(Asked { seq, size: parts.query.number("size")?, wait: wait(&parts.query)? })
 }
 

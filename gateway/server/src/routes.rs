@@ -846,8 +846,7 @@ mod tests {
         let rows = table();
         let mut ids: Vec<_> = rows.iter().map(|row| row.operation_id).collect();
         // Asked for beside another verb, never by itself.
-        let beside =
-            [Action::KeysUseCompromised, Action::KeysRebind, Action::AuditOwnReceipt];
+        let beside = [Action::KeysUseCompromised, Action::KeysRebind, Action::AuditOwnReceipt];
         for action in Action::ALL.iter().filter(|action| !beside.contains(action)) {
             assert!(ids.contains(&action.name()), "no route for {action}");
         }

@@ -9,6 +9,7 @@ mod lifecycle;
 mod participants;
 mod policies;
 mod quotas;
+mod receipts;
 mod registrations;
 mod tokens;
 mod transfer;

@@ -1,5 +1,7 @@
 //! `cipher-hub audit`: following the trail, and proving it whole.
 
+mod prove;
+
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
@@ -30,6 +32,10 @@ pub(crate) enum AuditCommand {
     Tail(TailArgs),
     /// Fetch every entry and prove that none was altered, removed or added
     Verify(VerifyArgs),
+    /// Prove that one entry is in the log, or check such a proof without a hub
+    Prove(prove::ProveArgs),
+    /// Prove that the log only grew since a checkpoint you kept
+    Consistency(prove::ConsistencyArgs),
 }
 
 #[derive(Debug, Args)]
@@ -67,6 +73,8 @@ pub(crate) async fn run(command: AuditCommand, session: &mut Session<'_>) -> Res
     match command {
         AuditCommand::Tail(args) => tail(args, session).await,
         AuditCommand::Verify(args) => verify(args, session).await,
+        AuditCommand::Prove(args) => prove::prove(args, session).await,
+        AuditCommand::Consistency(args) => prove::consistency(args, session).await,
     }
 }
 
