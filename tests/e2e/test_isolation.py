@@ -267,7 +267,7 @@ def test_routes_of_the_hub_are_denied_to_tenants(hub, worlds):
     mine, _ = worlds
     tried = []
     for method, path, operation in routes():
-        if "{" in path or operation["operationId"] == "system.whoami":
+        if "{" in path or operation["operationId"] in ("system.whoami", "audit.consistency"):
             continue
         body = body_of(operation, "")
         for key in (mine.owner, mine.app):
