@@ -1,6 +1,6 @@
 //! Proofs that a log gives of itself verify against its signed checkpoints.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation, reason = "tests")]
 
 mod common;
 
