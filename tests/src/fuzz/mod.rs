@@ -14,6 +14,7 @@
 mod ciphertext;
 mod keys;
 pub mod mutate;
+mod proof;
 mod text;
 
 /// One target.
@@ -50,6 +51,7 @@ targets! {
     "bodies" = text::bodies, 40_000, "JSON bodies of every operation";
     "words" = text::words, 40_000, "names, ids, dates, periods, encryption contexts";
     "rotation" = text::rotation, 1_000, "rotation policies, with their dates";
+    "audit_proof" = proof::audit_proof, 20_000, "proofs over the audit log and names of tiles";
     "checkpoint" = text::checkpoint, 20_000, "signed checkpoints and verifier keys";
 }
 
