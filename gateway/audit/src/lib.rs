@@ -10,6 +10,7 @@ pub mod follow;
 #[cfg(test)]
 mod frozen;
 mod inbox;
+pub mod keyed;
 pub mod log;
 pub mod merkle;
 pub mod proof;
@@ -21,4 +22,5 @@ pub use appender::{Appender, Receipt};
 pub use error::Error;
 pub use follow::{Committed, Follower};
 pub use inbox::Lane;
+pub use keyed::Keyed;
 pub use log::Log;
