@@ -8,6 +8,7 @@ pub mod encode;
 mod error;
 pub mod follow;
 mod inbox;
+pub mod index;
 pub mod log;
 pub mod merkle;
 pub mod verify;
