@@ -193,6 +193,12 @@ impl Index {
         };
         let header = match folder.header(number) {
             Ok(header) => header,
+            // Never made yet, or taken away while nobody looked.
+            Err(Damage::Missing) => {
+                self.put(number, Slot::Absent);
+                self.0.repair.notify_one();
+                return Ok(None);
+            }
             Err(damage) => {
                 self.lost(number, &damage);
                 return Ok(None);
