@@ -202,6 +202,7 @@ async fn compare(index: &Index, all: &[Value], queries: u64, budget: u64) {
 }
 
 /// Runs the index until it has seen everything.
+#[expect(clippy::disallowed_methods, reason = "a test may start tasks")]
 async fn caught_up(index: &Index) {
     let (stop, stopped) = oneshot::channel::<()>();
     let running = tokio::spawn({
@@ -228,7 +229,6 @@ fn files(dir: &Path) -> Vec<std::path::PathBuf> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[expect(clippy::disallowed_methods, reason = "a test may start tasks")]
 async fn queries_agree_with_a_look_at_every_entry() {
     let dir = tempfile::tempdir().unwrap();
     let keys = Arc::new(SystemKeys::generate().unwrap());
