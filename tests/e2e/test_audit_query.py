@@ -316,6 +316,28 @@ def test_one_request_is_shown_whole(hub, shops):
     assert [e["seq"] for e in linked["linked"]["request"]] == [entries[0]["seq"], entries[2]["seq"]]
 
 
+def test_a_long_operation_is_shown_whole(hub, shops):
+    three = shops[2]
+    for name in ("kept-a", "kept-b"):
+        made = hub.ok("POST", f"{three.key_path}:generateDataKey", {}, three.app)
+        body = {"name": name, "ciphertext": made["ciphertext"]}
+        hub.ok("POST", f"{three.key_path}/dataKeys", body, three.app)
+    hub.ok("POST", f"{three.key_path}:rotate", key=three.owner)
+    operation = hub.ok("POST", f"{three.key_path}:migrate", key=three.owner)["uid"]
+    path = f"{three.path}/operations/{operation}"
+    done = lambda: hub.ok("GET", path, key=three.owner)["state"] == "succeeded"
+    wait_for("the migration", done)
+    entries = [e for e in audit.entries(hub) if e.get("operation") == operation]
+    found, _ = pages(
+        hub, f"{three.path}/audit/events", {"operation": operation, "order": "asc"}, three.owner
+    )
+    # Looking at it is of it, too, and goes on.
+    assert [e["seq"] for e in found][: len(entries)] == [e["seq"] for e in entries]
+    assert len(entries) >= 3 and "keys.migrate" in {e["action"] for e in entries}
+    shown = hub.cli("audit", "query", "--operation", operation, "--output", "ndjson").stdout
+    assert len(shown.splitlines()) >= len(entries)
+
+
 def test_the_command_line(hub, shops):
     three = shops[2]
     three.encrypt("x")

@@ -18,7 +18,7 @@ use hub_audit::Log;
 use hub_audit::index::{Filter, Index, Order, Query};
 use hub_audit::log::OnRollback;
 use hub_crypto::SystemKeys;
-use hub_model::entry::{AuditEntry, Decided, Decision, Outcome, Subject};
+use hub_model::entry::{AuditEntry, Decided, Decision, LatencyClass, Outcome, Subject};
 use hub_model::principal::PeerAddress;
 use hub_model::{
     AuthMethod, CredentialId, EncryptionContext, HubId, KeyId, ParticipantId, Principal,
@@ -98,6 +98,8 @@ fn entry(n: u64, count: u64) -> Result<AuditEntry, Failure> {
         request: format!("req_{:026x}", r(6)).into(),
         trace: Some(trace),
         dry_run: false,
+        latency: Some(LatencyClass::of(Duration::from_millis(1))),
+        operation: None,
         count: 1,
     })
 }

@@ -70,6 +70,7 @@ fn entry(n: u64, salt: u64) -> AuditEntry {
         ..Subject::default()
     };
     entry.request = format!("r-{}", n / 3).into();
+    entry.operation = (r(12) % 6 == 0).then(|| format!("op_{}", r(13) % 30).into());
     entry.trace = Some([u8::try_from(r(11) % 250).unwrap(); 16]);
     entry
 }
@@ -154,7 +155,7 @@ fn filter(n: u64, like: &Value, size: u64) -> Filter {
         decision: take(12, "decision", 6),
         request: take(13, "request", 9),
         trace: take(14, "trace", 9),
-        operation: (r(15) % 30 == 0).then(|| "op_none".into()),
+        operation: take(15, "operation", 4),
         credential: take(16, "credential", 9),
     }
 }

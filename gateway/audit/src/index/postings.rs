@@ -209,6 +209,34 @@ mod tests {
     }
 
     #[test]
+    fn the_frozen_sample_is_what_we_write() {
+        let sample = include_str!("../../../../tests/formats/audit-index.json");
+        let sample: serde_json::Value = serde_json::from_str(sample).unwrap();
+        let sections = sample["sections"].as_array().unwrap();
+        let terms = |section: &serde_json::Value| -> Vec<u64> {
+            let mut of = BTreeMap::new();
+            for posting in section["postings"].as_array().unwrap() {
+                let term = u32::from_str_radix(posting["term"].as_str().unwrap(), 16).unwrap();
+                let offsets: BTreeSet<u64> = match posting["every"].as_u64() {
+                    Some(step) => (0..BLOCK).filter(|offset| offset % step == 0).collect(),
+                    None => {
+                        let all = posting["offsets"].as_array().unwrap();
+                        all.iter().map(|offset| offset.as_u64().unwrap()).collect()
+                    }
+                };
+                of.insert(term, offsets);
+            }
+            pairs(&of)
+        };
+        let small = encode(&terms(&sections[0]));
+        assert_eq!(crate::encode::hex(&small), sections[0]["hex"].as_str().unwrap());
+        let dense = encode(&terms(&sections[1]));
+        assert_eq!(dense.len() as u64, sections[1]["length"].as_u64().unwrap());
+        let hash = crate::encode::hex(&hub_crypto::hash::sha256(&dense));
+        assert_eq!(hash, sections[1]["sha256"].as_str().unwrap());
+    }
+
+    #[test]
     fn every_offset_and_a_full_block() {
         let full: BTreeMap<u32, BTreeSet<u64>> = [(7, (0..BLOCK).collect())].into();
         let section = encode(&pairs(&full));

@@ -132,6 +132,20 @@ mod tests {
     }
 
     #[test]
+    fn terms_are_those_of_the_frozen_sample() {
+        let kinds = [Kind::Action, Kind::ActionGroup, Kind::Key, Kind::Request, Kind::Credential];
+        let sample = include_str!("../../../../tests/formats/audit-index.json");
+        let sample: serde_json::Value = serde_json::from_str(sample).unwrap();
+        let known = sample["terms"].as_array().unwrap();
+        assert_eq!(known.len(), kinds.len());
+        for (kind, known) in kinds.into_iter().zip(known) {
+            assert_eq!(u64::from(kind as u8), known["kind"].as_u64().unwrap());
+            let term = format!("{:010x}", term(kind, known["value"].as_str().unwrap()));
+            assert_eq!(term, known["term"].as_str().unwrap());
+        }
+    }
+
+    #[test]
     fn facts_are_read_from_entries_and_from_nothing_else() {
         let entry = br#"{"action":"keys.encrypt","caller":"jwt:corp:ptc_1","context":{"key":"x"},
             "key":"key_\u0031","request":"-","time":"2026-11-26T05:00:00.000001Z","v":1}"#;
