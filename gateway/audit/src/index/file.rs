@@ -4,9 +4,9 @@
 //! Layout: `CHIDX001`, `u32` length of the sealed header, sealed header, sealed sections by bucket
 //! (`docs/formats/audit-index.md`).
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io::ErrorKind;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -83,6 +83,8 @@ impl Folder {
                 bytes.extend_from_slice(&seal(&self.section_name(header, bucket), section));
             }
         }
+        // Somebody may have deleted the folder. What that cannot mend, writing will say.
+        let _ = DirBuilder::new().recursive(true).mode(0o700).create(&self.path);
         hub_store::durable_file::write_atomic(&self.file(header.number), &bytes, 0o600)
     }
 

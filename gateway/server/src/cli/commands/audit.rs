@@ -35,7 +35,7 @@ pub(crate) enum AuditCommand {
     /// Show the newest entries
     Tail(TailArgs),
     /// Find entries by time, participant, key, action, outcome and decision
-    Query(QueryArgs),
+    Query(Box<QueryArgs>),
     /// Show one entry, and the entries of the same request, operation and trace
     Show(ShowArgs),
     /// Fetch every entry and prove that none was altered, removed or added
@@ -80,7 +80,7 @@ pub(crate) struct VerifyArgs {
 pub(crate) async fn run(command: AuditCommand, session: &mut Session<'_>) -> Result<(), Failure> {
     match command {
         AuditCommand::Tail(args) => tail(args, session).await,
-        AuditCommand::Query(args) => query::query(args, session).await,
+        AuditCommand::Query(args) => query::query(*args, session).await,
         AuditCommand::Show(args) => query::show(args, session).await,
         AuditCommand::Verify(args) => verify(args, session).await,
     }

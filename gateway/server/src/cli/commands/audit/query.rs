@@ -319,12 +319,14 @@ pub(super) async fn tail(
     let mut next = trail.each(&AuditQuery::default(), lines, keep).await?;
     newest.reverse();
     newest.into_iter().try_for_each(&mut show)?;
-    while follow {
+    if !follow {
+        return Ok(());
+    }
+    loop {
         tokio::time::sleep(PAUSE).await;
         let newer = AuditQuery { after: Some(next), oldest_first: true, ..AuditQuery::default() };
         next = trail.each(&newer, u64::MAX, &mut show).await?;
     }
-    Ok(())
 }
 
 fn entry(record: &AuditRecord) -> Value {
