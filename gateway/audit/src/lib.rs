@@ -10,6 +10,7 @@ pub mod follow;
 #[cfg(test)]
 mod frozen;
 mod inbox;
+pub mod index;
 pub mod keyed;
 pub mod log;
 pub mod merkle;

@@ -120,6 +120,16 @@ impl Log {
         &self.appender
     }
 
+    /// The store it lies in.
+    pub(crate) const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The hub's own keys.
+    pub(crate) const fn keys(&self) -> &Arc<SystemKeys> {
+        &self.keys
+    }
+
     /// The newest checkpoint of this process.
     #[must_use]
     pub fn latest(&self) -> Option<Arc<Signed>> {

@@ -82,6 +82,7 @@ pub struct Hub {
     jobs: Jobs,
     revisions: Revisions,
     guard: OnceLock<Box<dyn Guard>>,
+    index: OnceLock<hub_audit::index::Index>,
     /// When destroyed material was last purged, in steady time.
     purged: Mutex<Option<std::time::Duration>>,
     /// Date and steady time when it began: what dates are checked against before destruction.
@@ -139,6 +140,7 @@ impl Hub {
             jobs: Jobs::default(),
             revisions: Revisions::default(),
             guard: OnceLock::new(),
+            index: OnceLock::new(),
             purged: Mutex::default(),
             began: (parts.clock.now(), parts.clock.steady()),
             parts,
@@ -210,6 +212,17 @@ impl Hub {
 
     pub(crate) fn guard(&self) -> Option<&dyn Guard> {
         self.guard.get().map(|guard| &**guard)
+    }
+
+    /// Looks into the audit log with this index, once for all; false when there is one already.
+    pub fn index_audit_with(&self, index: hub_audit::index::Index) -> bool {
+        self.index.set(index).is_ok()
+    }
+
+    /// The index of the audit log. Without one of the process it is in memory, and knows nothing
+    /// before somebody runs it.
+    pub fn audit_index(&self) -> &hub_audit::index::Index {
+        self.index.get_or_init(|| hub_audit::index::Index::new(self.log().clone(), None))
     }
 
     /// Which algorithms new keys may have.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use hub_audit::index::Index;
 use hub_audit::log::OnRollback;
 use hub_auth::Authenticator;
 use hub_model::clock::SystemClock;
@@ -206,6 +207,10 @@ impl App {
             swept: Arc::clone(&swept),
         })
         .map_err(|error| AppError::Program(error.to_string()))?;
+        let index = audit_index(&config, &hub)?;
+        crate::metrics_audit::sample_index(&metrics, &index)
+            .map_err(|error| AppError::Program(error.to_string()))?;
+        hub.index_audit_with(index);
         sample(&metrics, &hub, &clock).map_err(|error| AppError::Program(error.to_string()))?;
         if let Some(path) = config.server.unix_socket.as_deref().and_then(Path::parent) {
             open::make_private(path)?;
@@ -348,6 +353,8 @@ impl App {
                 }
             }
         });
+        let (index, stop) = (hub.audit_index().clone(), token.clone());
+        tasks.spawn("audit-index", async move { index.run(stop.cancelled()).await });
         tasks.spawn("failures", flush(Arc::clone(&hub), Arc::clone(&self.failures), token.clone()));
         tasks.spawn(
             "abuse",
@@ -419,6 +426,18 @@ impl App {
             Some(reason) => Err(AppError::Ended(reason)),
         }
     }
+}
+
+/// The index of the audit log: in files where the log is.
+fn audit_index(config: &Config, hub: &Hub) -> Result<Index, AppError> {
+    let folder = match config.store.engine {
+        StoreEngine::Memory => None,
+        StoreEngine::Fjall => Some(config.data_dir.join("audit").join("index")),
+    };
+    if let Some(folder) = &folder {
+        open::make_private(folder)?;
+    }
+    Ok(Index::new(hub.log().clone(), folder))
 }
 
 fn status(

@@ -162,6 +162,7 @@ pub fn table() -> Vec<Route> {
     rows.extend(operations());
     rows.extend(policies::rows());
     rows.extend(limits());
+    rows.extend(crate::routes_audit::rows());
     rows.extend(hub());
     rows.extend(tokens());
     rows.extend(crate::proofs::rows());
@@ -811,13 +812,6 @@ fn limits() -> Vec<Route> {
 
 fn hub() -> Vec<Route> {
     vec![
-        Route {
-            query: &["after", "pageSize"],
-            ..Route::new(Method::GET, "/v1/audit/events", |p| {
-                Ok(sys::ReadAudit { after: p.query.number("after")?.unwrap_or(0), page: p.page()? })
-            })
-            .gives::<audit::AuditPage>()
-        },
         Route {
             dry_run: false,
             ..Route::new(Method::POST, "/v1/policies:explain", |p| {

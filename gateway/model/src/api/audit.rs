@@ -21,8 +21,11 @@ pub struct AuditRecord {
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditPage {
-    /// Entries, oldest first.
+    /// Entries, oldest first unless asked otherwise.
     pub items: Vec<AuditRecord>,
+    /// Where to go on: there may be more entries that fit, also after a page without any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_page_token: Option<String>,
     /// How many entries the log holds.
     pub size: u64,
     /// The chain head over all of them, in hex.

@@ -39,6 +39,13 @@ pub struct Status {
     pub audit_size: u64,
     /// Entries covered by the newest checkpoint.
     pub checkpoint_size: u64,
+    /// Entries the index of the audit log has seen.
+    #[serde(default)]
+    pub audit_indexed: u64,
+    /// Blocks of 16,384 entries that queries look through one by one, because the index of them is
+    /// not read yet or is being made.
+    #[serde(default)]
+    pub audit_index_pending: u64,
     /// The active policy revision.
     pub policy_revision: String,
     /// How the last full scan of the store ended.

@@ -6,6 +6,7 @@ use hub_model::Action;
 use hub_model::api::audit::{AuditPage, AuditRecord};
 use hub_policy::Permit;
 
+use super::audit_query::AuditQuestion;
 use crate::Error;
 use crate::hub::Hub;
 use crate::operation::{AtHub, Lost, Operation, Scene};
@@ -19,6 +20,8 @@ pub struct ReadAudit {
     pub after: u64,
     /// How many at most.
     pub page: PageRequest,
+    /// Which entries; every one from `after` on when nothing is asked.
+    pub asked: Option<AuditQuestion>,
 }
 
 impl Operation for ReadAudit {
@@ -35,6 +38,9 @@ impl Operation for ReadAudit {
         permit: Permit,
         scene: Scene<'_, AtHub>,
     ) -> Result<Plan<AuditPage>, Error> {
+        if let Some(asked) = &self.asked {
+            return asked.answer(permit, scene.hub, None, &self.page).await;
+        }
         let log = scene.hub.log();
         let limit = self.page.limit()?;
         // The checkpoint first: what it covers is then never more than the size told with it. What
@@ -49,6 +55,7 @@ impl Operation for ReadAudit {
         }
         let page = AuditPage {
             items,
+            next_page_token: None,
             size: position.audit.size,
             head: hex(&position.audit.chain),
             checkpoint: signed.map(|signed| signed.note.clone()),

@@ -1,6 +1,7 @@
 //! Operations on the hub itself: its audit trail, its decisions, its status.
 
 mod audit;
+mod audit_query;
 mod explain;
 mod receipt;
 mod status;
@@ -9,6 +10,7 @@ mod tiles;
 mod unblock;
 
 pub use audit::ReadAudit;
+pub use audit_query::{AuditQuestion, Named, ReadRegistrationAudit};
 pub use explain::Explain;
 pub use receipt::{Asked, Consistency, HubReceipt, OwnReceipt, RegistrationReceipt, Right};
 pub use status::{Status, StatusFacts, Whoami};

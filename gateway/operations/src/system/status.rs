@@ -63,6 +63,7 @@ impl Operation for Status {
     ) -> Result<Plan<StatusBody>, Error> {
         let hub = scene.hub;
         let facts = self.facts.clone();
+        let index = hub.audit_index().status();
         let status = StatusBody {
             hub: hub.id(),
             version: facts.version,
@@ -78,6 +79,8 @@ impl Operation for Status {
             crypto_profile: hub.profile().name().to_owned(),
             audit_size: hub.log().appender().position().audit.size,
             checkpoint_size: hub.log().latest().map_or(0, |signed| signed.checkpoint.size),
+            audit_indexed: index.position,
+            audit_index_pending: index.pending,
             policy_revision: hub.policies().revision().to_string(),
             integrity: facts.integrity,
             notices: facts.notices,

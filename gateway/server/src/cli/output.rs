@@ -126,6 +126,11 @@ impl Console {
         }
     }
 
+    /// A list of values, as one document.
+    pub(crate) fn list_of<T: Serialize>(&mut self, items: &[T]) -> Result<(), Failure> {
+        self.line(&json_text(&items, true)?)
+    }
+
     /// One thing and its facts.
     pub(crate) fn item<T: Serialize>(
         &mut self,

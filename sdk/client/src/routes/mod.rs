@@ -1,6 +1,7 @@
 //! One method for every route of the API.
 
 mod access;
+mod audit;
 mod crypto;
 mod hub;
 mod jobs;
@@ -17,6 +18,7 @@ mod uses;
 
 use crate::call::Path;
 
+pub use audit::AuditQuery;
 pub use lifecycle::KeyStep;
 
 /// Which page of a list. The default is the first, of the hub's usual size.

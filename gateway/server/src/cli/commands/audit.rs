@@ -14,6 +14,10 @@ use super::super::output::{clean, escape_json};
 use super::super::run::Session;
 use super::super::{Format, LogClaim};
 
+mod query;
+
+pub(crate) use query::{QueryArgs, ShowArgs};
+
 /// Entries of one page.
 const PAGE: u32 = 1000;
 /// Between two looks for new entries.
@@ -26,10 +30,16 @@ const WORD: Duration = Duration::from_secs(10);
 #[command(after_help = "\
 Examples:
   cipher-hub audit tail -n 20 --follow
+  cipher-hub audit query --since 2d --key shop/orders
+  cipher-hub audit show 4711
   cipher-hub audit verify")]
 pub(crate) enum AuditCommand {
     /// Show the newest entries
     Tail(TailArgs),
+    /// Find entries by time, participant, key, action, outcome and decision
+    Query(Box<QueryArgs>),
+    /// Show one entry, and the entries of the same request, operation and trace
+    Show(ShowArgs),
     /// Fetch every entry and prove that none was altered, removed or added
     Verify(VerifyArgs),
     /// Prove that one entry is in the log, or check such a proof without a hub
@@ -42,6 +52,7 @@ pub(crate) enum AuditCommand {
 #[command(after_help = "\
 Examples:
   cipher-hub audit tail -n 20
+  cipher-hub audit tail --registration shop
   cipher-hub audit tail --follow --json | jq .action")]
 pub(crate) struct TailArgs {
     /// How many entries
@@ -53,6 +64,9 @@ pub(crate) struct TailArgs {
     /// Entries as they are stored, one a line
     #[arg(long)]
     json: bool,
+    /// Only entries about this registration: for its owners and auditors, too
+    #[arg(long, value_name = "REG")]
+    registration: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -72,6 +86,8 @@ pub(crate) struct VerifyArgs {
 pub(crate) async fn run(command: AuditCommand, session: &mut Session<'_>) -> Result<(), Failure> {
     match command {
         AuditCommand::Tail(args) => tail(args, session).await,
+        AuditCommand::Query(args) => query::query(*args, session).await,
+        AuditCommand::Show(args) => query::show(args, session).await,
         AuditCommand::Verify(args) => verify(args, session).await,
         AuditCommand::Prove(args) => prove::prove(args, session).await,
         AuditCommand::Consistency(args) => prove::consistency(args, session).await,
@@ -79,6 +95,9 @@ pub(crate) async fn run(command: AuditCommand, session: &mut Session<'_>) -> Res
 }
 
 async fn tail(args: TailArgs, session: &mut Session<'_>) -> Result<(), Failure> {
+    if let Some(registration) = args.registration {
+        return query::tail(registration, args.lines, args.follow, args.json, session).await;
+    }
     let client = session.connect()?;
     let size = client.audit_events(0, Some(1)).await?.size;
     let mut next = size.saturating_sub(args.lines);

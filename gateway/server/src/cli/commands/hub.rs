@@ -23,6 +23,13 @@ pub(crate) async fn status(session: &mut Session<'_>) -> Result<(), Failure> {
             format!("{} entries, {} in a checkpoint", status.audit_size, status.checkpoint_size),
         ),
         (
+            "index",
+            format!(
+                "{} entries of the audit log, {} blocks pending",
+                status.audit_indexed, status.audit_index_pending
+            ),
+        ),
+        (
             "crypto",
             format!("provider {}, algorithms {}", status.crypto_provider, status.crypto_profile),
         ),
