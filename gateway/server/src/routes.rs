@@ -818,6 +818,12 @@ fn hub() -> Vec<Route> {
             .gives::<audit::AuditPage>()
         },
         Route {
+            query: crate::exporting::QUERY,
+            endpoint: Box::new(crate::exporting::ExportEndpoint),
+            ..Route::new(Method::GET, "/v1/audit/export", crate::exporting::operation)
+                .called("audit.export")
+        },
+        Route {
             dry_run: false,
             ..Route::new(Method::POST, "/v1/policies:explain", |p| {
                 Ok(sys::Explain { body: p.json()? })

@@ -2,11 +2,13 @@
 
 mod audit;
 mod explain;
+mod export;
 mod status;
 mod suppose;
 mod unblock;
 
 pub use audit::ReadAudit;
 pub use explain::Explain;
+pub use export::{ExportAudit, ExportBegun, Selection};
 pub use status::{Status, StatusFacts, Whoami};
 pub use unblock::Unblock;
