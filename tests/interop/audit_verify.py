@@ -251,13 +251,13 @@ def follow(folder, facts, checkpoint, kept):
             try:
                 entry = json.loads(line[:-1].decode(), object_pairs_hook=unique)
                 again = json.dumps(entry, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
-            except (ValueError, Wrong) as error:
+                need(isinstance(entry, dict) and again.encode() == line[:-1], "another spelling")
+            except (ValueError, RecursionError, Wrong) as error:
                 raise Wrong(f"{place}: not canonical: {error}") from error
-            need(again.encode() == line[:-1], f"{place}: not canonical")
             need(entry.get("v") == 1 and type(entry["v"]) is int, f"{place}: an unknown version")
             need(entry.get("seq") == tree.size, f"{place}: it is entry {entry.get('seq')}")
             need(entry.get("writer") == facts["writer"], f"{place}: of another writer")
-            need(before in (None, bytes.fromhex(entry["prev"])), f"{place}: does not follow")
+            need(before is None or entry.get("prev") == before.hex(), f"{place}: does not follow")
             mine = wanted in (None, entry.get("registration"), entry.get("callerRegistration"))
             need(start <= tree.size < end and mine, f"{place}: not what the manifest says")
             ends = (ends[0] if ends else tree.size, tree.size)
@@ -296,7 +296,7 @@ def split(stream, folder):
     with open(stream, "rb") as source:
         while head := source.readline():
             name, _, length = head.decode().partition(" ")
-            if name == "end":
+            if head == b"end 0\n":
                 need(not source.read(1), "something follows the end")
                 return
             need(name in FILES, f"a block of {name!r}")

@@ -42,7 +42,8 @@ fn entries() -> Vec<Vec<u8>> {
     let mut prev = [0; 32];
     let mut all = Vec::new();
     for seq in 0..11u8 {
-        let actions = ["system.start", "keys.encrypt", "keys.create", "authenticate", "roles.grant"];
+        let actions =
+            ["system.start", "keys.encrypt", "keys.create", "authenticate", "roles.grant"];
         let addresses = ["unix", "192.0.2.7", "2001:db8::1"];
         let mut entry = json!({
             "action": actions[usize::from(seq % 5)],
@@ -74,15 +75,13 @@ fn entries() -> Vec<Vec<u8>> {
 }
 
 fn specs() -> [(&'static str, Spec); 6] {
-    let all = |format| Spec {
-        format,
-        range: (0, 11),
-        registration: None,
-        times: (None, None),
-    };
+    let all = |format| Spec { format, range: (0, 11), registration: None, times: (None, None) };
     [
         ("whole", all(Format::Jsonl)),
-        ("range", Spec { range: (3, 8), times: (Some(time(3)), Some(time(8))), ..all(Format::Jsonl) }),
+        (
+            "range",
+            Spec { range: (3, 8), times: (Some(time(3)), Some(time(8))), ..all(Format::Jsonl) },
+        ),
         ("registration", Spec { registration: Some(registration(2)), ..all(Format::Jsonl) }),
         ("csv", all(Format::Csv)),
         ("cef", all(Format::Cef)),

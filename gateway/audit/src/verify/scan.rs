@@ -47,22 +47,23 @@ pub fn scan(entry: &[u8]) -> Result<Links<'_>, NotCanonical> {
     let mut reader = Reader { text, bytes: entry, at: 0 };
     let mut found = Found::default();
     reader.expect(b'{')?;
-    let mut before: &[u8] = b"";
+    let mut before = Name::default();
     loop {
-        let name = reader.key(before)?;
+        let name = reader.key(&before)?;
         let start = reader.at;
-        match name {
-            b"v" => found.v = Some(reader.number()?),
-            b"seq" => found.seq = Some(reader.number()?),
-            b"prev" => {
+        // By bytes: a comparison of slices is a call, and there are two dozen names.
+        match name.bytes {
+            [b'v'] => found.v = Some(reader.number()?),
+            [b's', b'e', b'q'] => found.seq = Some(reader.number()?),
+            [b'p', b'r', b'e', b'v'] => {
                 let hex = reader.plain()?;
                 found.prev = Some(hash(hex).ok_or(NotCanonical {
                     at: start,
                     what: "`prev` is not 64 lower-case hex digits",
                 })?);
             }
-            b"writer" => found.writer = Some(reader.plain()?),
-            b"time" => found.time = Some(reader.plain()?),
+            [b'w', b'r', b'i', b't', b'e', b'r'] => found.writer = Some(reader.plain()?),
+            [b't', b'i', b'm', b'e'] => found.time = Some(reader.plain()?),
             b"registration" => found.registration = Some(reader.plain()?),
             b"callerRegistration" => found.caller_registration = Some(reader.plain()?),
             _ => reader.value(0)?,
@@ -100,6 +101,29 @@ struct Found<'a> {
     caller_registration: Option<&'a str>,
 }
 
+/// The name of a member.
+#[derive(Clone, Copy, Default)]
+struct Name<'a> {
+    bytes: &'a [u8],
+    escaped: bool,
+    /// Whether it is one: nothing comes before the first.
+    given: bool,
+}
+
+impl Name<'_> {
+    /// Whether it stands behind another one in byte order. Escaped names are in the order of what
+    /// they stand for, which is not looked at; two of one spelling never do.
+    #[inline(always)]
+    fn is_behind(&self, before: &Self) -> bool {
+        match (self.bytes.first(), before.bytes.first()) {
+            (Some(one), Some(other)) if one > other => true,
+            _ if !before.given => true,
+            _ if self.escaped || before.escaped => self.bytes != before.bytes,
+            _ => self.bytes > before.bytes,
+        }
+    }
+}
+
 struct Reader<'a> {
     text: &'a str,
     bytes: &'a [u8],
@@ -115,16 +139,19 @@ impl<'a> Reader<'a> {
         NotCanonical { at: self.at.saturating_sub(1), what }
     }
 
+    #[inline(always)]
     fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
 
+    #[inline(always)]
     fn next(&mut self) -> Option<u8> {
         let byte = self.peek();
         self.at += 1;
         byte
     }
 
+    #[inline(always)]
     fn expect(&mut self, byte: u8) -> Result<(), NotCanonical> {
         match self.next() {
             Some(found) if found == byte => Ok(()),
@@ -133,12 +160,12 @@ impl<'a> Reader<'a> {
     }
 
     /// A name of a member, behind the one before in byte order, and its colon.
-    fn key(&mut self, before: &[u8]) -> Result<&'a [u8], NotCanonical> {
+    #[inline(always)]
+    fn key(&mut self, before: &Name<'_>) -> Result<Name<'a>, NotCanonical> {
         let start = self.at;
-        let (name, escaped) = self.string()?;
-        // Escaped names are in the order of what they stand for, which is not looked at.
-        let ordered = escaped || before.contains(&b'\\') || name > before || start <= 1;
-        if !ordered || (name == before && start > 1) {
+        let (bytes, escaped) = self.string()?;
+        let name = Name { bytes, escaped, given: true };
+        if !name.is_behind(before) {
             return Err(NotCanonical { at: start, what: "keys are doubled or out of order" });
         }
         self.expect(b':')?;
@@ -146,6 +173,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A string without escapes.
+    #[inline(always)]
     fn plain(&mut self) -> Result<&'a str, NotCanonical> {
         let start = self.at;
         match self.string()? {
@@ -157,6 +185,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A string: what is between its quotes, and whether escapes are in it.
+    #[inline(always)]
     fn string(&mut self) -> Result<(&'a [u8], bool), NotCanonical> {
         if self.next() != Some(b'"') {
             return Err(self.wrong_before("no string where one is needed"));
@@ -198,6 +227,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline(always)]
     fn number(&mut self) -> Result<u64, NotCanonical> {
         const WHAT: &str = "not a number in its one spelling";
         let start = self.at;
@@ -261,16 +291,9 @@ impl<'a> Reader<'a> {
             self.at += 1;
             return Ok(());
         }
-        let (mut before, mut first): (&[u8], bool) = (b"", true);
+        let mut before = Name::default();
         loop {
-            let start = self.at;
-            let (name, escaped) = self.string()?;
-            let ordered = first || escaped || before.contains(&b'\\') || name > before;
-            if !ordered || (!first && name == before) {
-                return Err(NotCanonical { at: start, what: "keys are doubled or out of order" });
-            }
-            (before, first) = (name, false);
-            self.expect(b':')?;
+            before = self.key(&before)?;
             self.value(depth + 1)?;
             match self.next() {
                 Some(b',') => {}
@@ -283,6 +306,7 @@ impl<'a> Reader<'a> {
 
 /// The place of the next byte that is `"`, `\` or a control character; the end when there is none.
 /// Eight bytes at a time: entries are mostly text between quotes.
+#[inline(always)]
 fn special(bytes: &[u8], mut at: usize) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
@@ -307,19 +331,25 @@ fn special(bytes: &[u8], mut at: usize) -> usize {
 /// The hash of 64 lower-case hex digits.
 pub(crate) fn hash(hex: &str) -> Option<Hash> {
     let (pairs, rest) = hex.as_bytes().as_chunks::<2>();
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
     if pairs.len() != 32 || !rest.is_empty() {
         return None;
     }
-    let mut out = [0; 32];
+    let (mut out, mut all) = ([0; 32], 0);
     for (slot, [high, low]) in out.iter_mut().zip(pairs) {
-        *slot = digit(*high)? << 4 | digit(*low)?;
+        let (high, low) = (digit(*high), digit(*low));
+        all |= high | low;
+        *slot = high << 4 | (low & 15);
     }
-    Some(out)
+    (all < 16).then_some(out)
+}
+
+/// The value of a lower-case hex digit; 255 for any other byte.
+const fn digit(byte: u8) -> u8 {
+    match byte {
+        b'0'..=b'9' => byte - b'0',
+        b'a'..=b'f' => byte - b'a' + 10,
+        _ => 255,
+    }
 }
 
 #[cfg(test)]
