@@ -129,7 +129,7 @@ def test_ranges_registrations_and_times_are_proven(world, export):
         assert [e["seq"] for e in shown] == list(range(start, end))
     for shop in (world.one, world.two):
         uid = shop.registration["uid"]
-        mine = lambda e: uid in (e.get("registration"), e.get("callerRegistration"))
+        mine = lambda e: uid == e.get("registration")
         for name in (uid, shop.registration["name"]):
             folder = export("--registration", name, "--before", str(size))
             both(world, folder)

@@ -258,7 +258,7 @@ def follow(folder, facts, checkpoint, kept):
             need(entry.get("seq") == tree.size, f"{place}: it is entry {entry.get('seq')}")
             need(entry.get("writer") == facts["writer"], f"{place}: of another writer")
             need(before is None or entry.get("prev") == before.hex(), f"{place}: does not follow")
-            mine = wanted in (None, entry.get("registration"), entry.get("callerRegistration"))
+            mine = wanted in (None, entry.get("registration"))
             need(start <= tree.size < end and mine, f"{place}: not what the manifest says")
             ends = (ends[0] if ends else tree.size, tree.size)
             count, last = count + 1, leaf_hash(line[:-1])

@@ -11,7 +11,7 @@ use http::{HeaderValue, Response};
 use hub_audit::export::{Exporter, Format};
 use hub_auth::Caller;
 use hub_model::entry::Outcome;
-use hub_operations::system::{ExportAudit, Selection};
+use hub_operations::system::{ExportAudit, Exports, Selection};
 use hub_operations::{Error, Hub, Meta, Ref};
 use tokio::sync::mpsc;
 
@@ -38,16 +38,29 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// Entries read at once: they are about 1 MiB at most.
 const PAGE: usize = 1000;
 
-/// `audit.export`.
-#[derive(Debug)]
-pub(crate) struct ExportEndpoint;
+/// An export that is built like this from a request.
+pub(crate) struct ExportEndpoint<F>(pub(crate) F);
 
-/// Reads the request.
+/// Reads a request for the hub's log.
 ///
 /// # Errors
 /// 400 `invalid_query`.
-pub(crate) fn operation(parts: &Parts<'_>) -> Result<ExportAudit, Refusal> {
-    let wrong = |detail: &str| Refusal::new("invalid_query", detail.to_owned());
+pub(crate) fn of_hub(parts: &Parts<'_>) -> Result<ExportAudit, Refusal> {
+    let registration = match parts.query.value("registration") {
+        None => None,
+        Some(text) => {
+            Some(text.parse::<Ref<_>>().map_err(|_| wrong("`registration` is no name and no id"))?)
+        }
+    };
+    Ok(ExportAudit::new(selection(parts)?, registration))
+}
+
+fn wrong(detail: &str) -> Refusal {
+    Refusal::new("invalid_query", detail.to_owned())
+}
+
+/// What of the log is asked for.
+fn selection(parts: &Parts<'_>) -> Result<Selection, Refusal> {
     let format = match parts.query.value("format") {
         None => Format::Jsonl,
         Some(name) => Format::parse(name)
@@ -63,19 +76,16 @@ pub(crate) fn operation(parts: &Parts<'_>) -> Result<ExportAudit, Refusal> {
             .map(Some)
             .map_err(|_| wrong(&format!("`{name}` is a time such as `2026-01-31T00:00:00Z`"))),
     };
-    let registration = match parts.query.value("registration") {
-        None => None,
-        Some(text) => {
-            Some(text.parse::<Ref<_>>().map_err(|_| wrong("`registration` is no name and no id"))?)
-        }
-    };
     let (after, before) = (parts.query.number("after")?, parts.query.number("before")?);
     let (from, to) = (time("from")?, time("to")?);
-    let selection = Selection { format, after: after.unwrap_or(0), before, from, to };
-    Ok(ExportAudit::new(selection, registration))
+    Ok(Selection { format, after: after.unwrap_or(0), before, from, to })
 }
 
-impl Endpoint for ExportEndpoint {
+impl<O, F> Endpoint for ExportEndpoint<F>
+where
+    O: Exports + 'static,
+    F: Fn(&Parts<'_>) -> Result<O, Refusal> + Send + Sync,
+{
     fn call<'a>(
         &'a self,
         gateway: &'a Gateway,
@@ -87,7 +97,7 @@ impl Endpoint for ExportEndpoint {
         Box::pin(async move {
             // It goes on when this is answered, and has a place for as long.
             let place = parts.work.another().map_err(|error| Refusal::from(&error));
-            let begun = place.and_then(|place| Ok((place, operation(&parts)?)));
+            let begun = place.and_then(|place| Ok((place, (self.0)(&parts)?)));
             let (place, operation) = match begun {
                 Ok(begun) => begun,
                 Err(refusal) => return Err(gateway.fallen(row, caller, &meta, refusal).await),
@@ -103,7 +113,7 @@ impl Endpoint for ExportEndpoint {
                 Err(_) => {}
             }
             let done = outcome.map_err(|failure| Refusal::from(&failure))?;
-            let exporter = match operation.exporter(&gateway.hub, &done).await {
+            let exporter = match operation.export().exporter(&gateway.hub, &done).await {
                 Ok(exporter) => exporter,
                 Err(error) => {
                     let outcome = Outcome(error.code());
@@ -140,12 +150,12 @@ impl Endpoint for ExportEndpoint {
 }
 
 /// An export that is being sent.
-struct Job {
+struct Job<O> {
     hub: Arc<Hub>,
     metrics: Arc<Metrics>,
     credential: Credential,
     caller: Caller,
-    operation: ExportAudit,
+    operation: O,
     meta: Meta,
     sender: mpsc::Sender<Piece>,
     asked: Instant,
@@ -153,7 +163,7 @@ struct Job {
     signed: Option<[u8; 32]>,
 }
 
-impl Job {
+impl<O: Exports> Job<O> {
     async fn run(mut self, exporter: Exporter) {
         let outcome = self.pump(exporter).await;
         let word = outcome.as_ref().map_or_else(|word| Outcome(word), |_| Outcome::OK);
@@ -175,6 +185,9 @@ impl Job {
         const UNREADABLE: &str = "audit_unavailable";
         let mut quiet = Instant::now();
         while let Some(next) = exporter.next() {
+            if self.hub.is_ending() {
+                return Err("stopping");
+            }
             self.ask_again().await?;
             let page = self.hub.log().page(next, PAGE).await.map_err(|_| UNREADABLE)?;
             for (seq, entry) in page {
@@ -217,7 +230,7 @@ impl Job {
             return Ok(());
         }
         self.caller = self.credential.authenticate().await?;
-        let permitted = self.operation.still_permitted(&self.hub, &self.caller);
+        let permitted = self.operation.still_permitted(&self.hub, &self.caller).await;
         permitted.map_err(|error| error.code())?;
         self.asked = Instant::now();
         Ok(())

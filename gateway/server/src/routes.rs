@@ -819,8 +819,8 @@ fn hub() -> Vec<Route> {
         },
         Route {
             query: crate::exporting::QUERY,
-            endpoint: Box::new(crate::exporting::ExportEndpoint),
-            ..Route::new(Method::GET, "/v1/audit/export", crate::exporting::operation)
+            endpoint: Box::new(crate::exporting::ExportEndpoint(crate::exporting::of_hub)),
+            ..Route::new(Method::GET, "/v1/audit/export", crate::exporting::of_hub)
                 .called("audit.export")
         },
         Route {

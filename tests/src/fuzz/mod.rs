@@ -51,7 +51,7 @@ targets! {
     "words" = text::words, 40_000, "names, ids, dates, periods, encryption contexts";
     "rotation" = text::rotation, 1_000, "rotation policies, with their dates";
     "checkpoint" = text::checkpoint, 20_000, "signed checkpoints and verifier keys";
-    "audit_export" = text::audit_export, 20_000, "entries, manifests and streams of exports";
+    "audit_export" = text::audit_export, 6_000, "entries, manifests and streams of exports";
 }
 
 /// The target of this name.

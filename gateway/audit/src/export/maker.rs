@@ -135,9 +135,7 @@ impl Exporter {
         }
         self.next += 1;
         let shown = (self.spec.range.0..self.spec.range.1).contains(&seq)
-            && self.wanted.as_deref().is_none_or(|wanted| {
-                links.registration == Some(wanted) || links.caller_registration == Some(wanted)
-            });
+            && self.wanted.as_deref().is_none_or(|wanted| links.registration == Some(wanted));
         if self.spec.format.proves() {
             let leaf = merkle::leaf_hash(entry);
             self.tree.push(leaf);

@@ -179,9 +179,8 @@ impl<'a> Entries<'a> {
             return wrong(What::Chain);
         }
         let inside = self.wanted.range.is_none_or(|(from, to)| (from..to).contains(&expected));
-        let chosen = self.wanted.registration.as_deref().is_none_or(|wanted| {
-            links.registration == Some(wanted) || links.caller_registration == Some(wanted)
-        });
+        let wanted = self.wanted.registration.as_deref();
+        let chosen = wanted.is_none_or(|wanted| links.registration == Some(wanted));
         if !inside || !chosen {
             return wrong(What::Filter);
         }

@@ -23,8 +23,6 @@ pub struct Links<'a> {
     pub time: Option<&'a str>,
     /// The registration acted on.
     pub registration: Option<&'a str>,
-    /// The registration the caller belongs to.
-    pub caller_registration: Option<&'a str>,
 }
 
 /// Bytes that are no canonical entry.
@@ -65,7 +63,6 @@ pub fn scan(entry: &[u8]) -> Result<Links<'_>, NotCanonical> {
             [b'w', b'r', b'i', b't', b'e', b'r'] => found.writer = Some(reader.plain()?),
             [b't', b'i', b'm', b'e'] => found.time = Some(reader.plain()?),
             b"registration" => found.registration = Some(reader.plain()?),
-            b"callerRegistration" => found.caller_registration = Some(reader.plain()?),
             _ => reader.value(0)?,
         }
         before = name;
@@ -86,7 +83,6 @@ pub fn scan(entry: &[u8]) -> Result<Links<'_>, NotCanonical> {
         writer: found.writer.ok_or_else(|| missing("`writer` is missing"))?,
         time: found.time,
         registration: found.registration,
-        caller_registration: found.caller_registration,
     })
 }
 
@@ -98,7 +94,6 @@ struct Found<'a> {
     writer: Option<&'a str>,
     time: Option<&'a str>,
     registration: Option<&'a str>,
-    caller_registration: Option<&'a str>,
 }
 
 /// The name of a member.
@@ -111,16 +106,25 @@ struct Name<'a> {
 }
 
 impl Name<'_> {
-    /// Whether it stands behind another one in byte order. Escaped names are in the order of what
-    /// they stand for, which is not looked at; two of one spelling never do.
+    /// Whether it stands behind another one in byte order.
     #[inline(always)]
     fn is_behind(&self, before: &Self) -> bool {
+        if !before.given {
+            return true;
+        }
+        if self.escaped || before.escaped {
+            return self.meant() > before.meant();
+        }
         match (self.bytes.first(), before.bytes.first()) {
             (Some(one), Some(other)) if one > other => true,
-            _ if !before.given => true,
-            _ if self.escaped || before.escaped => self.bytes != before.bytes,
             _ => self.bytes > before.bytes,
         }
+    }
+
+    /// What an escaped name stands for.
+    #[cold]
+    fn meant(&self) -> String {
+        serde_json::from_slice(&[b"\"", self.bytes, b"\""].concat()).unwrap_or_default()
     }
 }
 
@@ -381,6 +385,8 @@ mod tests {
             r#""aaa":1,"#,
             r#""context":{"b":"1","a":"1"},"#,
             r#""context":{"a":"1","a":"1"},"#,
+            r#""context":{"b\n":"1","a":"1"},"#,
+            r#""context":{"a\n":"1","a\n":"1"},"#,
             r#""count":03,"#,
             r#""count":-3,"#,
             r#""count":1e3,"#,

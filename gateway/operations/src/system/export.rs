@@ -11,11 +11,11 @@ use hub_audit::{Log, encode::hex};
 use hub_auth::Caller;
 use hub_model::entry::{Outcome, Subject};
 use hub_model::{Action, RegistrationId, Timestamp};
-use hub_policy::{DecisionTrace, Permit, RequestFacts, Target};
+use hub_policy::{DecisionTrace, Permit, RequestFacts};
 use serde::{Deserialize, Serialize};
 
 use crate::hub::Hub;
-use crate::operation::{AtHub, Lost, Meta, Operation, Scene};
+use crate::operation::{AtHub, Lost, Meta, Operation, Place as _, Scene};
 use crate::perform::Done;
 use crate::plan::Plan;
 use crate::{Error, Ref};
@@ -45,11 +45,10 @@ pub struct Selection {
     pub to: Option<Timestamp>,
 }
 
-/// Exports entries of the hub's log.
+/// What exports have in common, whoever may ask for them.
 #[derive(Debug)]
-pub struct ExportAudit {
+pub struct Export {
     selection: Selection,
-    registration: Option<Ref<RegistrationId>>,
     begun: Mutex<Option<Begun>>,
 }
 
@@ -66,17 +65,85 @@ struct Begun {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExportBegun {}
 
-impl ExportAudit {
-    /// An export; of one registration alone where one is named.
-    #[must_use]
-    pub const fn new(selection: Selection, registration: Option<Ref<RegistrationId>>) -> Self {
-        Self { selection, registration, begun: Mutex::new(None) }
+/// An operation that is an export.
+pub trait Exports: Operation<Reply = ExportBegun> {
+    /// What it exports.
+    fn export(&self) -> &Export;
+
+    /// Whether what was permitted at the beginning still is.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] when not; what finding its place fails with.
+    fn still_permitted(
+        &self,
+        hub: &Hub,
+        caller: &Caller,
+    ) -> impl Future<Output = Result<(), Error>> + Send {
+        async move {
+            let place = self.find(hub).await.map_err(|lost| lost.error)?;
+            let facts = RequestFacts::default();
+            let permit = hub.policies().authorize(caller, Self::ACTION, &place.target(), &facts);
+            permit.map(drop).map_err(|_| Error::Denied { action: Self::ACTION.name() })
+        }
+    }
+
+    /// Writes the entry of the end: how many entries went out, under which manifest.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    fn end(
+        &self,
+        hub: &Hub,
+        caller: &Caller,
+        meta: &Meta,
+        (entries, manifest): (u64, Option<[u8; 32]>),
+        outcome: Outcome,
+    ) -> impl Future<Output = Result<(), Error>> + Send {
+        async move {
+            let begun = self.export().begun()?;
+            let detail = match manifest {
+                Some(digest) => {
+                    format!("export ended: {entries} entries, manifest {}", hex(&digest))
+                }
+                None => format!("export ended: {entries} entries, nothing signed"),
+            };
+            let subject = Subject {
+                registration: begun.registration,
+                detail: Some(detail.into()),
+                ..Subject::default()
+            };
+            hub.record_end(caller, meta, Self::ACTION, subject, &begun.trace, outcome).await
+        }
+    }
+}
+
+impl Export {
+    const fn new(selection: Selection) -> Self {
+        Self { selection, begun: Mutex::new(None) }
     }
 
     fn begun(&self) -> Result<Begun, Error> {
         let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
         // INVARIANT: whoever holds the receipt of the beginning has planned.
         begun.clone().ok_or_else(|| Error::Integrity("an export was not begun".into()))
+    }
+
+    fn begin(
+        &self,
+        permit: Permit,
+        hub: &Hub,
+        registration: Option<RegistrationId>,
+    ) -> Plan<ExportBegun> {
+        let durable = hub.log().appender().position().audit.size;
+        let trace = Arc::clone(permit.trace());
+        let begun = Begun { trace, registration, durable };
+        *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun);
+        let detail = format!("export begun: {}", self.selection.format.name());
+        let plan = Plan::new(permit, ExportBegun {}).detail(detail);
+        match registration {
+            Some(registration) => plan.registration(registration),
+            None => plan,
+        }
     }
 
     /// What makes the export. `_done` proves that the entry is durable.
@@ -105,42 +172,26 @@ impl ExportAudit {
             Error::AuditUnavailable(hub_audit::Error::Checkpoint("there is none yet"))
         })
     }
+}
 
-    /// Whether what was permitted at the beginning still is.
-    ///
-    /// # Errors
-    /// [`Error::Denied`] when not.
-    pub fn still_permitted(&self, hub: &Hub, caller: &Caller) -> Result<(), Error> {
-        let facts = RequestFacts::default();
-        let permit = hub.policies().authorize(caller, Self::ACTION, &Target::Hub, &facts);
-        permit.map(drop).map_err(|_| Error::Denied { action: Self::ACTION.name() })
+/// Exports entries of the hub's log, of one registration alone where one is named.
+#[derive(Debug)]
+pub struct ExportAudit {
+    export: Export,
+    registration: Option<Ref<RegistrationId>>,
+}
+
+impl ExportAudit {
+    /// The export of this selection.
+    #[must_use]
+    pub const fn new(selection: Selection, registration: Option<Ref<RegistrationId>>) -> Self {
+        Self { export: Export::new(selection), registration }
     }
+}
 
-    /// Writes the entry of the end: how many entries went out, under which manifest.
-    ///
-    /// # Errors
-    /// When the log cannot be written.
-    pub async fn end(
-        &self,
-        hub: &Hub,
-        caller: &Caller,
-        meta: &Meta,
-        (entries, manifest): (u64, Option<[u8; 32]>),
-        outcome: Outcome,
-    ) -> Result<(), Error> {
-        let begun = self.begun()?;
-        let detail = match manifest {
-            Some(digest) => {
-                format!("export ended: {entries} entries, manifest {}", hex(&digest))
-            }
-            None => format!("export ended: {entries} entries, nothing signed"),
-        };
-        let subject = Subject {
-            registration: begun.registration,
-            detail: Some(detail.into()),
-            ..Subject::default()
-        };
-        hub.record_end(caller, meta, Self::ACTION, subject, &begun.trace, outcome).await
+impl Exports for ExportAudit {
+    fn export(&self) -> &Export {
+        &self.export
     }
 }
 
@@ -164,16 +215,7 @@ impl Operation for ExportAudit {
             Some(Ref::Id(id)) => Some(*id),
             Some(name) => Some(scene.hub.find_registration(name).await?.registration.id),
         };
-        let durable = scene.hub.log().appender().position().audit.size;
-        let trace = Arc::clone(permit.trace());
-        let begun = Begun { trace, registration, durable };
-        *self.begun.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun);
-        let detail = format!("export begun: {}", self.selection.format.name());
-        let plan = Plan::new(permit, ExportBegun {}).detail(detail);
-        Ok(match registration {
-            Some(registration) => plan.registration(registration),
-            None => plan,
-        })
+        Ok(self.export.begin(permit, scene.hub, registration))
     }
 }
 

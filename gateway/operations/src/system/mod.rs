@@ -9,6 +9,6 @@ mod unblock;
 
 pub use audit::ReadAudit;
 pub use explain::Explain;
-pub use export::{ExportAudit, ExportBegun, Selection};
+pub use export::{Export, ExportAudit, ExportBegun, Exports, Selection};
 pub use status::{Status, StatusFacts, Whoami};
 pub use unblock::Unblock;
