@@ -6,6 +6,7 @@ mod batch;
 pub mod checkpoint;
 pub mod encode;
 mod error;
+pub mod export;
 pub mod follow;
 #[cfg(test)]
 mod frozen;

@@ -199,6 +199,10 @@ impl Log {
         read(&self.store, self.appender.writer(), after, limit).await
     }
 
+    pub(crate) fn keys(&self) -> &SystemKeys {
+        &self.keys
+    }
+
     /// Works through the log from this entry on, and goes on with what is appended.
     #[must_use]
     pub fn follow(&self, from: u64) -> Follower {

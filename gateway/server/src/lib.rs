@@ -10,6 +10,7 @@ pub mod config;
 pub mod dev;
 pub mod dev_ca;
 pub mod endpoint;
+mod exporting;
 pub mod failures;
 mod guard;
 pub mod inbound;

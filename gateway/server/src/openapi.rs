@@ -116,6 +116,15 @@ fn operation(row: &Route, schemas: &mut BTreeMap<String, Value>) -> Value {
             "content": { media(row): { "schema": reference(&name) } },
         });
     }
+    if row.operation_id.ends_with(".export") && row.method == http::Method::GET {
+        success = json!({
+            "description": "Files in blocks (docs/formats/audit-export.md). A connection that \
+                breaks off before the block `end` means failure",
+            "content": { crate::exporting::EXPORT: { "schema": {
+                "type": "string", "format": "binary",
+            } } },
+        });
+    }
     if row.body == Body::Stream {
         success = json!({
             "description": "The bytes, as they are made. A connection that breaks off before the \
@@ -203,6 +212,18 @@ fn parameters(row: &Route) -> Vec<Value> {
             "dryRun" => json!({ "type": "boolean" }),
             "needsRewrap" | "forget" => json!({ "type": "boolean" }),
             "pageToken" | "context" | "wait" => json!({ "type": "string" }),
+            "format" if row.operation_id.ends_with(".export") => {
+                json!({ "type": "string", "enum": ["jsonl", "csv", "cef", "ocsf"] })
+            }
+            "registration" | "participant" | "caller" | "callerRegistration" | "key" | "action"
+            | "outcome" | "request" | "trace" | "operation" | "credential" => {
+                json!({ "type": "string" })
+            }
+            "decision" => json!({ "type": "string", "enum": ["allow", "deny", "none"] }),
+            "order" => json!({ "type": "string", "enum": ["desc", "asc"] }),
+            "from" | "to" if row.operation_id != "audit.consistency" => {
+                json!({ "type": "string", "format": "date-time" })
+            }
             _ => json!({ "type": "integer", "minimum": 0 }),
         };
         parameters.push(json!({ "name": name, "in": "query", "schema": kind }));

@@ -813,6 +813,12 @@ fn limits() -> Vec<Route> {
 fn hub() -> Vec<Route> {
     vec![
         Route {
+            query: crate::exporting::QUERY,
+            endpoint: Box::new(crate::exporting::ExportEndpoint(crate::exporting::of_hub)),
+            ..Route::new(Method::GET, "/v1/audit/export", crate::exporting::of_hub)
+                .called("audit.export")
+        },
+        Route {
             dry_run: false,
             ..Route::new(Method::POST, "/v1/policies:explain", |p| {
                 Ok(sys::Explain { body: p.json()? })

@@ -1,7 +1,6 @@
 //! Lends the command line the verifier of the audit log.
 
-use hub_audit::checkpoint::{Checkpoint, parse_verifier_key};
-use hub_audit::verify::Verifier;
+use hub_audit::verify::{Keyring, Verifier};
 use hub_model::api::audit::AuditRecord;
 
 use crate::cli::{Hooks, LogClaim, LogVerifier, Verified};
@@ -13,10 +12,6 @@ pub(crate) struct Verifying;
 impl Hooks for Verifying {
     fn verifier(&self, claim: LogClaim) -> Box<dyn LogVerifier> {
         Box::new(LogCheck::new(claim))
-    }
-
-    fn check_verifier_key(&self, text: &str) -> Result<(), String> {
-        parse_verifier_key(text).map(drop).map_err(|error| error.to_string())
     }
 }
 
@@ -32,14 +27,22 @@ impl LogCheck {
         let mut verifier = Verifier::new();
         let (mut covered, mut wrong) = (None, None);
         if let Some(note) = &claim.checkpoint {
-            let opened = parse_verifier_key(&claim.verifier_key)
-                .and_then(|(name, key)| Checkpoint::open(note, &name, &key))
-                .map_err(|error| error.to_string());
+            let keys = match &claim.trusted {
+                Some(keys) => Ok(keys.clone()),
+                None => Keyring::parse(&claim.verifier_key),
+            };
+            let opened =
+                keys.and_then(|keys| keys.checkpoint(note)).map_err(|error| error.to_string());
             let expected = opened.and_then(|checkpoint| {
                 covered = Some(checkpoint.size);
                 verifier.expect(checkpoint).map_err(|finding| finding.to_string())
             });
             wrong = expected.err();
+        }
+        for kept in &claim.kept {
+            if let Err(finding) = verifier.expect(kept.checkpoint.clone()) {
+                wrong.get_or_insert(format!("{}: {finding}", kept.file));
+            }
         }
         Self { verifier, claim, covered, wrong }
     }

@@ -268,6 +268,16 @@ impl Client {
 }
 
 impl Client {
+    /// Asks for an answer of any size.
+    pub(crate) async fn download(
+        &self,
+        call: Call,
+        media: &'static str,
+    ) -> Result<ByteStream, Error> {
+        let (agree, _) = oneshot::channel();
+        self.stream(call, (media, None), (agree, Outgoing::from(Bytes::new()))).await
+    }
+
     /// Sends a body of any size and gives the answer's as it comes. Sent once: what has been read
     /// of the body is gone.
     pub(crate) async fn stream(

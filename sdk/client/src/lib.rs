@@ -46,7 +46,7 @@ pub use builder::ClientBuilder;
 pub use client::{Client, Tagged};
 pub use error::Error;
 pub use retry::RetryPolicy;
-pub use routes::{AuditQuery, KeyStep, PageRequest};
+pub use routes::{AuditExport, AuditQuery, KeyStep, PageRequest};
 pub use stream::ByteStream;
 
 /// Most bytes one `encrypt` takes; larger data is for envelope encryption.

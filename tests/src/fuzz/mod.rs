@@ -53,6 +53,7 @@ targets! {
     "rotation" = text::rotation, 1_000, "rotation policies, with their dates";
     "audit_proof" = proof::audit_proof, 20_000, "proofs over the audit log and names of tiles";
     "checkpoint" = text::checkpoint, 20_000, "signed checkpoints and verifier keys";
+    "audit_export" = text::audit_export, 6_000, "entries, manifests and streams of exports";
 }
 
 /// The target of this name.

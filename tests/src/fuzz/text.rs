@@ -162,6 +162,32 @@ fn signed(text: &str, name: &str, key: &SigningKey) -> String {
     format!("{text}\n\u{2014} {name} {}\n", encode_base64(&blob))
 }
 
+/// What an auditor's verifier reads: it takes no entry that reads otherwise to somebody else.
+pub(super) fn audit_export(data: &[u8]) {
+    use hub_audit::export::{Manifest, Unpacker, manifest_name};
+    use hub_audit::verify::scan::scan;
+    if let Ok(links) = scan(data) {
+        let value: serde_json::Value = serde_json::from_slice(data).expect("an entry is JSON");
+        assert_eq!(serde_json::to_vec(&value).expect("plain JSON"), data, "not canonical");
+        assert_eq!(value.get("seq").and_then(serde_json::Value::as_u64), Some(links.seq));
+    }
+    let mut unpacked = Vec::new();
+    let _ = Unpacker::default().push::<&'static str>(data, |piece| {
+        unpacked.extend_from_slice(piece.bytes);
+        Ok(())
+    });
+    assert!(unpacked.len() <= data.len());
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let (name, key) = &*SIGNER;
+    let keys = [(name.clone(), key.public())];
+    assert!(Manifest::open(text, &keys).is_err(), "a forged manifest");
+    let named = format!("{}\n{text}", manifest_name(name));
+    let note = signed(&named, &manifest_name(name), key);
+    if let Ok(manifest) = Manifest::open(&note, &keys) {
+        assert_eq!(manifest.sign(key), note, "a manifest has one spelling");
+    }
+}
+
 pub(super) fn checkpoint(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let (name, key) = &*SIGNER;

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use hub_audit::verify::{Kept, Keyring};
 use hub_model::api::audit::AuditRecord;
 use hub_model::secret::SecretText;
 
@@ -79,8 +80,6 @@ pub(crate) struct ClientEnvironment {
 pub(crate) trait Hooks: Sync {
     /// Begins to verify an audit log, from entry 0.
     fn verifier(&self, claim: LogClaim) -> Box<dyn LogVerifier>;
-    /// Whether a verifier key given by the user is one. The message says what is wrong.
-    fn check_verifier_key(&self, text: &str) -> Result<(), String>;
 }
 
 /// What a hub claims about its log when a verification begins. The log grows while it is read;
@@ -93,8 +92,12 @@ pub(crate) struct LogClaim {
     pub(crate) head: String,
     /// The newest checkpoint: a C2SP signed note.
     pub(crate) checkpoint: Option<String>,
-    /// The verifier key: the one the user trusts, else the one the hub names.
+    /// The keys the user trusts, if any were given.
+    pub(crate) trusted: Option<Keyring>,
+    /// The verifier key the hub names: believed where none is trusted.
     pub(crate) verifier_key: String,
+    /// Checkpoints kept from earlier, which the log must agree with.
+    pub(crate) kept: Vec<Kept>,
 }
 
 /// Verifies entries as they come.

@@ -90,10 +90,6 @@ impl Hooks for Suspicious {
     fn verifier(&self, claim: LogClaim) -> Box<dyn LogVerifier> {
         Box::new(Counting { claim, seen: 0 })
     }
-
-    fn check_verifier_key(&self, _text: &str) -> Result<(), String> {
-        Ok(())
-    }
 }
 
 struct Counting {

@@ -1,11 +1,32 @@
 //! The hub itself: audit trail, policies, status.
 
+use hub_model::Timestamp;
 use hub_model::api::audit::{AuditPage, Explain, Explanation};
 use hub_model::api::participant::Whoami;
 use hub_model::api::system::Status;
 
 use crate::call::{Call, Path};
-use crate::{Client, Error};
+use crate::{ByteStream, Client, Error};
+
+/// The media type of exports.
+const EXPORT: &str = "application/vnd.cipher-hub.audit-export";
+
+/// What of the audit log to export: all of it as JSON Lines when nothing is said.
+#[derive(Debug, Clone, Default)]
+pub struct AuditExport {
+    /// `jsonl`, `csv`, `cef` or `ocsf`.
+    pub format: Option<String>,
+    /// From this entry on.
+    pub after: Option<u64>,
+    /// Up to before this entry.
+    pub before: Option<u64>,
+    /// From the first entry of this time or later on.
+    pub from: Option<Timestamp>,
+    /// Up to the last entry before this time.
+    pub to: Option<Timestamp>,
+    /// Only what concerns this registration.
+    pub registration: Option<String>,
+}
 
 /// The hub itself.
 impl Client {
@@ -19,6 +40,27 @@ impl Client {
             path = path.query("pageSize", &size.to_string());
         }
         self.fetch(Call::read(path)).await
+    }
+
+    /// Exports entries of the audit log as files in blocks (`docs/formats/audit-export.md`).
+    ///
+    /// # Errors
+    /// Those of any call: see [`Error`]. A failure later on is one of reading the [`ByteStream`].
+    pub async fn audit_export(&self, export: &AuditExport) -> Result<ByteStream, Error> {
+        let mut path = Path::new("/v1/audit/export");
+        for (name, value) in [
+            ("format", export.format.clone()),
+            ("after", export.after.map(|number| number.to_string())),
+            ("before", export.before.map(|number| number.to_string())),
+            ("from", export.from.map(|time| time.to_string())),
+            ("to", export.to.map(|time| time.to_string())),
+            ("registration", export.registration.clone()),
+        ] {
+            if let Some(value) = value {
+                path = path.query(name, &value);
+            }
+        }
+        self.download(Call::read(path), EXPORT).await
     }
 
     /// Asks why a past decision fell as it did.

@@ -19,6 +19,7 @@ mod uses;
 use crate::call::Path;
 
 pub use audit::AuditQuery;
+pub use hub::AuditExport;
 pub use lifecycle::KeyStep;
 
 /// Which page of a list. The default is the first, of the hub's usual size.

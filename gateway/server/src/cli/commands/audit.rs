@@ -1,7 +1,10 @@
 //! `cipher-hub audit`: following the trail, and proving it whole.
 
+mod export;
+mod offline;
 mod prove;
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
@@ -32,7 +35,9 @@ Examples:
   cipher-hub audit tail -n 20 --follow
   cipher-hub audit query --since 2d --key shop/orders
   cipher-hub audit show 4711
-  cipher-hub audit verify")]
+  cipher-hub audit verify
+  cipher-hub audit export 2026-11
+  cipher-hub audit verify 2026-11 --verifier-key hub.vkey")]
 pub(crate) enum AuditCommand {
     /// Show the newest entries
     Tail(TailArgs),
@@ -40,12 +45,14 @@ pub(crate) enum AuditCommand {
     Query(Box<QueryArgs>),
     /// Show one entry, and the entries of the same request, operation and trace
     Show(ShowArgs),
-    /// Fetch every entry and prove that none was altered, removed or added
+    /// Prove that no entry was altered, removed or added: in the hub, or in an export
     Verify(VerifyArgs),
     /// Prove that one entry is in the log, or check such a proof without a hub
     Prove(prove::ProveArgs),
     /// Prove that the log only grew since a checkpoint you kept
     Consistency(prove::ConsistencyArgs),
+    /// Write entries to a folder that can be verified without the hub
+    Export(export::ExportArgs),
 }
 
 #[derive(Debug, Args)]
@@ -73,14 +80,22 @@ pub(crate) struct TailArgs {
 #[command(after_help = "\
 Examples:
   cipher-hub audit verify
-  cipher-hub audit verify --verifier-key \"$(cat hub.vkey)\"
+  cipher-hub audit verify --verifier-key hub.vkey --checkpoint last-month.checkpoint
+  cipher-hub audit verify 2026-11 --verifier-key hub.vkey
+  cipher-hub audit verify entries.jsonl --verifier-key hub.vkey --checkpoint kept.checkpoint
 
-Without --verifier-key the hub itself says which key signs its checkpoints: that proves the log
+With a folder that `audit export` has made, or a file of bare entries from the first on, no network
+is used. Without one every entry is fetched from the hub; then, without --verifier-key the hub itself says which key signs its checkpoints: that proves the log
 consistent, but not that it is the log you saw before. Exits with 10 when something is wrong.")]
 pub(crate) struct VerifyArgs {
-    /// Key that signs checkpoints, from a place you trust (C2SP vkey; public)
+    /// Folder of an export, or file of entries
+    path: Option<PathBuf>,
+    /// Key that signs checkpoints, from a place you trust (C2SP vkey; public), or a file of them
     #[arg(long, value_name = "VKEY")]
-    verifier_key: Option<String>,
+    verifier_key: Vec<String>,
+    /// Checkpoint kept from earlier, which the log must agree with
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Vec<PathBuf>,
 }
 
 pub(crate) async fn run(command: AuditCommand, session: &mut Session<'_>) -> Result<(), Failure> {
@@ -88,9 +103,13 @@ pub(crate) async fn run(command: AuditCommand, session: &mut Session<'_>) -> Res
         AuditCommand::Tail(args) => tail(args, session).await,
         AuditCommand::Query(args) => query::query(*args, session).await,
         AuditCommand::Show(args) => query::show(args, session).await,
-        AuditCommand::Verify(args) => verify(args, session).await,
         AuditCommand::Prove(args) => prove::prove(args, session).await,
         AuditCommand::Consistency(args) => prove::consistency(args, session).await,
+        AuditCommand::Verify(VerifyArgs { path: Some(path), verifier_key, checkpoint }) => {
+            offline::run(path, &verifier_key, &checkpoint, session).await
+        }
+        AuditCommand::Verify(args) => verify(args, session).await,
+        AuditCommand::Export(args) => export::run(args, session).await,
     }
 }
 
@@ -166,17 +185,23 @@ fn line(record: &AuditRecord) -> String {
 }
 
 async fn verify(args: VerifyArgs, session: &mut Session<'_>) -> Result<(), Failure> {
-    if let Some(key) = &args.verifier_key {
-        session.hooks.check_verifier_key(key).map_err(|problem| {
-            Failure::usage(
-                problem,
+    let trusted = match args.verifier_key.as_slice() {
+        [] if !args.checkpoint.is_empty() => {
+            return Err(Failure::usage(
+                "a kept checkpoint is checked under a key from a place you trust: --verifier-key",
                 "a verifier key reads NAME+ID+BASE64, as `audit verify` shows it",
-            )
-        })?;
-    }
+            ));
+        }
+        [] => None,
+        given => Some(offline::keyring(given)?),
+    };
+    let kept = match &trusted {
+        Some(keys) => offline::kept(&args.checkpoint, keys)?,
+        None => Vec::new(),
+    };
     let client = session.connect()?;
     let mut page = client.audit_events(0, Some(PAGE)).await?;
-    if args.verifier_key.is_none() {
+    if trusted.is_none() {
         session.console.note(&format!("verifier key, by the hub's word: {}", page.verifier_key));
     }
     // The log grows while it is read, by our own reading too: this much is verified.
@@ -185,7 +210,9 @@ async fn verify(args: VerifyArgs, session: &mut Session<'_>) -> Result<(), Failu
         size,
         head: page.head.clone(),
         checkpoint: page.checkpoint.clone(),
-        verifier_key: args.verifier_key.unwrap_or_else(|| page.verifier_key.clone()),
+        trusted,
+        verifier_key: page.verifier_key.clone(),
+        kept,
     });
     let mut progress = Progress::new(session, size);
     let mut next = 0;

@@ -1,0 +1,166 @@
+//! `cipher-hub audit verify FOLDER`: an export under public keys, without a network.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use hub_audit::verify::offline::{self, Proven};
+use hub_audit::verify::{Failed, Kept, Keyring};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::super::super::failure::{Code, Failure};
+use super::super::super::output::clean;
+use super::super::super::run::Session;
+
+/// Between two looks at how far it is.
+const LOOK: Duration = Duration::from_millis(100);
+/// Between two lines of progress where there is no terminal.
+const WORD: Duration = Duration::from_secs(10);
+/// The longest file of keys.
+const MAX_KEYS: usize = 64 * 1024;
+
+/// The keys given: each is a verifier key, or a file of them.
+pub(super) fn keyring(given: &[String]) -> Result<Keyring, Failure> {
+    let mut keys = Keyring::default();
+    for text in given {
+        let path = Path::new(text);
+        let text = if !text.contains('+') || path.is_file() {
+            let bytes = std::fs::File::open(path)
+                .and_then(|file| super::super::super::files::up_to(file, MAX_KEYS))
+                .map_err(|error| Failure::file(path, &error))?;
+            String::from_utf8_lossy(&bytes).into_owned()
+        } else {
+            text.clone()
+        };
+        let parsed = Keyring::parse(&text).map_err(|error| {
+            let hint = "a verifier key reads NAME+ID+BASE64, as `audit verify` shows it";
+            Failure::usage(error.to_string(), hint)
+        })?;
+        keys.extend(parsed);
+    }
+    Ok(keys)
+}
+
+/// Checkpoints from files.
+pub(super) fn kept(files: &[PathBuf], keys: &Keyring) -> Result<Vec<Kept>, Failure> {
+    files.iter().map(|file| offline::keep(file, keys).map_err(failure)).collect()
+}
+
+pub(super) async fn run(
+    path: PathBuf,
+    given: &[String],
+    checkpoints: &[PathBuf],
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
+    if given.is_empty() {
+        return Err(Failure::usage(
+            "an export is verified under a key from a place you trust: --verifier-key",
+            "`verifier-keys` of an export is but the hub's own word: ask who runs the hub",
+        ));
+    }
+    let keys = keyring(given)?;
+    let kept = kept(checkpoints, &keys)?;
+    let whole = path.is_dir();
+    if !whole && kept.is_empty() {
+        return Err(Failure::usage(
+            "bare entries prove nothing without a checkpoint: --checkpoint FILE",
+            "or name the folder of an export",
+        ));
+    }
+    let (length, shown) = (offline::length(&path), path.display().to_string());
+    let (sender, done) = mpsc::channel();
+    let work = move || {
+        let mut told = |bytes| {
+            let _ = sender.send(bytes);
+        };
+        if whole {
+            offline::folder(&path, &keys, kept, &mut told)
+        } else {
+            offline::bare(&path, kept, &mut told)
+        }
+    };
+    // Off this thread, so that an interrupt is heard.
+    let mut work = tokio::task::spawn_blocking(work);
+    let mut progress = Progress::new(session, length);
+    let outcome = loop {
+        match tokio::time::timeout(LOOK, &mut work).await {
+            Ok(outcome) => break outcome,
+            Err(_) => progress.at(session, done.try_iter().last()),
+        }
+    };
+    progress.bar.finish_and_clear();
+    let outcome = outcome.map_err(|error| Failure::output(&std::io::Error::other(error)))?;
+    say(session, &shown, &outcome.map_err(failure)?)
+}
+
+fn say(session: &mut Session<'_>, shown: &str, proven: &Proven) -> Result<(), Failure> {
+    let Proven { manifest, entries, size, root, kept } = proven;
+    let mut text = format!("ok  {entries} entries in {shown}");
+    match (manifest, root) {
+        (Some(_), Some(root)) => {
+            text.push_str(&format!(
+                ", in the log of {size} that a signed checkpoint covers; root {root}"
+            ));
+        }
+        (None, Some(root)) => {
+            text.push_str(&format!(", each chained to the one before; root {root}"))
+        }
+        _ => text.push_str(", as the hub has signed them"),
+    }
+    if *kept > 0 {
+        text.push_str(&format!("; {kept} kept checkpoints agree"));
+    }
+    session.console.line(&clean(&text))?;
+    let Some(manifest) = manifest else { return Ok(()) };
+    let mut facts = format!("signed {} by {}", manifest.time, manifest.origin);
+    if let Some(registration) = manifest.registration {
+        facts.push_str(&format!(", of registration {registration} alone"));
+    }
+    facts.push_str(&format!(", entries {} to before {}", manifest.range.0, manifest.range.1));
+    if root.is_none() {
+        facts.push_str("; this form cannot be held against the log itself, JSON Lines can");
+    }
+    session.console.note(&facts);
+    Ok(())
+}
+
+fn failure(failed: Failed) -> Failure {
+    match failed {
+        Failed::Wrong { .. } => Failure::new(
+            Code::NotVerified,
+            clean(&failed.to_string()),
+            "keep the files as they are; is it the right key, and was the export made whole?",
+        ),
+        Failed::Unreadable { path, source } => Failure::file(&path, &source),
+    }
+}
+
+/// A bar on a terminal, else a line now and then.
+struct Progress {
+    bar: ProgressBar,
+    length: u64,
+    said: Instant,
+}
+
+impl Progress {
+    fn new(session: &Session<'_>, length: u64) -> Self {
+        let visible = session.console.err_terminal && !session.global.quiet;
+        let target =
+            if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(length), target);
+        let form = "{bar:30} {bytes}/{total_bytes}  {bytes_per_sec}  {eta}";
+        if let Ok(style) = ProgressStyle::with_template(form) {
+            bar.set_style(style);
+        }
+        Self { bar, length, said: Instant::now() }
+    }
+
+    fn at(&mut self, session: &mut Session<'_>, done: Option<u64>) {
+        let Some(done) = done else { return };
+        self.bar.set_position(done);
+        if !session.console.err_terminal && self.said.elapsed() >= WORD {
+            session.console.note(&format!("{done} of {} bytes", self.length));
+            self.said = Instant::now();
+        }
+    }
+}
