@@ -10,6 +10,7 @@ pub mod follow;
 mod inbox;
 pub mod log;
 pub mod merkle;
+pub mod relay;
 pub mod verify;
 
 pub use appender::{Appender, Receipt};

@@ -20,6 +20,7 @@ mod auth;
 mod jwt;
 mod keys;
 mod limits;
+mod sinks;
 mod tls;
 mod units;
 
@@ -27,6 +28,7 @@ pub use auth::{AuthConfig, FileMode};
 pub use jwt::{JwtConfig, KeySource};
 pub use keys::{KEYS, Key};
 pub use limits::{AbuseBlock, AbuseConfig, LimitsConfig, QuotaConfig, WindowConfig};
+pub use sinks::{HttpTarget, SinkConfig, SyslogAddress, Target as SinkTarget};
 pub use tls::{ClientAuth, NameKind, TlsConfig};
 
 const PREFIX: &str = "CIPHER_HUB_";
@@ -221,6 +223,8 @@ pub struct AuditConfig {
     /// Free disk space below which requests are refused, so that none goes unlogged.
     #[serde(with = "units::size64")]
     pub low_space_mark: u64,
+    /// Where entries are sent besides.
+    pub sinks: Vec<SinkConfig>,
 }
 
 /// `store`.
@@ -543,6 +547,7 @@ impl Config {
             return invalid("policies.source", "\"files\" needs `policies.dir`".into());
         }
         self.auth.rules()?;
+        sinks::check(&self.audit.sinks)?;
         if server.max_batch_body_bytes < server.max_body_bytes {
             let message = "must not be below server.max_body_bytes";
             return invalid("server.max_batch_body_bytes", message.into());
@@ -603,6 +608,7 @@ impl Default for AuditConfig {
             checkpoint_interval: Duration::from_secs(1),
             checkpoint_file: PathBuf::new(),
             low_space_mark: 64 * 1024 * 1024,
+            sinks: Vec::new(),
         }
     }
 }

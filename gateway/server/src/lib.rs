@@ -31,6 +31,7 @@ pub mod request;
 mod rewrapping;
 pub mod routes;
 mod routes_access;
+pub mod sinks;
 mod streaming;
 pub mod tasks;
 pub mod telemetry;
