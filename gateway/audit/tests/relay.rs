@@ -1,6 +1,6 @@
 //! Relays deliver every entry at least once and in order, whatever sinks and processes do.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "tests")]
 
 mod common;
 
@@ -99,7 +99,6 @@ async fn run_with(log: &Log, settings: Settings, receiver: Arc<Receiver>) -> Run
     let (progress, stop) = (relay.progress(), Arc::new(Notify::new()));
     let asked = Arc::clone(&stop);
     let stopped = async move { asked.notified().await };
-    #[allow(clippy::disallowed_methods, reason = "tests")]
     let task = tokio::spawn(relay.run(stopped, Duration::from_millis(300)));
     Running { receiver, progress, stop, task }
 }

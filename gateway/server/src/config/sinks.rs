@@ -517,7 +517,7 @@ mod tests {
     }
 
     fn sink(kind: &str, lines: &str) -> String {
-        format!("[[sinks]]\nname = \"a\"\nkind = \"{kind}\"\n{lines}\n")
+        format!("[[sinks]]\nname = \"aa\"\nkind = \"{kind}\"\n{lines}\n")
     }
 
     #[test]
@@ -579,8 +579,8 @@ mod tests {
             (hook("url = \"http://localhost/\"\nca_file = \"a\""), "for https"),
             (sink("stdout", "") + &sink("stdout", ""), "the same `name`"),
             (
-                sink("stdout", "") + &sink("stdout", "").replace("\"a\"", "\"b\""),
-                "`a` writes there already",
+                sink("stdout", "") + &sink("stdout", "").replace("\"aa\"", "\"bb\""),
+                "`aa` writes there already",
             ),
         ] {
             let fault = read(&text).unwrap_err();

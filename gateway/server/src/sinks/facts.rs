@@ -38,7 +38,7 @@ impl Facts {
     }
 
     pub(super) fn gravity(&self) -> Gravity {
-        let unusual = ["abuse.", "throttle.", "sinks."];
+        let unusual = ["abuse.", "throttle.", "sinks.behind", "sinks.dropped"];
         if self.outcome == "denied" || unusual.iter().any(|begin| self.action.starts_with(begin)) {
             Gravity::Warning
         } else if matches!(self.outcome.as_str(), "ok" | "shadow" | "") {

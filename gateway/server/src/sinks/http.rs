@@ -188,7 +188,7 @@ mod tests {
         };
         write("Authorization: Bearer secret\n\nX-Team: a:b\n", 0o600);
         let headers = read_headers(&path).unwrap();
-        assert_eq!((headers.len(), &headers["x-team"]), (2, "a:b"));
+        assert_eq!((headers.len(), headers["x-team"].as_bytes()), (2, &b"a:b"[..]));
         assert!(!format!("{headers:?}").contains("secret"));
         write("Authorization: Bearer secret", 0o640);
         assert!(read_headers(&path).unwrap_err().contains("chmod"));
