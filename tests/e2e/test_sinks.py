@@ -377,7 +377,9 @@ def test_a_new_sink_begins_at_the_end_and_an_older_store_is_told(with_sinks, tmp
         seq = work(hub, shop, 1)
         arrives(receiver, seq)
         assert min(receiver.seqs()) > last, "what was before is not sent"
-        assert json.loads(receiver.texts()[min(receiver.seqs())])["action"] == "system.start"
+        first = [json.loads(text) for _, text in sorted(receiver.texts().items())][:2]
+        assert [entry["action"] for entry in first] == ["system.start", "sinks.configured"]
+        assert first[1]["detail"] == "hook best-effort"
         assert hub.stop() == 0
         cursor = hub.data / "audit" / "cursors" / "hook"
         head, _, leaf = cursor.read_text().splitlines()

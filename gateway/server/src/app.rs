@@ -302,10 +302,14 @@ impl App {
         }
         tasks.spawn("revisions", policy_files::record(Arc::clone(&hub), token.clone()));
         tasks.spawn("shadow", policy_files::shadow(Arc::clone(&hub), token.clone()));
+        let named = self.sinks.named();
         let delivering = self.sinks.start(Arc::clone(&hub));
         if !mode.dev {
             let detail = Some(env!("CARGO_PKG_VERSION").into());
             event(&hub, "system.start", detail).await;
+            if let Some(named) = named {
+                event(&hub, "sinks.configured", Some(named)).await;
+            }
         }
         let drained = CancellationToken::new();
         tasks.spawn_critical("server", {

@@ -281,6 +281,13 @@ impl Sinks {
         Shown(Arc::clone(&self.watched))
     }
 
+    /// Which there are, for an entry: an auditor sees when one is no longer there.
+    pub(crate) fn named(&self) -> Option<Box<str>> {
+        let one = |sink: &Watched| format!("{} {}", sink.config.name, sink.config.mode.name());
+        let all: Vec<String> = self.watched.iter().map(one).collect();
+        (!all.is_empty()).then(|| all.join(", ").into())
+    }
+
     /// Starts delivering.
     pub(crate) fn start(self, hub: Arc<Hub>) -> Delivering {
         let tasks = Tasks::new();
