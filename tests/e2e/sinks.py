@@ -6,6 +6,7 @@ import http.server
 import json
 import os
 import re
+import select
 import socket
 import ssl
 import threading
@@ -152,21 +153,26 @@ class Syslog(Entries):
                         break
                     self.take(held[space + 1 : end])
                     held = held[end:]
-                self.reading.wait()
+                if not self.readable(stream):
+                    continue
                 data = stream.recv(65536)
                 if not data:
                     stream.close()
                     return
                 held += data
 
-    def cut(self, reset=True):
-        """Ends every connection, as a receiver that dies."""
+    def readable(self, stream):
+        """Waits for something to read; reads nothing while it should not."""
+        self.reading.wait()
+        held = stream.pending() if self.context else 0
+        return (held or select.select([stream], [], [], 0.02)[0]) and self.reading.is_set()
+
+    def cut(self):
+        """Resets every connection, as a receiver that dies."""
         for stream in self.open:
             with contextlib.suppress(OSError):
-                if reset:
-                    linger = (1).to_bytes(4, "little") + (0).to_bytes(4, "little")
-                    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-                stream.shutdown(socket.SHUT_RDWR)
+                linger = (1).to_bytes(4, "little") + (0).to_bytes(4, "little")
+                stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
                 stream.close()
         self.open = []
 
