@@ -137,7 +137,8 @@ class Syslog(Entries):
                 threading.Thread(target=self.stream, args=(stream,), daemon=True).start()
 
     def stream(self, stream):
-        with contextlib.suppress(OSError):
+        # A socket that was closed meanwhile has no number any more, which is a ValueError.
+        with contextlib.suppress(OSError, ValueError):
             if self.context:
                 stream = self.context.wrap_socket(stream, server_side=True)
             self.open.append(stream)
@@ -191,7 +192,7 @@ class Syslog(Entries):
 
 class Http(Entries):
     """A receiver of POSTs that behaves as it is told: "ok", "500", "hang", "close", "redirect",
-    "slow", "reject"."""
+    "slow", "short", "reject"."""
 
     def __init__(self, context=None):
         super().__init__()
@@ -254,6 +255,13 @@ class Http(Entries):
             partial = {"partialSuccess": {"rejectedLogRecords": "1", "errorMessage": "no"}}
             return self.answer(request, 200, json.dumps(partial).encode())
         self.keep(request, body)
+        if behaviour == "short":
+            # A success whose body breaks off is a success.
+            request.send_response(200)
+            request.send_header("content-length", "100")
+            request.end_headers()
+            request.close_connection = True
+            return None
         return self.answer(request, 202 if request.path != "/v1/logs" else 200, b"{}")
 
     @staticmethod

@@ -249,6 +249,13 @@ def test_a_webhook_gets_batches_whatever_the_receiver_does(with_sinks, tmp_path)
             receiver.released.set()
             arrives(receiver, last)
             receiver.released.clear()
+        receiver.behaviour = "short"
+        before = len(receiver.seqs())
+        for _ in range(3):
+            arrives(receiver, work(hub, shop, 1))
+        late = receiver.seqs()[before:]
+        assert late == sorted(set(late)), "what was taken does not come again"
+        receiver.behaviour = "ok"
         assert not any(path == "/elsewhere" for _, path, _, _ in receiver.requests)
         assert all(method != "GET" for method, _, _, _ in receiver.requests)
         check_against(receiver, stored(hub))

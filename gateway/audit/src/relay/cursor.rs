@@ -66,16 +66,26 @@ impl Cursor {
                 );
                 Begin { at: size, told: Some(told) }
             }
-            Some(Some((next, leaf))) if leaf_before(log, next).await? != leaf => {
-                let told = format!(
-                    "its cursor at entry {next} is of another log: everything is delivered again"
-                );
-                Begin { at: 0, told: Some(told) }
-            }
-            Some(Some((next, _))) => {
-                self.written = Some(next);
-                Begin { at: next, told: None }
-            }
+            Some(Some((next, leaf))) => match leaf_before(log, next).await {
+                Ok(found) if found != leaf => {
+                    let told = format!(
+                        "its cursor at entry {next} is of another log: everything is delivered \
+                         again"
+                    );
+                    Begin { at: 0, told: Some(told) }
+                }
+                Ok(_) => {
+                    self.written = Some(next);
+                    Begin { at: next, told: None }
+                }
+                // Put away meanwhile: what cannot be compared is no reason not to go on.
+                Err(Error::Missing(_)) => {
+                    self.written = Some(next);
+                    let told = "its cursor is behind what the store still holds".to_owned();
+                    Begin { at: next, told: Some(told) }
+                }
+                Err(error) => return Err(error),
+            },
         };
         // At once: a sink that began at the end must not begin at another end after a crash.
         self.keep(log, begin.at).await?;

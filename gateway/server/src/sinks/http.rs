@@ -73,8 +73,9 @@ impl Client {
         }
         let (status, body) = answer?;
         if status.is_success() {
-            self.open = Some(open);
-            return Ok(body);
+            // What is said beside a success does not matter; unread, it spoils the connection.
+            self.open = body.is_some().then_some(open);
+            return Ok(body.unwrap_or_default());
         }
         // Headers are read again with the next connection: a token may have been replaced.
         let note = if status.is_redirection() { "; redirects are not followed" } else { "" };
@@ -87,7 +88,7 @@ impl Client {
         kind: &'static str,
         more: Option<&(&'static str, String)>,
         body: Bytes,
-    ) -> Result<(StatusCode, Bytes), SinkError> {
+    ) -> Result<(StatusCode, Option<Bytes>), SinkError> {
         let lost = |error: &dyn std::fmt::Display| SinkError(format!("no answer: {error}"));
         let url = &self.target.url;
         let mut request = Request::post(url.path_and_query().map_or("/", |path| path.as_str()))
@@ -107,8 +108,7 @@ impl Client {
         let answer = open.sender.send_request(request).await.map_err(|error| lost(&error))?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
-        let body = body.map_err(|error| lost(&error))?.to_bytes();
-        Ok((status, body))
+        Ok((status, body.ok().map(http_body_util::Collected::to_bytes)))
     }
 
     async fn connect(&self) -> Result<Open, SinkError> {

@@ -46,8 +46,12 @@ impl Otlp {
             .iter()
             .map(|(key, value)| text(key.as_str(), &value.as_str()))
             .collect();
-        attributes.push(text("service.instance.id", hub));
-        attributes.push(text("service.version", env!("CARGO_PKG_VERSION")));
+        let own = [("service.instance.id", hub), ("service.version", env!("CARGO_PKG_VERSION"))];
+        for (key, value) in own {
+            if attributes.iter().all(|attribute| attribute["key"] != key) {
+                attributes.push(text(key, value));
+            }
+        }
         let resource = json!({ "attributes": attributes });
         Self { client: Client::new(target), resource, clock }
     }
