@@ -82,6 +82,8 @@ struct Shared {
     low_space: AtomicBool,
     /// A full scan found records that are not those committed.
     tampered: AtomicBool,
+    /// A required sink is too far behind: new work is refused until it has caught up.
+    sinks_behind: AtomicBool,
     ended: AtomicBool,
     stopped: tokio::sync::Notify,
 }
@@ -110,6 +112,7 @@ impl Appender {
             failed: AtomicBool::new(false),
             low_space: AtomicBool::new(false),
             tampered: AtomicBool::new(false),
+            sinks_behind: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             stopped: tokio::sync::Notify::new(),
         });
@@ -135,6 +138,22 @@ impl Appender {
     /// [`Error::Conflict`] when a check of the change did not hold: nothing was done, plan again.
     /// [`Error::Unavailable`] when the log cannot be written: nothing may be acknowledged.
     pub async fn append(&self, entry: &AuditEntry, changes: Changes) -> Result<Receipt, Error> {
+        if self.shared.sinks_behind.load(Ordering::Relaxed) {
+            return Err(Error::Unavailable("a required sink is too far behind".to_owned()));
+        }
+        self.append_begun(entry, changes).await
+    }
+
+    /// As [`Appender::append`], also while a required sink is behind: for the hub's own steps, such
+    /// as telling so, and for the end of what had begun before.
+    ///
+    /// # Errors
+    /// As [`Appender::append`].
+    pub async fn append_begun(
+        &self,
+        entry: &AuditEntry,
+        changes: Changes,
+    ) -> Result<Receipt, Error> {
         if self.shared.failed.load(Ordering::Acquire) {
             return Err(Error::Unavailable("an earlier write failed; restart the hub".to_owned()));
         }
@@ -184,6 +203,17 @@ impl Appender {
     /// Refuses new work while the disk is nearly full.
     pub fn set_low_space(&self, low: bool) {
         self.shared.low_space.store(low, Ordering::Relaxed);
+    }
+
+    /// Refuses new work while a required sink is too far behind.
+    pub fn set_sinks_behind(&self, behind: bool) {
+        self.shared.sinks_behind.store(behind, Ordering::Relaxed);
+    }
+
+    /// Whether new work is refused because of a required sink.
+    #[must_use]
+    pub fn sinks_behind(&self) -> bool {
+        self.shared.sinks_behind.load(Ordering::Relaxed)
     }
 
     /// Refuses all work from now on: the store holds other records than were committed.

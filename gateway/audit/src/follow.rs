@@ -35,7 +35,7 @@ impl Committed {
         Self { first, bytes, entries }
     }
 
-    fn of_page(page: Vec<(u64, Vec<u8>)>) -> Option<Self> {
+    pub(crate) fn of_page(page: Vec<(u64, Vec<u8>)>) -> Option<Self> {
         let (first, _) = page.first()?;
         let mut found = Self { first: *first, bytes: Vec::new(), entries: Vec::new() };
         for (_, entry) in &page {

@@ -18,6 +18,7 @@ pub mod merkle;
 pub mod proof;
 pub mod tile;
 pub mod tree;
+pub mod relay;
 pub mod verify;
 
 pub use appender::{Appender, Receipt};

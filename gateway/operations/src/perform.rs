@@ -362,7 +362,8 @@ impl Hub {
         let mut entry = base.entry(subject, Decision::Allow, Some(trace), outcome);
         // A stream may last: unlike other entries this one is not of when it was asked for.
         entry.time = self.clock().now();
-        let _receipt = self.append(&entry, Changes::new()).await?;
+        // What was begun ends with its entry, whatever is refused meanwhile.
+        let _receipt = self.log().appender().append_begun(&entry, Changes::new()).await?;
         Ok(())
     }
 
@@ -379,7 +380,7 @@ impl Hub {
         count: u64,
     ) -> Result<Receipt, Error> {
         let entry = event(self.clock().now(), action, address, detail.into(), outcome, count);
-        Ok(self.append(&entry, Changes::new()).await?)
+        Ok(self.log().appender().append_begun(&entry, Changes::new()).await?)
     }
 
     /// The audit stage: entry and changes, durable together.

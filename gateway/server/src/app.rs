@@ -50,6 +50,9 @@ pub enum AppError {
     /// Issuers of tokens cannot be set up.
     #[error(transparent)]
     Issuers(#[from] crate::jwks::SetUpError),
+    /// Sinks of the audit log cannot be set up.
+    #[error(transparent)]
+    Sinks(#[from] crate::sinks::SinkSetUpError),
     /// A socket cannot be had.
     #[error(transparent)]
     Listen(#[from] crate::listen::ListenError),
@@ -107,6 +110,7 @@ pub struct App {
     quotas: Arc<Quotas>,
     integrity: Arc<ArcSwap<String>>,
     keepers: Vec<crate::jwks::Keeper>,
+    sinks: crate::sinks::Sinks,
     swept: Arc<tokio::sync::Notify>,
     stopped_cleanly: bool,
     /// What an operator should know.
@@ -159,6 +163,7 @@ impl App {
             capacity: config.cache.credentials,
         })
         .with_tokens(issuers);
+        let sinks = crate::sinks::set_up(&config, &hub, &clock, &metrics, &health).await?;
         let throttle = Arc::new(Throttle::new(&config.limits));
         let failures = Arc::new(Failures::default());
         let abuse = Abuse::new(&config.abuse, Arc::clone(&clock), Arc::clone(&metrics));
@@ -194,15 +199,9 @@ impl App {
                     .then_some(config.limits.stream_max_bytes),
                 dev: mode.dev,
             },
-            status: Box::new(status(
-                &config,
-                &mode,
-                &hub,
-                &integrity,
-                started,
-                seal_kind,
-                &notices,
-                tls.clone(),
+            status: Box::new(with_sinks(
+                &sinks,
+                status(&config, &mode, &hub, &integrity, started, seal_kind, &notices, tls.clone()),
             )),
             swept: Arc::clone(&swept),
         })
@@ -244,6 +243,7 @@ impl App {
             quotas,
             integrity,
             keepers,
+            sinks,
             swept,
             stopped_cleanly,
             notices,
@@ -307,9 +307,14 @@ impl App {
         }
         tasks.spawn("revisions", policy_files::record(Arc::clone(&hub), token.clone()));
         tasks.spawn("shadow", policy_files::shadow(Arc::clone(&hub), token.clone()));
+        let named = self.sinks.named();
+        let delivering = self.sinks.start(Arc::clone(&hub));
         if !mode.dev {
             let detail = Some(env!("CARGO_PKG_VERSION").into());
             event(&hub, "system.start", detail).await;
+            if let Some(named) = named {
+                event(&hub, "sinks.configured", Some(named)).await;
+            }
         }
         let drained = CancellationToken::new();
         tasks.spawn_critical("server", {
@@ -405,6 +410,7 @@ impl App {
         if !mode.dev {
             event(&hub, "system.stop", None).await;
         }
+        delivering.finish().await;
         hub.log().appender().close().await;
         if let Err(error) = hub.log().checkpoint(clock.now()) {
             tracing::error!(%error, "the last checkpoint could not be written");
@@ -471,8 +477,18 @@ fn status(
             integrity: integrity.load().to_string(),
             notices: notices.iter().cloned().chain(tls.iter().flat_map(Tls::notices)).collect(),
             blocks: Vec::new(),
+            sinks: Vec::new(),
         }
     }
+}
+
+/// Adds how the sinks fare.
+fn with_sinks(
+    sinks: &crate::sinks::Sinks,
+    facts: impl Fn() -> StatusFacts + Send + Sync + 'static,
+) -> impl Fn() -> StatusFacts + Send + Sync + 'static {
+    let shown = sinks.shown();
+    move || StatusFacts { sinks: shown.views(), ..facts() }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "gauges are floating point by format")]

@@ -21,6 +21,7 @@ mod auth;
 mod jwt;
 mod keys;
 mod limits;
+mod sinks;
 mod tls;
 mod units;
 
@@ -28,6 +29,7 @@ pub use auth::{AuthConfig, FileMode};
 pub use jwt::{JwtConfig, KeySource};
 pub use keys::{KEYS, Key};
 pub use limits::{AbuseBlock, AbuseConfig, LimitsConfig, QuotaConfig, WindowConfig};
+pub use sinks::{HttpTarget, SinkConfig, SyslogAddress, Target as SinkTarget};
 pub use tls::{ClientAuth, NameKind, TlsConfig};
 
 const PREFIX: &str = "CIPHER_HUB_";
@@ -225,6 +227,8 @@ pub struct AuditConfig {
     /// Fields of entries that are recorded as keyed hashes: `address`, `context`, `identity`.
     #[serde(deserialize_with = "units::one_or_many_words")]
     pub keyed: Vec<Field>,
+    /// Where entries are sent besides.
+    pub sinks: Vec<SinkConfig>,
 }
 
 /// `store`.
@@ -547,6 +551,7 @@ impl Config {
             return invalid("policies.source", "\"files\" needs `policies.dir`".into());
         }
         self.auth.rules()?;
+        sinks::check(&self.audit.sinks)?;
         if server.max_batch_body_bytes < server.max_body_bytes {
             let message = "must not be below server.max_body_bytes";
             return invalid("server.max_batch_body_bytes", message.into());
@@ -608,6 +613,7 @@ impl Default for AuditConfig {
             checkpoint_file: PathBuf::new(),
             low_space_mark: 64 * 1024 * 1024,
             keyed: Vec::new(),
+            sinks: Vec::new(),
         }
     }
 }

@@ -35,6 +35,7 @@ mod rewrapping;
 pub mod routes;
 mod routes_access;
 mod routes_audit;
+pub mod sinks;
 mod streaming;
 pub mod tasks;
 pub mod telemetry;

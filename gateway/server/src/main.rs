@@ -78,6 +78,7 @@ fn failure(error: &AppError) -> Failure {
         AppError::Issuers(_) => {
             (Code::InvalidConfig, "see `auth.jwt` in docs/authentication/jwt.md")
         }
+        AppError::Sinks(_) => (Code::InvalidConfig, "see docs/audit/sinks.md"),
         AppError::Tls(_) => (Code::InvalidConfig, "see `server.tls` in docs/configuration.md"),
         AppError::Listen(_) | AppError::Management { .. } => {
             (Code::Failed, "is another hub running? choose another address with --listen")
@@ -263,6 +264,8 @@ fn configuration(command: &cli::ConfigCommand) -> Result<(), Failure> {
             let config = load(&args.config, &[])?;
             cipher_hub::tls::Tls::load(&config.server.tls)
                 .map_err(|error| failure(&AppError::Tls(error)))?;
+            cipher_hub::sinks::check_files(&config.audit.sinks)
+                .map_err(|error| failure(&AppError::Sinks(error)))?;
             cipher_hub::open::bundle(&config)
                 .map_err(|error| failure(&AppError::Open(error.into())))?;
             let notices = config.notices().iter().map(|notice| format!("notice: {notice}\n"));

@@ -152,7 +152,7 @@ fn provider() -> Result<SdkTracerProvider, TelemetryError> {
 }
 
 /// `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` win over our own name.
-fn resource() -> Resource {
+pub(crate) fn resource() -> Resource {
     let detected = Resource::builder().build();
     let named = detected
         .get(&Key::from_static_str("service.name"))

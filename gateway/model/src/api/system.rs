@@ -55,4 +55,34 @@ pub struct Status {
     /// Who is refused for a while after unusual behaviour; the hundred that end last.
     #[serde(default)]
     pub blocks: Vec<super::quota::BlockView>,
+    /// Where audit entries are sent besides being stored.
+    #[serde(default)]
+    pub sinks: Vec<SinkView>,
+}
+
+/// How a sink of the audit log fares.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SinkView {
+    /// Its name in the configuration.
+    pub name: String,
+    /// `file`, `stdout`, `syslog`, `webhook` or `otlp`.
+    pub kind: String,
+    /// `required` or `best-effort`.
+    pub mode: String,
+    /// The sequence after the last entry it has taken.
+    pub reached: u64,
+    /// Entries it has not taken yet.
+    pub waiting: u64,
+    /// Age of the oldest of them, in seconds.
+    pub waiting_seconds: u64,
+    /// Entries it has missed since the start of the process.
+    pub dropped: u64,
+    /// Deliveries that failed since the start of the process.
+    pub failures: u64,
+    /// Whether new work is refused because of it.
+    pub refusing: bool,
+    /// Why the last delivery failed, until one succeeds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }

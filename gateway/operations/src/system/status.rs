@@ -38,6 +38,8 @@ pub struct StatusFacts {
     pub notices: Vec<String>,
     /// Who is refused for a while.
     pub blocks: Vec<hub_model::api::quota::BlockView>,
+    /// Where audit entries are sent besides, and how that goes.
+    pub sinks: Vec<hub_model::api::system::SinkView>,
 }
 
 /// Reads the hub's status.
@@ -85,6 +87,7 @@ impl Operation for Status {
             integrity: facts.integrity,
             notices: facts.notices,
             blocks: facts.blocks,
+            sinks: facts.sinks,
         };
         Ok(Plan::new(permit, status))
     }

@@ -129,6 +129,8 @@ keys! {
         "Free disk space below which requests are refused, so that none goes unlogged.";
     "audit.keyed" = "[]",
         "Fields of entries that are recorded as keyed hashes in place of their values: \"address\", \"context\", \"identity\".";
+    "audit.sinks" = "[]",
+        "Where entries are sent besides being stored (docs/audit/sinks.md); in files only.";
     "store.engine" = r#""fjall""#,
         "\"fjall\", or \"memory\": everything is gone at the end.";
     "store.path" = r#""./cipher-hub-data/store""#,

@@ -1,6 +1,7 @@
 //! `cipher-hub status` and `whoami`.
 
 use hub_model::api::quota::BlockView;
+use hub_model::api::system::SinkView;
 
 use super::super::failure::Failure;
 use super::super::output::time;
@@ -41,7 +42,23 @@ pub(crate) async fn status(session: &mut Session<'_>) -> Result<(), Failure> {
         let BlockView { block, source, who, reason, until } = block;
         ("blocked", format!("{block}: {who} at {source} until {}, {reason}", time(*until)))
     }));
+    facts.extend(status.sinks.iter().map(|sink| ("sink", sink_line(sink))));
     session.console.item(&status, &facts)
+}
+
+fn sink_line(sink: &SinkView) -> String {
+    let SinkView { name, kind, mode, reached, waiting, .. } = sink;
+    let mut line = format!("{name} ({kind}, {mode}): at {reached}, {waiting} waiting");
+    if sink.dropped > 0 {
+        line.push_str(&format!(", {} missed", sink.dropped));
+    }
+    if sink.refusing {
+        line.push_str(", WORK IS REFUSED until it has caught up");
+    }
+    if let Some(problem) = &sink.problem {
+        line.push_str(&format!("; {problem}"));
+    }
+    line
 }
 
 pub(crate) async fn whoami(session: &mut Session<'_>) -> Result<(), Failure> {
