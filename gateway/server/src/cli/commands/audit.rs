@@ -1,5 +1,7 @@
 //! `cipher-hub audit`: following the trail, and proving it whole.
 
+mod report;
+
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
@@ -24,12 +26,15 @@ const WORD: Duration = Duration::from_secs(10);
 #[command(after_help = "\
 Examples:
   cipher-hub audit tail -n 20 --follow
-  cipher-hub audit verify")]
+  cipher-hub audit verify
+  cipher-hub audit report --out report.html")]
 pub(crate) enum AuditCommand {
     /// Show the newest entries
     Tail(TailArgs),
     /// Fetch every entry and prove that none was altered, removed or added
     Verify(VerifyArgs),
+    /// Write a report: keys, rotation, access, changes, denials, control
+    Report(report::ReportArgs),
 }
 
 #[derive(Debug, Args)]
@@ -67,6 +72,7 @@ pub(crate) async fn run(command: AuditCommand, session: &mut Session<'_>) -> Res
     match command {
         AuditCommand::Tail(args) => tail(args, session).await,
         AuditCommand::Verify(args) => verify(args, session).await,
+        AuditCommand::Report(args) => report::run(args, session).await,
     }
 }
 
