@@ -6,6 +6,7 @@ mod log;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use hub_model::Timestamp;
@@ -140,12 +141,14 @@ pub(super) async fn run(args: ReportArgs, session: &mut Session<'_>) -> Result<(
     let mut facts = collect::facts(session, &client, &args.registration, &options.kinds).await?;
     let only = (!args.registration.is_empty())
         .then(|| facts.registrations.iter().map(|one| one.uid.clone()).collect());
+    facts.generated = SystemClock.now().max(began);
     if args.until.is_none() {
-        // What happened while the facts were read belongs to it.
-        options.until = SystemClock.now();
+        options.until = facts.generated;
     }
-    facts.generated = options.until.max(began);
-    let mut trail = Trail::new(options.since, options.until, only);
+    // Without an end of its own the report takes all that the checkpoint covers, whatever this
+    // machine's clock says beside the hub's.
+    let end = if args.until.is_some() { options.until } else { Timestamp::MAX };
+    let mut trail = Trail::new(options.since, end, only);
     let log = if options.kinds.iter().any(|kind| kind.needs_log()) {
         match log::read(session, &client, args.verifier_key.as_deref(), &mut trail).await? {
             log::Reading::Read(log) => Some(*log),
@@ -160,6 +163,9 @@ pub(super) async fn run(args: ReportArgs, session: &mut Session<'_>) -> Result<(
     if let Some(origin) = log.as_ref().and_then(|log| log.checkpoint.as_deref()) {
         let name = origin.lines().next().and_then(|line| line.strip_suffix(".audit"));
         facts.hub = name.map(str::to_owned);
+    }
+    if let (None, Some(last)) = (&args.until, trail.last()) {
+        options.until = options.until.max(last.plus(Duration::from_micros(1)));
     }
     let report = hub_report::build(&facts, log.map(|log| (&trail, log)), &options);
     let bytes = match args.format {

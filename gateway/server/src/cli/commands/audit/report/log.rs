@@ -89,7 +89,7 @@ pub(super) async fn read(
                 return Err(tampered(format!("expected entry {next}, got {}", record.seq)));
             }
             verifier.push(record).map_err(tampered)?;
-            trail.push(&record.hash, &record.bytes);
+            trail.push(&record.bytes);
             next += 1;
         }
         progress.at(session, next);
