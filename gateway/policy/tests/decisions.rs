@@ -89,6 +89,11 @@ fn limits() {
 }
 
 #[test]
+fn reports() {
+    assert!(run("reports.test.json", &["baseline"]) >= 60);
+}
+
+#[test]
 fn guardrails() {
     assert!(run("guardrails.test.json", &["baseline"]) >= 25);
 }
@@ -118,6 +123,7 @@ fn every_file_of_cases_is_run() {
             "grants.test.json",
             "guardrails.test.json",
             "limits.test.json",
+            "reports.test.json",
             "roles.test.json",
         ]
     );
@@ -130,6 +136,7 @@ fn every_policy_determines_some_case() {
         "roles.test.json",
         "guardrails.test.json",
         "limits.test.json",
+        "reports.test.json",
         "examples.test.json",
         "grants.test.json",
     ] {
