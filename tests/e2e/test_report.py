@@ -7,6 +7,8 @@ import json
 import re
 
 import audit
+from hub import wait_for
+from test_key_states import DAY, shifted, shim  # noqa: F401
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 USES = {
@@ -286,3 +288,29 @@ def test_a_log_that_another_key_signed_is_no_report(make_hub):
     done = one.cli("audit", "report", "--format", "json", "--verifier-key", key, check=10)
     assert done.stdout == "" and "not what it claims" in done.stderr
     assert report(one, "--verifier-key", own)["log"]["keyGiven"] is True
+
+
+def test_a_destruction_has_its_certificate(shifted):  # noqa: F811
+    hub = shifted.hub
+    shop = hub.shop()
+    hub.ok("POST", f"{shop.key_path}:scheduleDestroy", {"after": "P7D"}, shop.owner)
+    uid = shop.key["uid"]
+    shifted.date(9 * DAY)
+    hub.kill()
+    hub.start()
+    state = lambda: hub.ok("GET", shop.key_path, key=shop.owner)["state"]
+    wait_for("the end of the key", lambda: state() == "destroyed")
+    told = report(hub, "--since", "30d", key=shifted.admin)
+    entries = audit.fetch(hub, shifted.admin)[0][: told["log"]["size"]]
+    decoded = [json.loads(item["bytes"]) for item in entries]
+    (destroyed,) = [e for e in decoded if e["action"] == "keys.destroy"]
+    (certificate,) = told["destruction"]["certificates"]
+    assert (certificate["key"], certificate["state"]) == (uid, "destroyed")
+    assert certificate["waitedDays"] == 9 and certificate["scheduled"]["byName"] == "shop/boss"
+    assert certificate["destroyed"]["seq"] == destroyed["seq"]
+    leaf = audit.leaf_hash(entries[destroyed["seq"]]["bytes"].encode()).hex()
+    assert certificate["destroyed"]["hash"] == leaf
+    assert told["destruction"]["destroyed"] == 1 == told["control"]["destructionsWaited"]
+    assert told["inventory"]["byState"] == [{"name": "destroyed", "count": 1}]
+    page = hub.cli("audit", "report", "destruction", key=shifted.admin).stdout
+    assert leaf in "".join(check_page(page).text)
