@@ -239,6 +239,7 @@ def test_a_registration_alone_and_what_may_not_be_read(fresh):
     assert told["log"]["considered"] == len(mine) < len(entries)
     assert told["denials"]["all"] == sum(e["decision"] == "deny" for e in mine)
     assert {k["registration"] for k in told["inventory"]["keys"]} == {"shop"}
+    assert any("policy revisions" in m["what"] for m in told["missing"])
 
     # Those who may not read something get a report that says so.
     for key in (shop.owner, auditor):

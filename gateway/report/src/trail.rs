@@ -142,6 +142,11 @@ impl Trail {
         time >= self.since.as_str() && time < self.until.as_str()
     }
 
+    /// Whether only some registrations count.
+    pub(crate) fn is_scoped(&self) -> bool {
+        self.only.is_some()
+    }
+
     /// When the last entry was written.
     #[must_use]
     pub fn last(&self) -> Option<Timestamp> {

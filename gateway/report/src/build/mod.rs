@@ -100,6 +100,12 @@ pub fn build(facts: &Facts, trail: Option<(&Trail, Log)>, options: &Options) -> 
             });
         }
     }
+    if trail.is_some_and(Trail::is_scoped) && (wants(Kind::Control) || wants(Kind::Custody)) {
+        missing.push(Missing {
+            what: "policy revisions, and starts and recoveries of the hub".to_owned(),
+            why: "they belong to no registration: a report on the whole hub has them".to_owned(),
+        });
+    }
     let log = log.map(|log| with_trail(log, trail));
     let keys = || inventory::keys(facts, options);
     let destruction = trail.map(|trail| control::destruction(trail, &names));

@@ -113,6 +113,8 @@ fn key(key: &InventoryKey) -> Vec<Cell> {
     }
     let left = match (period.exceeded, period.left_days) {
         (true, left) => marked("bad", &format!("exceeded by {} days", left.unsigned_abs())),
+        // Of what protects nothing no period runs.
+        (false, _) if key.state != "active" => cell("does not run"),
         (false, left) => number(left),
     };
     vec![
@@ -151,8 +153,8 @@ pub(super) fn rotation(page: &mut Page, report: &Report) {
         ),
     ]);
     if let Some(activity) = &report.activity {
-        let months = &activity.rotations_by_month;
-        page.raw(&svg::columns("months", "Rotations by month", months));
+        let months = svg::every_month(&activity.rotations_by_month);
+        page.raw(&svg::columns("months", "Rotations by month", &months));
     }
     page.table(
         "Overdue keys",

@@ -2,6 +2,9 @@
 //! title and a description in words, so that nothing is said by the picture alone.
 
 use std::fmt::Write as _;
+use std::time::Duration;
+
+use hub_model::Timestamp;
 
 use super::escape::text;
 use crate::document::Count;
@@ -158,6 +161,41 @@ pub(crate) fn columns(id: &str, title: &str, counts: &[Count]) -> String {
     out
 }
 
+/// Most days or months that are filled in: more gaps than a century has are not drawn.
+const SPAN: usize = 40_000;
+
+/// The same with the days between them, so that time is as long as it was.
+pub(crate) fn every_day(counts: &[Count]) -> Vec<Count> {
+    const DAY: Duration = Duration::from_secs(86_400);
+    filled(counts, |day| {
+        let start: Timestamp = format!("{day}T00:00:00Z").parse().ok()?;
+        start.plus(DAY).to_string().get(..10).map(str::to_owned)
+    })
+}
+
+/// The same with the months between them.
+pub(crate) fn every_month(counts: &[Count]) -> Vec<Count> {
+    filled(counts, |month| {
+        let (year, month) = month.split_once('-')?;
+        let (year, month): (u32, u32) = (year.parse().ok()?, month.parse().ok()?);
+        let (year, month) = if month >= 12 { (year + 1, 1) } else { (year, month + 1) };
+        Some(format!("{year:04}-{month:02}"))
+    })
+}
+
+fn filled(counts: &[Count], next: impl Fn(&str) -> Option<String>) -> Vec<Count> {
+    let mut all: Vec<Count> = Vec::new();
+    for count in counts {
+        let mut name = all.last().and_then(|last| next(&last.name));
+        while let Some(between) = name.filter(|it| *it < count.name && all.len() < SPAN) {
+            name = next(&between);
+            all.push(Count { name: between, count: 0 });
+        }
+        all.push(count.clone());
+    }
+    all
+}
+
 /// Neighbours put together until there are few enough.
 fn join(counts: &[Count]) -> Vec<Count> {
     let each = counts.len().div_ceil(COLUMNS).max(1);
@@ -194,6 +232,19 @@ mod tests {
         let joined = join(&days);
         assert!(joined.len() <= COLUMNS);
         assert_eq!(joined.iter().map(|one| one.count).sum::<u64>(), 1000);
+    }
+
+    #[test]
+    fn days_and_months_without_anything_are_there() {
+        let names = |counts: Vec<Count>| -> Vec<String> {
+            counts.into_iter().map(|count| format!("{} {}", count.name, count.count)).collect()
+        };
+        let days = every_day(&[count("2024-02-28", 3), count("2024-03-01", 1)]);
+        assert_eq!(names(days), ["2024-02-28 3", "2024-02-29 0", "2024-03-01 1"]);
+        let months = every_month(&[count("2025-11", 3), count("2026-02", 1)]);
+        assert_eq!(names(months), ["2025-11 3", "2025-12 0", "2026-01 0", "2026-02 1"]);
+        let odd = [count("x", 1), count("y", 2)];
+        assert_eq!(every_day(&odd), odd);
     }
 
     #[test]

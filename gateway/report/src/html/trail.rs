@@ -128,8 +128,10 @@ pub(super) fn denials(page: &mut Page, report: &Report) {
         ("failed authentications", denials.unauthenticated),
         ("refused by limits", denials.throttled),
     ]);
-    page.raw(&svg::columns("uses", "Uses of keys by day", &activity.uses_by_day));
-    page.raw(&svg::columns("denied", "Denials by day", &activity.denials_by_day));
+    let uses = svg::every_day(&activity.uses_by_day);
+    page.raw(&svg::columns("uses", "Uses of keys by day", &uses));
+    let denied = svg::every_day(&activity.denials_by_day);
+    page.raw(&svg::columns("denied", "Denials by day", &denied));
     counts(page, "Denials by action", ["Action", "Denials"], &denials.by_action);
     counts(page, "Denials by participant", ["Participant", "Denials"], &denials.by_caller);
     counts(page, "Denials by policy that forbade", ["Policy", "Denials"], &denials.by_policy);
