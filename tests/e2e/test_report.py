@@ -291,6 +291,31 @@ def test_a_log_that_another_key_signed_is_no_report(make_hub):
     assert report(one, "--verifier-key", own)["log"]["keyGiven"] is True
 
 
+def test_who_proposed_and_who_activated(fresh):
+    hub = fresh
+    second = hub.member("hub", "second", "admins")
+    revisions = "/v1/policies/revisions"
+
+    def propose(text):
+        body = {"files": [{"name": "local/0.cedar", "text": text}]}
+        return hub.ok("POST", revisions, body)["revision"]
+
+    def activate(revision, key):
+        headers = {"if-match": hub.etag(f"{revisions}/active")}
+        hub.ok("POST", f"{revisions}/{revision}:activate", None, key, headers)
+
+    forbid = '@id("mine.%d") forbid (principal, action == CipherHub::Action::"keys.export", resource);'
+    alone, together = propose(forbid % 1), propose(forbid % 2)
+    activate(alone, None)
+    activate(together, second)
+    told = report(hub, "control")
+    found = {r["revision"]: r for r in told["control"]["revisions"]}
+    assert found[alone]["twoPeople"] is False and found[together]["twoPeople"] is True
+    assert found[together]["proposed"]["byName"] == "hub/admin"
+    assert [a["byName"] for a in found[together]["activated"]] == ["hub/second"]
+    assert any("quorum" in line for line in told["control"]["notEnforced"])
+
+
 def test_a_destruction_has_its_certificate(shifted):  # noqa: F811
     hub = shifted.hub
     shop = hub.shop()
