@@ -336,7 +336,7 @@ def test_nobody_may_do_more_than_the_role(hub):
         },
         "operators": {"get key", "list keys", "list members"},
         "rotators": {"rewrap", "rotate", "get key", "list keys"},
-        "auditors": set(),
+        "auditors": {"get key", "list keys", "list members"},
         "apps": {"encrypt", "decrypt", "rewrap", "get key", "list keys"},
     }
     for role, key in members.items():

@@ -15,7 +15,7 @@ use serde_json::Value;
 /// The floors of the house, lowest first; neighbours do not know each other.
 const FLOORS: &[&[&str]] = &[
     &["hub-model", "hub-arena"],
-    &["hub-crypto"],
+    &["hub-crypto", "hub-report"],
     &["hub-store"],
     &["hub-auth", "hub-audit"],
     &["hub-policy"],

@@ -15,7 +15,7 @@ use crate::Error;
 pub const TEXT: &str = include_str!("../../../policies/hub.cedarschema");
 
 /// Policies that are part of every set: name and text.
-pub const BASELINE: [(&str, &str); 4] = [
+pub const BASELINE: [(&str, &str); 5] = [
     (
         "baseline/10-guardrails.cedar",
         include_str!("../../../policies/baseline/10-guardrails.cedar"),
@@ -23,6 +23,7 @@ pub const BASELINE: [(&str, &str); 4] = [
     ("baseline/20-roles.cedar", include_str!("../../../policies/baseline/20-roles.cedar")),
     ("baseline/30-grants.cedar", include_str!("../../../policies/baseline/30-grants.cedar")),
     ("baseline/40-limits.cedar", include_str!("../../../policies/baseline/40-limits.cedar")),
+    ("baseline/60-reports.cedar", include_str!("../../../policies/baseline/60-reports.cedar")),
 ];
 
 /// The templates that grants are linked from.

@@ -94,6 +94,11 @@ fn receipts() {
 }
 
 #[test]
+fn reports() {
+    assert!(run("reports.test.json", &["baseline"]) >= 60);
+}
+
+#[test]
 fn guardrails() {
     assert!(run("guardrails.test.json", &["baseline"]) >= 25);
 }
@@ -124,6 +129,7 @@ fn every_file_of_cases_is_run() {
             "guardrails.test.json",
             "limits.test.json",
             "receipts.test.json",
+            "reports.test.json",
             "roles.test.json",
         ]
     );
@@ -137,6 +143,7 @@ fn every_policy_determines_some_case() {
         "guardrails.test.json",
         "limits.test.json",
         "receipts.test.json",
+        "reports.test.json",
         "examples.test.json",
         "grants.test.json",
     ] {

@@ -3,6 +3,7 @@
 mod export;
 mod offline;
 mod prove;
+mod report;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -37,7 +38,8 @@ Examples:
   cipher-hub audit show 4711
   cipher-hub audit verify
   cipher-hub audit export 2026-11
-  cipher-hub audit verify 2026-11 --verifier-key hub.vkey")]
+  cipher-hub audit verify 2026-11 --verifier-key hub.vkey
+  cipher-hub audit report --out report.html")]
 pub(crate) enum AuditCommand {
     /// Show the newest entries
     Tail(TailArgs),
@@ -53,6 +55,8 @@ pub(crate) enum AuditCommand {
     Consistency(prove::ConsistencyArgs),
     /// Write entries to a folder that can be verified without the hub
     Export(export::ExportArgs),
+    /// Write a report: keys, rotation, access, changes, denials, control
+    Report(report::ReportArgs),
 }
 
 #[derive(Debug, Args)]
@@ -110,6 +114,7 @@ pub(crate) async fn run(command: AuditCommand, session: &mut Session<'_>) -> Res
         }
         AuditCommand::Verify(args) => verify(args, session).await,
         AuditCommand::Export(args) => export::run(args, session).await,
+        AuditCommand::Report(args) => report::run(args, session).await,
     }
 }
 
