@@ -30,6 +30,23 @@ pub fn sha256_parts(parts: &[&[u8]]) -> [u8; 32] {
     state.finalize().into()
 }
 
+/// SHA-256 of bytes that come piece by piece.
+#[derive(Clone, Debug, Default)]
+pub struct RunningSha256(Sha256);
+
+impl RunningSha256 {
+    /// Takes the next piece.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// The hash of everything taken.
+    #[must_use]
+    pub fn finish(self) -> [u8; 32] {
+        self.0.finalize().into()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,6 +56,10 @@ mod tests {
         let digest = sha256(b"abc");
         assert_eq!(digest[..4], [0xba, 0x78, 0x16, 0xbf]);
         assert_eq!(sha256_parts(&[b"a", b"", b"bc"]), digest);
+        let mut running = RunningSha256::default();
+        running.update(b"ab");
+        running.update(b"c");
+        assert_eq!(running.finish(), digest);
         assert_eq!(super::digest(Hash::Sha256, b"abc"), digest);
         assert_eq!(super::digest(Hash::Sha384, b"abc")[..4], [0xcb, 0x00, 0x75, 0x3f]);
         assert_eq!(super::digest(Hash::Sha512, b"abc")[..4], [0xdd, 0xaf, 0x35, 0xa1]);
