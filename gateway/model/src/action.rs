@@ -133,6 +133,7 @@ actions! {
     AccessWhoCan = "access.whoCan" on Key: "Ask who may do an action with a key";
     AccessOfParticipant = "access.ofParticipant" on Registration: "Ask what a participant may do in a registration";
     AuditRead = "audit.read" on Hub: "Read the hub's audit trail";
+    AuditArchive = "audit.archive" on Hub: "Have old entries of the audit trail archived";
     PoliciesExplain = "policies.explain" on Hub: "Explain a past decision, or one that nobody asked for";
     PoliciesValidate = "policies.validate" on Hub: "Check policies without keeping them";
     PoliciesPropose = "policies.propose" on Hub: "Keep policies as a revision";

@@ -25,6 +25,7 @@ use crate::streaming::StreamEndpoint;
 use crate::unblock::UnblockEndpoint;
 use crate::watching::EventsEndpoint;
 
+mod archives;
 mod policies;
 
 /// What a body may be.
@@ -164,6 +165,7 @@ pub fn table() -> Vec<Route> {
     rows.extend(limits());
     rows.extend(hub());
     rows.extend(tokens());
+    rows.extend(archives::rows());
     rows
 }
 

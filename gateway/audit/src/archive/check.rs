@@ -35,6 +35,19 @@ impl Key {
         Ok(Self { origin, key })
     }
 
+    /// Reads a checkpoint that is signed by this key.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`].
+    pub fn open_checkpoint(&self, note: &str) -> Result<Checkpoint, Error> {
+        let name = self.origin.strip_suffix("-archive").unwrap_or_default();
+        let found = Checkpoint::open(note, name, &self.key)?;
+        if found.origin == name {
+            return Ok(found);
+        }
+        Err(Error::Checkpoint("it is of another log"))
+    }
+
     pub(super) fn of(origin: String, key: VerifyingKey) -> Self {
         Self { origin, key }
     }

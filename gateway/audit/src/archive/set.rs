@@ -228,12 +228,15 @@ impl Archives {
         Err(held.damaged(&archive.damage("the whole file".to_owned(), reason)))
     }
 
-    /// Looks whether the files are there, without reading them through; a file that has come back
-    /// is usable again.
+    /// Looks whether the files are there, without reading them through; one that has come back is
+    /// usable again. That a damaged one is well, only [`Archives::check`] can say.
     pub fn look(&self) {
         for held in self.list().iter() {
-            let damaged = !matches!(*held.state(), State::Present | State::Sound(_));
-            if self.open(held).is_ok() && damaged {
+            if matches!(*held.state(), State::Damaged(_)) {
+                continue;
+            }
+            let missing = *held.state() == State::Missing;
+            if self.open(held).is_ok() && missing {
                 held.state.store(Arc::new(State::Present));
             }
         }

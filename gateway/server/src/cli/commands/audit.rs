@@ -1,5 +1,7 @@
 //! `cipher-hub audit`: following the trail, and proving it whole.
 
+mod archive;
+
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
@@ -30,6 +32,10 @@ pub(crate) enum AuditCommand {
     Tail(TailArgs),
     /// Fetch every entry and prove that none was altered, removed or added
     Verify(VerifyArgs),
+    /// Have old entries archived, or verify archives
+    Archive(archive::ArchiveArgs),
+    /// List the archives of old entries, and whether they are whole
+    Archives(archive::ArchivesArgs),
 }
 
 #[derive(Debug, Args)]
@@ -67,6 +73,8 @@ pub(crate) async fn run(command: AuditCommand, session: &mut Session<'_>) -> Res
     match command {
         AuditCommand::Tail(args) => tail(args, session).await,
         AuditCommand::Verify(args) => verify(args, session).await,
+        AuditCommand::Archive(args) => archive::run(args, session).await,
+        AuditCommand::Archives(args) => archive::list(args, session).await,
     }
 }
 
