@@ -12,6 +12,7 @@ import shutil
 import struct
 import time
 
+import httpx
 import pytest
 
 import audit
@@ -94,6 +95,10 @@ def listed(hub):
     return hub.ok("GET", "/v1/audit/archives")
 
 
+def metrics(hub):
+    return httpx.get(hub.management + "/metrics", timeout=5, trust_env=False).text
+
+
 def now(offset=0):
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + offset))
 
@@ -157,10 +162,10 @@ def test_the_log_is_one_log_across_archives(archived):
     end = listed(hub)["end"]
     size = hub.ok("GET", "/v1/audit/events?pageSize=1")["size"]
     out = hub.cli("audit", "tail", "-n", str(size - end + 20), "--json").stdout.splitlines()
-    assert [json.loads(line)["seq"] for line in out[:40]] == list(range(end - 20, end + 20))[: len(out)][:40]
-    # A past decision out of an archive.
-    denied = hub.call("GET", f"/v1/audit/events?after=5&pageSize=3").json()["items"]
-    assert [one["seq"] for one in denied] == [5, 6, 7]
+    shown = [json.loads(line)["seq"] for line in out]
+    assert shown == list(range(shown[0], shown[-1] + 1)) and shown[0] < end <= shown[-1]
+    some = hub.ok("GET", "/v1/audit/events?after=5&pageSize=3")["items"]
+    assert [one["seq"] for one in some] == [5, 6, 7]
     hub.restart()
     again, page = audit.covered(hub, len(items))
     assert again[: len(items)] == items
@@ -236,7 +241,7 @@ def test_a_lost_archive_is_told_and_the_rest_goes_on(archived, tmp_path):
     assert hub.ok("GET", f"/v1/audit/events?after={listed(hub)['end']}")["items"]
     notices = hub.ok("GET", "/v1/system/status")["notices"]
     assert any(lost["file"] in notice for notice in notices)
-    assert 'cipher_hub_audit_archives{state="missing"} 1' in hub.metrics()
+    assert 'cipher_hub_audit_archives{state="missing"} 1' in metrics(hub)
     said = hub.cli("audit", "archives", check=10)
     assert lost["file"] in said.stderr
     shop = hub.shop()
@@ -252,7 +257,7 @@ def test_a_lost_archive_is_told_and_the_rest_goes_on(archived, tmp_path):
     data[len(data) // 3] ^= 4
     (folder(hub) / lost["file"]).write_bytes(data)
     hub.start()
-    wait_for("the damage", lambda: 'archives{state="damaged"} 1' in hub.metrics(), 30)
+    wait_for("the damage", lambda: 'archives{state="damaged"} 1' in metrics(hub), 30)
     found = next(one for one in listed(hub)["items"] if one["file"] == lost["file"])
     assert found["state"] == "damaged" and "entries" in found["problem"]
 
@@ -324,7 +329,7 @@ def test_a_volume_that_is_not_there_is_told_and_tried_again(make_hub, tmp_path):
     problem = wait_for("a problem", lambda: listed(hub).get("problem"))
     assert str(place) in problem
     assert any("archiving" in n for n in hub.ok("GET", "/v1/system/status")["notices"])
-    assert "cipher_hub_audit_archiving_failed 1" in hub.metrics()
+    assert "cipher_hub_audit_archiving_failed 1" in metrics(hub)
     items, page = audit.covered(hub, 60)
     audit.verify(items, page)
     place.parent.unlink()
@@ -355,7 +360,9 @@ def test_who_may_and_what_is_asked(fresh):
     done = hub.cli("audit", "archive", "--before", now())
     assert "main-00000000000000000000.audit" in done.stdout
     assert "main-00000000000000000000.audit" in hub.cli("audit", "archives").stdout
-    entry = next(e for e in audit.entries(hub) if e["action"] == "audit.archive" and e["outcome"] == "ok")
+    asked = [e for e in audit.entries(hub) if e["action"] == "audit.archive"]
+    assert {e["outcome"] for e in asked} == {"ok", "denied", "invalid_argument", "invalid_json"}
+    entry = asked[-1]
     assert entry["policies"] == ["role.hub-admin"] and "before" in entry["detail"]
 
 
