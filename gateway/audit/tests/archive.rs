@@ -339,6 +339,37 @@ async fn whatever_byte_is_changed_is_found_and_its_place_named() {
     assert!(refused.to_string().contains("signature"), "{refused}");
 }
 
+const SAMPLE: &str = "../../tests/formats/audit-archive.audit";
+const SAMPLE_KEY: &str = "../../tests/formats/audit-archive.txt";
+
+/// The second archive of a small log: with a frontier, and batches of several entries.
+#[tokio::test]
+#[ignore = "writes the frozen sample anew, which a change of the format alone may do"]
+async fn write_the_sample() {
+    let world = World::new().await;
+    append(&world.log, 9).await;
+    let made = world.archive(5).await;
+    std::fs::copy(world.dir().join(&made[1].file), SAMPLE).unwrap();
+    let facts = format!("{}\n{}\n{}\n", world.log.verifier_key(), made[1].sha256, made[1].chain);
+    std::fs::write(SAMPLE_KEY, facts).unwrap();
+}
+
+#[test]
+fn the_frozen_sample_verifies() {
+    let facts = std::fs::read_to_string(SAMPLE_KEY).unwrap();
+    let mut lines = facts.lines();
+    let key = Key::parse(lines.next().unwrap()).unwrap();
+    let found = examined(Path::new(SAMPLE), &key).unwrap();
+    assert_eq!((found.first, found.end), (5, 8));
+    assert_eq!(found.frontier_before.len(), 2);
+    assert_eq!(hub_audit::encode::hex(&found.sha256), lines.next().unwrap());
+    assert_eq!(hub_audit::encode::hex(&found.after), lines.next().unwrap());
+    let bytes = std::fs::read(SAMPLE).unwrap();
+    assert_eq!(bytes[..9], *b"CHUBARCH\x01");
+    assert_eq!(bytes[9..25], [7; 16]);
+    assert_eq!(bytes[25..33], 5u64.to_be_bytes());
+}
+
 #[tokio::test]
 async fn archives_continue_one_another_and_meet_checkpoints() {
     let world = World::new().await;

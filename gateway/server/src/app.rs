@@ -364,7 +364,12 @@ impl App {
         for keeper in self.keepers {
             tasks.spawn("jwks", keeper.keep(token.clone()));
         }
-        tasks.spawn("archiving", crate::archiving::keep(Arc::clone(&hub), token.clone()));
+        let room = crate::archiving::Room {
+            store: config.store.path.clone(),
+            mark: config.audit.low_space_mark,
+            entries: config.audit.archive_entries.get().into(),
+        };
+        tasks.spawn("archiving", crate::archiving::keep(Arc::clone(&hub), room, token.clone()));
         tasks.spawn("archives", crate::archiving::watch(Arc::clone(&hub), token.clone()));
         tasks.spawn("jobs", jobs(Arc::clone(&hub), token.clone()));
         tasks.spawn("lifecycle", lifecycle(Arc::clone(&hub), token.clone()));

@@ -1,10 +1,11 @@
 //! What makes archives of the audit log in the background, and looks after those that are there.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use hub_audit::Error;
-use hub_audit::archive::{Archives, State};
+use hub_audit::archive::{Archiver, Archives, State};
 use hub_operations::Hub;
 use tokio_util::sync::CancellationToken;
 
@@ -12,6 +13,8 @@ use crate::metrics::Metrics;
 
 /// In how many minutes a damaged archive is read through again.
 const AGAIN: u32 = 10;
+/// Bytes of an entry in an archive, generously.
+const ENTRY: u64 = 1024;
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
 /// Rest between pieces of work, so that requests come first.
@@ -23,7 +26,7 @@ const RECLAIM: u64 = 4;
 
 /// Makes what is due: at the start what a stop or a crash has left, then when asked, and now and
 /// then by age.
-pub(crate) async fn keep(hub: Arc<Hub>, token: CancellationToken) {
+pub(crate) async fn keep(hub: Arc<Hub>, room: Room, token: CancellationToken) {
     if hub.archiver().is_none() {
         return;
     }
@@ -32,7 +35,7 @@ pub(crate) async fn keep(hub: Arc<Hub>, token: CancellationToken) {
     }
     let mut deleted = 0;
     loop {
-        match round(&hub, &token, &mut deleted).await {
+        match round(&hub, &room, &token, &mut deleted).await {
             Ok(()) => hub.set_archive_trouble(None),
             Err(error) => {
                 tracing::error!(%error, "archiving the audit log failed; it goes on later");
@@ -48,8 +51,50 @@ pub(crate) async fn keep(hub: Arc<Hub>, token: CancellationToken) {
     }
 }
 
+/// Where space is taken, and how much of it is to be left.
+#[derive(Debug)]
+pub(crate) struct Room {
+    /// The folder of the store.
+    pub(crate) store: PathBuf,
+    /// What is always to be left.
+    pub(crate) mark: u64,
+    /// Entries of an archive.
+    pub(crate) entries: u64,
+}
+
+impl Room {
+    /// Whether an archive may be written: it must not take the last of the disk from the log.
+    fn for_an_archive(&self, archiver: &Archiver) -> Result<(), Error> {
+        // The folder may be on its way: where it will be is what counts.
+        let dir = archiver.archives().dir();
+        let Some(free) = dir.ancestors().find_map(free) else { return Ok(()) };
+        let needed = self.mark.saturating_add(self.entries.saturating_mul(ENTRY));
+        if free >= needed {
+            return Ok(());
+        }
+        let dir = dir.display();
+        Err(Error::NotArchived(format!("`{dir}` has {free} bytes free, {needed} are needed")))
+    }
+
+    /// Whether the store may be written anew.
+    fn to_rewrite(&self, size: u64) -> bool {
+        free(&self.store).is_some_and(|free| free > size.saturating_add(self.mark))
+    }
+}
+
+/// Bytes free where this lies.
+fn free(path: &Path) -> Option<u64> {
+    let facts = rustix::fs::statvfs(path).ok()?;
+    Some(facts.f_bavail.saturating_mul(facts.f_frsize))
+}
+
 /// Archives until nothing is due.
-async fn round(hub: &Arc<Hub>, token: &CancellationToken, deleted: &mut u64) -> Result<(), Error> {
+async fn round(
+    hub: &Arc<Hub>,
+    room: &Room,
+    token: &CancellationToken,
+    deleted: &mut u64,
+) -> Result<(), Error> {
     let Some(archiver) = hub.archiver() else { return Ok(()) };
     let archiver = Arc::new(archiver);
     let entry = |action, detail| hub.archive_entry(action, detail);
@@ -65,6 +110,7 @@ async fn round(hub: &Arc<Hub>, token: &CancellationToken, deleted: &mut u64) -> 
             }
         }
         let Some(goal) = hub.archive_goal() else { break };
+        room.for_an_archive(&archiver)?;
         let made = {
             let (archiver, now, rest) = (Arc::clone(&archiver), hub.clock().now(), resting(token));
             blocking(move || archiver.make(goal, now, &rest)).await?
@@ -85,7 +131,8 @@ async fn round(hub: &Arc<Hub>, token: &CancellationToken, deleted: &mut u64) -> 
     }
     let store = hub.store().clone();
     let size = store.backend().size_on_disk().unwrap_or(u64::MAX);
-    if *deleted > 0 && (asked || deleted.saturating_mul(RECLAIM) > size) {
+    let due = asked || deleted.saturating_mul(RECLAIM) > size;
+    if *deleted > 0 && due && room.to_rewrite(size) {
         *deleted = 0;
         let reclaim = move || Ok(hub_store::block_on(store.backend().reclaim_log())?);
         if let Err(error) = blocking(reclaim).await {

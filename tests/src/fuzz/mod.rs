@@ -11,6 +11,7 @@
     reason = "a target fails by panicking; what is expected here is promised by the code under test"
 )]
 
+mod archive;
 mod ciphertext;
 mod keys;
 pub mod mutate;
@@ -51,6 +52,7 @@ targets! {
     "words" = text::words, 40_000, "names, ids, dates, periods, encryption contexts";
     "rotation" = text::rotation, 1_000, "rotation policies, with their dates";
     "checkpoint" = text::checkpoint, 20_000, "signed checkpoints and verifier keys";
+    "archive" = archive::archive, 1_500, "archives of the audit log";
 }
 
 /// The target of this name.

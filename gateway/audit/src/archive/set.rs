@@ -14,7 +14,7 @@ use super::check::{examine, open_all};
 use super::file::{Archive, Damage};
 use crate::encode::{hex, parse_hex32};
 use crate::merkle::Hash;
-use crate::{Error, verify};
+use crate::{Error, batch, verify};
 
 /// What the store keeps of an archive, at `b/<writer>/<first>`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,6 +123,9 @@ struct Inner {
     list: ArcSwap<Vec<Arc<Held>>>,
     /// Entries before this one are to be read from archives.
     end: AtomicU64,
+    /// No batch of an entry before this one is in the store any more, as far as is known: where to
+    /// look for the oldest, without passing over all that were deleted.
+    pruned: AtomicU64,
 }
 
 impl Archives {
@@ -143,7 +146,8 @@ impl Archives {
         }
         let end = list.last().map_or(0, |held| held.record.end());
         let (list, end) = (ArcSwap::from_pointee(list), AtomicU64::new(end));
-        let archives = Self(Arc::new(Inner { store, writer: writer.to_owned(), dir, list, end }));
+        let (writer, pruned) = (writer.to_owned(), AtomicU64::new(0));
+        let archives = Self(Arc::new(Inner { store, writer, dir, list, end, pruned }));
         archives.look();
         Ok(archives)
     }
@@ -164,6 +168,25 @@ impl Archives {
     #[must_use]
     pub fn end(&self) -> u64 {
         self.0.end.load(Ordering::Acquire)
+    }
+
+    /// The last sequence of the oldest batch that is in the store.
+    pub(super) async fn oldest_stored(&self) -> Result<Option<u64>, Error> {
+        let after = match self.0.pruned.load(Ordering::Acquire).checked_sub(1) {
+            Some(before) => Some(batch::path(&self.0.writer, before)?),
+            None => None,
+        };
+        let prefix = batch::prefix(&self.0.writer);
+        let page = self.0.store.backend().scan(&prefix, after.as_ref(), 1, None).await?;
+        let Some(oldest) = page.entries.first() else { return Ok(None) };
+        u64::from_str_radix(oldest.path.last_segment(), 16)
+            .map(Some)
+            .map_err(|_| Error::Batch(oldest.path.to_string()))
+    }
+
+    /// Batches up to the one that ends with this entry were deleted from the store.
+    pub(super) fn was_pruned(&self, last: u64) {
+        self.0.pruned.fetch_max(last.saturating_add(1), Ordering::AcqRel);
     }
 
     pub(super) fn path(&self, file: &str) -> PathBuf {

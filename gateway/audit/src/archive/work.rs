@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::check::paths;
 use super::make::{Bounds, Order};
 use super::set::{ArchiveRecord, Archives};
-use crate::{Error, Log, batch};
+use crate::{Error, Log};
 
 /// Batches deleted in one commit: with a record and what a commit adds by itself they stay within
 /// what a transaction holds.
@@ -198,14 +198,10 @@ impl Archiver {
         entry: &(dyn Fn(&'static str, String) -> AuditEntry + Sync),
         keep_going: &(dyn Fn() -> bool + Sync),
     ) -> Result<u64, Error> {
-        let writer = self.archives.writer();
         let mut pruned = 0;
         for _ in 0..commits {
             // Only what is named is deleted, and only while an archive holds it.
-            let page = self.archives.store().backend();
-            let page = page.scan(&batch::prefix(writer), None, 1, None).await?;
-            let Some(oldest) = page.entries.first() else { break };
-            let last = u64::from_str_radix(oldest.path.last_segment(), 16).unwrap_or(u64::MAX);
+            let Some(last) = self.archives.oldest_stored().await? else { break };
             let list = self.archives.list();
             let at = list.partition_point(|held| held.record.end() <= last);
             let Some(held) = list.get(at).filter(|held| held.record.first <= last) else { break };
@@ -229,6 +225,7 @@ impl Archiver {
             let detail = format!("entries up to {end} are in {} only", held.record.file);
             let entry = entry("audit.pruned", detail);
             let _receipt = self.log.appender().append(&entry, changes).await?;
+            self.archives.was_pruned(end);
             pruned += found.len() as u64;
             if !keep_going() {
                 break;
@@ -243,11 +240,7 @@ impl Archiver {
     /// # Errors
     /// When the store fails.
     pub async fn to_prune(&self) -> Result<bool, Error> {
-        let prefix = batch::prefix(self.archives.writer());
-        let page = self.archives.store().backend().scan(&prefix, None, 1, None).await?;
-        let oldest = page.entries.first().map(|entry| entry.path.last_segment().to_owned());
-        Ok(oldest.is_some_and(|last| {
-            u64::from_str_radix(&last, 16).is_ok_and(|last| last < self.archives.end())
-        }))
+        let oldest = self.archives.oldest_stored().await?;
+        Ok(oldest.is_some_and(|last| last < self.archives.end()))
     }
 }
