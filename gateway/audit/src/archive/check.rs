@@ -4,7 +4,7 @@ use hub_crypto::hash::{RunningSha256, sha256};
 use hub_crypto::sign::VerifyingKey;
 
 use super::file::{Archive, Damage};
-use super::format::{Section, signed_by};
+use super::format::{Section, TRAILER, signed_by};
 use crate::checkpoint::{Checkpoint, parse_verifier_key};
 use crate::encode::hex;
 use crate::merkle::{self, Hash};
@@ -136,8 +136,8 @@ pub fn examine(
     let (frontier, met) = fold(archive, leaves, checkpoints, &mut whole)?;
     pieces(archive, index, &mut |piece| whole.update(piece))?;
     whole.update(archive.note().as_bytes());
-    let mut trailer = [0; super::format::TRAILER as usize];
-    archive.read_at(&mut trailer, archive.bytes() - super::format::TRAILER)?;
+    let mut trailer = [0; TRAILER];
+    archive.read_at(&mut trailer, archive.bytes().saturating_sub(TRAILER as u64))?;
     whole.update(&trailer);
     progress(archive.bytes());
     Ok(Examined {

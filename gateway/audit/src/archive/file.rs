@@ -61,9 +61,9 @@ impl Archive {
         let length = file.metadata().map_err(failed)?.len();
         let end = format!("its last {TRAILER} bytes");
         let trailer = length
-            .checked_sub(TRAILER)
+            .checked_sub(TRAILER as u64)
             .ok_or_else(|| bad(end.clone(), "it is too short for an archive"))?;
-        let mut bytes = [0; TRAILER as usize];
+        let mut bytes = [0; TRAILER];
         file.read_exact_at(&mut bytes, trailer).map_err(failed)?;
         let (note_length, mark) = bytes.split_first_chunk::<4>().unwrap_or((&[0; 4], &[]));
         let note_length = u64::from(u32::from_be_bytes(*note_length));
@@ -90,7 +90,7 @@ impl Archive {
             && summary.batches > 0
             && summary.first.checked_add(summary.entries).is_some()
             && Some(leaves.length) == summary.entries.checked_mul(32)
-            && Some(index.length) == summary.batches.checked_mul(ROW)
+            && Some(index.length) == summary.batches.checked_mul(ROW as u64)
             && head.length <= MAX_HEAD;
         if !sizes {
             return Err(bad(place, "its parts do not make up the file"));
@@ -156,10 +156,10 @@ impl Archive {
     /// The line of the index with this number.
     pub(super) fn row(&self, number: u64) -> Result<Row, Damage> {
         let [_, batches, _, index] = &self.summary.sections;
-        let mut bytes = [0; ROW as usize];
-        let at = index.offset.saturating_add(number.saturating_mul(ROW));
+        let mut bytes = [0; ROW];
+        let at = index.offset.saturating_add(number.saturating_mul(ROW as u64));
         self.read_at(&mut bytes, at)?;
-        let place = || format!("index (bytes {at} to {})", at.saturating_add(ROW));
+        let place = || format!("index (bytes {at} to {})", at.saturating_add(ROW as u64));
         let row = Row::decode(&bytes).ok_or_else(|| self.damage(place(), "it is no line"))?;
         let within = row.length <= MAX_SEALED
             && row.offset >= batches.offset

@@ -15,9 +15,9 @@ pub(super) const MAGIC: &[u8; 8] = b"CHUBARCH";
 pub(super) const END: &[u8; 8] = b"CHUBAEND";
 pub(super) const VERSION: u8 = 1;
 /// Length of the note, and [`END`].
-pub(super) const TRAILER: u64 = 4 + 8;
+pub(super) const TRAILER: usize = 4 + 8;
 /// Last sequence, offset, length, SHA-256.
-pub(super) const ROW: u64 = 8 + 8 + 4 + 32;
+pub(super) const ROW: usize = 8 + 8 + 4 + 32;
 /// The most bytes a note may have.
 pub(super) const MAX_NOTE: u64 = 8 * 1024;
 /// The most bytes a head may have.
@@ -328,7 +328,7 @@ mod tests {
         let row = Row { last: 7, offset: 9, length: 3, sha256: [4; 32] };
         let mut bytes = Vec::new();
         row.append_to(&mut bytes);
-        assert_eq!(bytes.len() as u64, ROW);
+        assert_eq!(bytes.len(), ROW);
         assert_eq!(Row::decode(&bytes), Some(row));
     }
 }
