@@ -382,5 +382,8 @@ def test_the_store_without_its_archives_starts_unless_the_checkpoint_needs_them(
     with pytest.raises(DidNotStart) as refused:
         hub.start()
     assert ".audit" in str(refused.value)
+    hub.start("--accept-rollback")
+    assert hub.stop() == 0
+    shutil.copy(old, hub.data / "checkpoint" / "checkpoint")
     shutil.move(tmp_path / "away", folder(hub))
     hub.start()

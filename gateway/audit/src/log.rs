@@ -100,6 +100,7 @@ impl Log {
                         error @ (Error::StoreBehindCheckpoint { .. }
                         | Error::StoreForked(_)
                         | Error::CheckpointMissing(_)
+                        | Error::Archive { .. }
                         | Error::Checkpoint(_)),
                     ),
                     OnRollback::Accept,

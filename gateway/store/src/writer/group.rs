@@ -314,6 +314,10 @@ impl<'a> Group<'a> {
         if let Some(path) = records.find(|path| path.is_writers()) {
             return Err(StageError::Reserved(path.clone()));
         }
+        // For most changes there is nothing to look at, and nothing to allocate.
+        if changes.archived.is_empty() {
+            return Ok(());
+        }
         let batches = crate::path::batches(&self.writer.name);
         match changes.archived.iter().find(|path| !path.as_str().starts_with(&batches)) {
             Some(path) => Err(StageError::Reserved(path.clone())),
