@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ::config::{Environment, File, FileFormat};
+use hub_audit::keyed::Field;
 use hub_model::quota::QuotaRule;
 use hub_model::secret::SecretText;
 use serde::{Deserialize, Serialize};
@@ -228,6 +229,9 @@ pub struct AuditConfig {
     pub archive_dir: PathBuf,
     /// Entries of one archive, about.
     pub archive_entries: NonZeroU32,
+    /// Fields of entries that are recorded as keyed hashes: `address`, `context`, `identity`.
+    #[serde(deserialize_with = "units::one_or_many_words")]
+    pub keyed: Vec<Field>,
 }
 
 /// `store`.
@@ -617,6 +621,7 @@ impl Default for AuditConfig {
             retention: None,
             archive_dir: PathBuf::new(),
             archive_entries: at_least_one(100_000),
+            keyed: Vec::new(),
         }
     }
 }

@@ -133,6 +133,8 @@ keys! {
         "Where archives lie; may be another volume (docs/audit/retention.md).";
     "audit.archive_entries" = "100000",
         "Entries of one archive, about; 1000000 at most.";
+    "audit.keyed" = "[]",
+        "Fields of entries that are recorded as keyed hashes in place of their values: \"address\", \"context\", \"identity\".";
     "store.engine" = r#""fjall""#,
         "\"fjall\", or \"memory\": everything is gone at the end.";
     "store.path" = r#""./cipher-hub-data/store""#,
