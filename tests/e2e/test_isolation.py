@@ -66,6 +66,7 @@ def body_of(operation, sealed):
         "credentials.issue": {},
         "credentials.rotate": {},
         "policies.explain": {"decisionId": "dec_x-1"},
+        "audit.archive": {"before": "2020-01-01T00:00:00Z"},
         "tokens.revoke": {"issuer": "corp", "jti": "x"},
         "policies.propose": {"files": [{"name": "a.cedar", "text": ""}]},
         "policies.validate": {"files": [{"name": "a.cedar", "text": ""}]},

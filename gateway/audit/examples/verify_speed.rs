@@ -10,7 +10,7 @@ use std::time::Instant;
 use hub_audit::encode::hex;
 use hub_audit::merkle::leaf_hash;
 use hub_audit::verify::offline;
-use hub_crypto::hash::Running;
+use hub_crypto::hash::RunningSha256;
 
 fn main() {
     let count: u64 = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(500_000);
@@ -39,7 +39,7 @@ fn main() {
     let started = Instant::now();
     let proven = offline::bare(&path, Vec::new(), &mut |_| {}).unwrap();
     let took = started.elapsed().as_secs_f64();
-    let mut hash = Running::default();
+    let mut hash = RunningSha256::default();
     let piece = vec![0x55; 64 * 1024];
     let started = Instant::now();
     (0..bytes / 65_536).for_each(|_| hash.update(&piece));

@@ -24,6 +24,33 @@ pub enum Error {
     /// An entry that should be durable is not there.
     #[error("entry {0} is missing from the store")]
     Missing(u64),
+    /// An archive that cannot be read.
+    #[error(
+        "entries {first} to {last} are in the archive `{file}`, which cannot be read: {reason}"
+    )]
+    Archive {
+        /// The name of the file.
+        file: String,
+        /// Its first entry.
+        first: u64,
+        /// Its last entry.
+        last: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An archive was not made: nothing has changed.
+    #[error("no archive was made: {0}")]
+    NotArchived(String),
+    /// The file of an archive cannot be written.
+    #[error("cannot {action} `{path}`: {source}")]
+    ArchiveFile {
+        /// What was attempted.
+        action: &'static str,
+        /// Which file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A checkpoint that is malformed or carries no valid signature.
     #[error("the checkpoint is not valid: {0}")]
     Checkpoint(&'static str),

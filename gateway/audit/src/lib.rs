@@ -2,6 +2,7 @@
 //! describes in one durable transaction, chained by hash and covered by signed checkpoints.
 
 pub mod appender;
+pub mod archive;
 mod batch;
 pub mod checkpoint;
 pub mod encode;

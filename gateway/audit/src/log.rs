@@ -8,6 +8,7 @@ use hub_crypto::SystemKeys;
 use hub_model::{HubId, Timestamp};
 use hub_store::{Store, Writer};
 
+use crate::archive::Archives;
 use crate::checkpoint::{self, Checkpoint};
 use crate::tree::Tree;
 use crate::verify::Verifier;
@@ -36,6 +37,7 @@ pub struct Log {
     tree: Arc<Tree>,
     /// Rung with every checkpoint.
     signed: Arc<tokio::sync::Notify>,
+    archives: Option<Archives>,
 }
 
 /// A checkpoint and its note.
@@ -62,15 +64,39 @@ impl Log {
         file: Option<PathBuf>,
         on_rollback: OnRollback,
     ) -> Result<Self, Error> {
+        Self::open_archived(store, writer, name, keys, hub, file, on_rollback, None).await
+    }
+
+    /// As [`Log::open`], of a log whose old entries may lie in archives in this folder.
+    ///
+    /// # Errors
+    /// As [`Log::open`]. What is wrong with archives is in their state.
+    pub async fn open_archived(
+        store: Store,
+        writer: Writer,
+        name: &str,
+        keys: Arc<SystemKeys>,
+        hub: HubId,
+        file: Option<PathBuf>,
+        on_rollback: OnRollback,
+        archives: Option<PathBuf>,
+    ) -> Result<Self, Error> {
+        let archives = match archives {
+            Some(dir) => Some(Archives::load(store.clone(), name, dir).await?),
+            None => None,
+        };
         let origin: Arc<str> = checkpoint::origin(hub).into();
         // The engine keeps heads and batches apart; batches that no head knows are of another time.
         let size = writer.head().audit.size;
-        if let Some((seq, _)) = read(&store, name, size, 1).await?.first() {
+        if let Some((seq, _)) = read_store(&store, name, size, 1).await?.first() {
             return Err(Error::StoreForked(*seq));
         }
         let mut accepted = None;
         if let Some(file) = &file {
-            let verdict = check_against(&store, &writer, name, &keys, &origin, file).await;
+            let verdict = {
+                let reader = (&store, archives.as_ref());
+                check_against(reader, &writer, name, &keys, &origin, file).await
+            };
             match (verdict, on_rollback) {
                 (Ok(()), _) => {}
                 (
@@ -78,6 +104,7 @@ impl Log {
                         error @ (Error::StoreBehindCheckpoint { .. }
                         | Error::StoreForked(_)
                         | Error::CheckpointMissing(_)
+                        | Error::Archive { .. }
                         | Error::Checkpoint(_)),
                     ),
                     OnRollback::Accept,
@@ -99,6 +126,7 @@ impl Log {
             accepted,
             tree: Arc::default(),
             signed: Arc::default(),
+            archives,
         })
     }
 
@@ -196,7 +224,13 @@ impl Log {
     /// # Errors
     /// When the store fails or a batch does not open.
     pub async fn page(&self, after: u64, limit: usize) -> Result<Vec<(u64, Vec<u8>)>, Error> {
-        read(&self.store, self.appender.writer(), after, limit).await
+        read((&self.store, self.archives.as_ref()), self.appender.writer(), after, limit).await
+    }
+
+    /// The archives of this log, where it was opened with a folder of them.
+    #[must_use]
+    pub const fn archives(&self) -> Option<&Archives> {
+        self.archives.as_ref()
     }
 
     pub(crate) fn keys(&self) -> &SystemKeys {
@@ -219,14 +253,52 @@ impl Log {
     }
 }
 
-/// Reads entries from `from` on.
+/// Bytes of one page, about.
+const MAX_BYTES: usize = 1024 * 1024;
+
+/// Reads entries from `from` on: from the store, or from the archive that holds them. An entry that
+/// is in both is served by either, so that a damaged archive harms nothing before its entries have
+/// left the store.
 async fn read(
+    (store, archives): (&Store, Option<&Archives>),
+    writer: &str,
+    from: u64,
+    limit: usize,
+) -> Result<Vec<(u64, Vec<u8>)>, Error> {
+    let Some(archives) = archives else { return read_store(store, writer, from, limit).await };
+    let end = archives.end();
+    if from < end {
+        let archived = archives.page(from, limit, MAX_BYTES);
+        let Err(error) = archived else { return archived };
+        let found = consecutive(from, read_store(store, writer, from, limit).await?);
+        return if found.is_empty() { Err(error) } else { Ok(found) };
+    }
+    let found = read_store(store, writer, from, limit).await?;
+    if archives.end() == end {
+        return Ok(found);
+    }
+    // Entries went into an archive while the store was being read.
+    let found = consecutive(from, found);
+    if found.is_empty() && from < archives.end() {
+        return archives.page(from, limit, MAX_BYTES);
+    }
+    Ok(found)
+}
+
+/// The entries up to the first that does not follow the one before.
+fn consecutive(from: u64, mut found: Vec<(u64, Vec<u8>)>) -> Vec<(u64, Vec<u8>)> {
+    let whole = found.iter().zip(from..).take_while(|((seq, _), next)| seq == next).count();
+    found.truncate(whole);
+    found
+}
+
+/// Reads entries from `from` on that are in the store.
+async fn read_store(
     store: &Store,
     writer: &str,
     from: u64,
     limit: usize,
 ) -> Result<Vec<(u64, Vec<u8>)>, Error> {
-    const MAX_BYTES: usize = 1024 * 1024;
     let mut found = Vec::new();
     let mut bytes = 0;
     // Batches are named by their last entry: the first one after `from - 1` holds `from`.
@@ -258,7 +330,7 @@ async fn read(
 
 /// Whether the store's history goes on from what the checkpoint has seen.
 async fn check_against(
-    store: &Store,
+    reader: (&Store, Option<&Archives>),
     writer: &Writer,
     name: &str,
     keys: &SystemKeys,
@@ -289,7 +361,7 @@ async fn check_against(
     let end = head.audit.size;
     let mut next = seen.size;
     while next < end {
-        let entries = read(store, name, next, 4096).await?;
+        let entries = read(reader, name, next, 4096).await?;
         if entries.is_empty() {
             return Err(Error::StoreForked(next));
         }

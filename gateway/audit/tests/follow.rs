@@ -1,6 +1,7 @@
 //! Followers see every durable entry once and in order, from memory and from the store alike.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(clippy::disallowed_methods, reason = "a follower that waits needs a task of its own")]
 
 mod common;
 

@@ -32,9 +32,9 @@ pub fn sha256_parts(parts: &[&[u8]]) -> [u8; 32] {
 
 /// SHA-256 of bytes that come piece by piece.
 #[derive(Clone, Debug, Default)]
-pub struct Running(Sha256);
+pub struct RunningSha256(Sha256);
 
-impl Running {
+impl RunningSha256 {
     /// Takes the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
@@ -56,7 +56,7 @@ mod tests {
         let digest = sha256(b"abc");
         assert_eq!(digest[..4], [0xba, 0x78, 0x16, 0xbf]);
         assert_eq!(sha256_parts(&[b"a", b"", b"bc"]), digest);
-        let mut running = Running::default();
+        let mut running = RunningSha256::default();
         running.update(b"ab");
         running.update(b"c");
         assert_eq!(running.finish(), digest);

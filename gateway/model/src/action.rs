@@ -137,6 +137,7 @@ actions! {
     AuditOwnReceipt = "audit.ownReceipt" on Hub: "Have an entry of one's own proven";
     AuditConsistency = "audit.consistency" on Hub: "Have it proven that the audit log only grew";
     AuditReadRegistration = "audit.readRegistration" on Registration: "Read the audit trail of a registration";
+    AuditArchive = "audit.archive" on Hub: "Have old entries of the audit trail archived";
     PoliciesExplain = "policies.explain" on Hub: "Explain a past decision, or one that nobody asked for";
     PoliciesValidate = "policies.validate" on Hub: "Check policies without keeping them";
     PoliciesPropose = "policies.propose" on Hub: "Keep policies as a revision";

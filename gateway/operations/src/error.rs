@@ -143,6 +143,12 @@ pub enum Error {
     /// The log cannot be written: nothing was done.
     #[error("the audit log cannot be written; nothing was done")]
     AuditUnavailable(#[source] hub_audit::Error),
+    /// Entries asked for are in an archive that cannot be read.
+    #[error("{0}")]
+    ArchiveUnavailable(String),
+    /// There is nowhere to archive the log.
+    #[error("this hub keeps its audit log in memory: there is nothing to archive")]
+    NoArchives,
     /// A stored record does not open or contradicts itself.
     #[error("a stored record failed its integrity check")]
     Integrity(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -190,6 +196,8 @@ impl Error {
             Self::PageToken => "page_token",
             Self::ProofPending(_) => "proof_pending",
             Self::AuditUnavailable(_) => "audit_unavailable",
+            Self::ArchiveUnavailable(_) => "archive_unavailable",
+            Self::NoArchives => "no_archives",
             Self::Integrity(_) => "integrity_failure",
             Self::Store(_) => "store_unavailable",
             Self::Crypto(_) => "crypto_unavailable",
@@ -226,6 +234,7 @@ impl From<hub_audit::Error> for Error {
         match error {
             hub_audit::Error::Conflict => Self::Conflict,
             hub_audit::Error::ChangeTooLarge => Self::TooMany("too many records change at once"),
+            error @ hub_audit::Error::Archive { .. } => Self::ArchiveUnavailable(error.to_string()),
             other => Self::AuditUnavailable(other),
         }
     }

@@ -15,6 +15,7 @@ use hub_model::{
 use hub_policy::{Policies, RegistrationFacts};
 use hub_store::{Cache, Path, Store, Versioned, layout};
 
+use crate::archiving::Archiving;
 use crate::guard::Guard;
 use crate::heavy::{self, Heavy, OpenFailures};
 use crate::jobs::Jobs;
@@ -81,6 +82,7 @@ pub struct Hub {
     usage: Usage,
     jobs: Jobs,
     revisions: Revisions,
+    archiving: Archiving,
     guard: OnceLock<Box<dyn Guard>>,
     index: OnceLock<hub_audit::index::Index>,
     /// When destroyed material was last purged, in steady time.
@@ -139,6 +141,7 @@ impl Hub {
             usage: Usage::default(),
             jobs: Jobs::default(),
             revisions: Revisions::default(),
+            archiving: Archiving::default(),
             guard: OnceLock::new(),
             index: OnceLock::new(),
             purged: Mutex::default(),
@@ -152,6 +155,15 @@ impl Hub {
     pub fn with_policies_from(mut self, source: PolicySource) -> Self {
         self.revisions.source = source;
         self
+    }
+
+    /// Archives of the audit log.
+    pub(crate) const fn archiving(&self) -> &Archiving {
+        &self.archiving
+    }
+
+    pub(crate) const fn archiving_mut(&mut self) -> &mut Archiving {
+        &mut self.archiving
     }
 
     /// Revisions of the policies.

@@ -3,6 +3,7 @@
 //! answered. Knows no HTTP.
 
 pub mod access;
+mod archiving;
 pub mod bootstrap;
 mod error;
 mod guard;
@@ -23,6 +24,7 @@ pub mod system;
 pub mod token;
 mod usage;
 
+pub use archiving::ArchiveSettings;
 pub use error::{Error, Failure};
 pub use guard::{Guard, Left};
 pub use hub::{CacheSizes, HotKey, Hub, Parts};

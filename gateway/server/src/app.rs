@@ -211,6 +211,8 @@ impl App {
             .map_err(|error| AppError::Program(error.to_string()))?;
         hub.index_audit_with(index);
         sample(&metrics, &hub, &clock).map_err(|error| AppError::Program(error.to_string()))?;
+        crate::archiving::sample(&metrics, &hub)
+            .map_err(|error| AppError::Program(error.to_string()))?;
         if let Some(path) = config.server.unix_socket.as_deref().and_then(Path::parent) {
             open::make_private(path)?;
         }
@@ -385,6 +387,13 @@ impl App {
         for keeper in self.keepers {
             tasks.spawn("jwks", keeper.keep(token.clone()));
         }
+        let room = crate::archiving::Room {
+            store: config.store.path.clone(),
+            mark: config.audit.low_space_mark,
+            entries: config.audit.archive_entries.get().into(),
+        };
+        tasks.spawn("archiving", crate::archiving::keep(Arc::clone(&hub), room, token.clone()));
+        tasks.spawn("archives", crate::archiving::watch(Arc::clone(&hub), token.clone()));
         tasks.spawn("jobs", jobs(Arc::clone(&hub), token.clone()));
         tasks.spawn("lifecycle", lifecycle(Arc::clone(&hub), token.clone()));
         tasks.spawn("sweep", sweep(Arc::clone(&hub), Arc::clone(&self.swept), token.clone()));
@@ -475,7 +484,12 @@ fn status(
             arena_secrets: u64::try_from(arena.secrets).unwrap_or(u64::MAX),
             crypto_provider: hub_crypto::provider::current().name().to_owned(),
             integrity: integrity.load().to_string(),
-            notices: notices.iter().cloned().chain(tls.iter().flat_map(Tls::notices)).collect(),
+            notices: notices
+                .iter()
+                .cloned()
+                .chain(tls.iter().flat_map(Tls::notices))
+                .chain(crate::archiving::notices(&hub))
+                .collect(),
             blocks: Vec::new(),
             sinks: Vec::new(),
         }

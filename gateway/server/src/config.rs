@@ -224,6 +224,13 @@ pub struct AuditConfig {
     /// Free disk space below which requests are refused, so that none goes unlogged.
     #[serde(with = "units::size64")]
     pub low_space_mark: u64,
+    /// How long entries stay in the store before they go into archives; `None` is for ever.
+    #[serde(with = "units::duration_or_never")]
+    pub retention: Option<Duration>,
+    /// Where archives lie.
+    pub archive_dir: PathBuf,
+    /// Entries of one archive, about.
+    pub archive_entries: NonZeroU32,
     /// Fields of entries that are recorded as keyed hashes: `address`, `context`, `identity`.
     #[serde(deserialize_with = "units::one_or_many_words")]
     pub keyed: Vec<Field>,
@@ -502,6 +509,7 @@ impl Config {
             }
         };
         fill(&mut self.audit.checkpoint_file, "checkpoint/checkpoint");
+        fill(&mut self.audit.archive_dir, "audit/archive");
         fill(&mut self.store.path, "store");
         fill(&mut self.seal.key_file, "seal/seal.key");
         fill(&mut self.seal.file, "seal/seal.json");
@@ -563,6 +571,9 @@ impl Config {
             let message = "must be twice server.max_batch_body_bytes: one registration has half";
             return invalid("limits.body_bytes_in_work", message.into());
         }
+        if self.audit.archive_entries.get() > 1_000_000 {
+            return invalid("audit.archive_entries", "1000000 is the most".into());
+        }
         if self.log.filter.parse::<tracing_subscriber::filter::EnvFilter>().is_err() {
             let message = format!("`{}` is no filter, try `info`", self.log.filter.escape_debug());
             return invalid("log.filter", message);
@@ -612,6 +623,9 @@ impl Default for AuditConfig {
             checkpoint_interval: Duration::from_secs(1),
             checkpoint_file: PathBuf::new(),
             low_space_mark: 64 * 1024 * 1024,
+            retention: None,
+            archive_dir: PathBuf::new(),
+            archive_entries: at_least_one(100_000),
             keyed: Vec::new(),
             sinks: Vec::new(),
         }

@@ -3,6 +3,7 @@
 pub mod abuse;
 pub mod admin;
 pub mod app;
+mod archiving;
 pub mod banner;
 pub mod body;
 mod chores;

@@ -13,7 +13,7 @@ use hub_crypto::{RootKey, SystemKeys};
 use hub_model::secret::SecretText;
 use hub_model::{Clock, HubId};
 use hub_operations::policy::PolicySource;
-use hub_operations::{CacheSizes, Hub, Parts, bootstrap};
+use hub_operations::{ArchiveSettings, CacheSizes, Hub, Parts, bootstrap};
 use hub_policy::{Bundle, Policies};
 use hub_store::{Backend, Changes, FjallBackend, MemoryBackend, Store, Writer, layout};
 
@@ -189,7 +189,8 @@ pub async fn open(
         make_private(parent(file))?;
     }
     let writer = Writer::open(store.clone(), WRITER).await?;
-    let log = Log::open(
+    let archives = checkpoint_file.is_some().then(|| config.audit.archive_dir.clone());
+    let log = Log::open_archived(
         store.clone(),
         writer,
         WRITER,
@@ -197,6 +198,7 @@ pub async fn open(
         unsealed.hub,
         checkpoint_file,
         on_rollback,
+        archives,
     )
     .await?;
     if !config.audit.keyed.is_empty() {
@@ -258,6 +260,10 @@ pub async fn open(
         rules: Arc::clone(&rules),
         uses: Arc::clone(&uses),
         caches: CacheSizes { keys: config.cache.keys, ..CacheSizes::default() },
+    });
+    let hub = hub.with_archives(ArchiveSettings {
+        retention: config.audit.retention,
+        entries: config.audit.archive_entries.get().into(),
     });
     let hub = Arc::new(hub.with_policies_from(source));
     hub.resume_policies().await?;

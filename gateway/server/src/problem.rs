@@ -45,6 +45,7 @@ pub const KINDS: &[(&str, u16, &str, bool)] = &[
     ("policies_elsewhere", 409, "Policies of this hub come from elsewhere", false),
     ("revision_in_use", 409, "The revision is in use", false),
     ("no_previous_revision", 409, "No revision was active before", false),
+    ("no_archives", 409, "No archives here", false),
     ("stale", 412, "Changed meanwhile", false),
     ("body_too_large", 413, "Body too large", false),
     ("unsupported_media_type", 415, "Unsupported media type", false),
@@ -59,6 +60,7 @@ pub const KINDS: &[(&str, u16, &str, bool)] = &[
     ("crypto_unavailable", 503, "Key material could not be handled", true),
     ("proof_pending", 503, "No proof can be given yet", true),
     ("audit_unavailable", 503, "The audit log cannot be written", true),
+    ("archive_unavailable", 503, "An archive of the audit log cannot be read", true),
     ("store_unavailable", 503, "The store cannot be read", true),
     ("request_timeout", 503, "Request took too long", true),
     ("unavailable", 503, "Unavailable", true),
@@ -265,6 +267,8 @@ impl From<&Error> for Refusal {
             | Error::PolicySource(_)
             | Error::RevisionInUse(..)
             | Error::NoPreviousRevision
+            | Error::ArchiveUnavailable(_)
+            | Error::NoArchives
             | Error::Integrity(_) => refusal,
             Error::Policies(problems) => {
                 let problem = |(pointer, detail): &(String, String)| FieldProblem {
@@ -323,6 +327,8 @@ mod tests {
             Error::PolicySource("x"),
             Error::RevisionInUse("x".into(), "active"),
             Error::NoPreviousRevision,
+            Error::ArchiveUnavailable("x".into()),
+            Error::NoArchives,
             Error::Integrity("x".into()),
             Error::ProofPending("x"),
             Error::WrongPurpose { purpose: Purpose::Sign, wanted: Purpose::Mac },

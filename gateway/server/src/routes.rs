@@ -25,6 +25,7 @@ use crate::streaming::StreamEndpoint;
 use crate::unblock::UnblockEndpoint;
 use crate::watching::EventsEndpoint;
 
+mod archives;
 mod policies;
 
 /// What a body may be.
@@ -166,6 +167,7 @@ pub fn table() -> Vec<Route> {
     rows.extend(hub());
     rows.extend(tokens());
     rows.extend(crate::proofs::rows());
+    rows.extend(archives::rows());
     rows
 }
 

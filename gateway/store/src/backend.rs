@@ -119,6 +119,12 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// end with [`Error::RevisionGone`].
     fn purge(&self) -> Boxed<'_, Result<(), Error>>;
 
+    /// Gives the space of deleted audit batches back to the file system, as far as it can. Long on
+    /// a large log, which is written anew; commits and scans go on meanwhile.
+    fn reclaim_log(&self) -> Boxed<'_, Result<(), Error>> {
+        ready(|| Ok(()))
+    }
+
     /// Makes everything durable and takes no more commits. Files are let go when the value is
     /// dropped.
     fn close(&self) -> Boxed<'_, Result<(), Error>>;

@@ -26,6 +26,7 @@
 //! | `m/policies` | which revision is active, which were before, which is in the shadow |
 //! | `x/<key>` | a key whose destroyed material may still be in files |
 //! | `m/keyring` | the hub's own keys, wrapped under the root key (the barrier cannot seal its own key) |
+//! | `b/<writer>/<first>` | an archive of the writer's audit log |
 //! | `w/<writer>/…` | head and audit batches of a writer |
 
 use hub_crypto::HmacKey;
@@ -57,6 +58,18 @@ fn token(privacy: &HmacKey, scope: &str, name: &str) -> String {
 #[must_use]
 pub fn hub() -> Path {
     path("m/hub")
+}
+
+/// The prefix of the records of a writer's archives.
+#[must_use]
+pub fn archives(writer: &str) -> String {
+    format!("b/{writer}/")
+}
+
+/// The archive that begins with this entry.
+#[must_use]
+pub fn archive(writer: &str, first: u64) -> Path {
+    path(&format!("b/{writer}/{first:016x}"))
 }
 
 /// The hub's own keys.

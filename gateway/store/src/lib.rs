@@ -35,7 +35,7 @@ pub use digest::StateDigest;
 pub use error::Error;
 pub use generations::Stamp;
 pub use head::{AuditHead, Head};
-pub use path::{MAX_PATH, Path, WRITER_PREFIX};
+pub use path::{MAX_PATH, Path, WRITER_PREFIX, batches};
 pub use store::{RecordPage, Store, Versioned};
 pub use verify::DigestReport;
 pub use wait::block_on;

@@ -14,6 +14,12 @@ pub const MAX_PATH: usize = 255;
 /// are no part of the state digest, because the audit chain and the head cover them.
 pub const WRITER_PREFIX: &str = "w/";
 
+/// The prefix of a writer's audit batches.
+#[must_use]
+pub fn batches(writer: &str) -> String {
+    format!("{WRITER_PREFIX}{writer}/b/")
+}
+
 /// A place in the store. Cheap to clone; ordered as bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Path(Arc<str>);

@@ -79,6 +79,14 @@ impl Store {
         Ok(Some(Versioned { value, revision: entry.revision }))
     }
 
+    /// Opens what was sealed for `path` and lies elsewhere now: in an archive.
+    ///
+    /// # Errors
+    /// [`Error::Tampered`].
+    pub fn open_sealed(&self, path: &Path, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
+        self.0.barrier.open(path, sealed)
+    }
+
     /// The first page of records under `prefix` after `after`.
     ///
     /// # Errors

@@ -309,3 +309,51 @@ proptest! {
         block_on(compare(&MemoryBackend::new(), &steps));
     }
 }
+
+#[test]
+fn space_of_archived_batches_is_given_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let backend = FjallBackend::create(&dir.path().join("store")).unwrap();
+    let batch = |n: u64| path(&format!("w/node/b/{n:016x}"));
+    block_on(async {
+        for n in 0..200u64 {
+            let mut txn = Txn::new();
+            let noise: Vec<u8> = (0..100_000u64).map(|i| (i * (n + 7) >> 3) as u8).collect();
+            txn.put(batch(n), noise).unwrap();
+            backend.commit(txn).await.unwrap();
+        }
+        backend.flush_tables().unwrap();
+        let full = tables(dir.path());
+        for first in (0..190).step_by(95) {
+            let mut txn = Txn::new();
+            (first..first + 95).for_each(|n| {
+                txn.delete(batch(n)).unwrap();
+            });
+            backend.commit(txn).await.unwrap();
+        }
+        backend.reclaim_log().await.unwrap();
+        let left = tables(dir.path());
+        assert!(left * 4 < full, "{left} of {full} bytes are left");
+        let page = backend.scan("w/", None, 1000, None).await.unwrap();
+        assert_eq!(page.entries.len(), 10);
+    });
+    drop(backend);
+    let backend = FjallBackend::open(&dir.path().join("store")).unwrap();
+    let page = block_on(backend.scan("w/", None, 1000, None)).unwrap();
+    assert_eq!(page.entries.len(), 10);
+}
+
+/// Bytes of everything but journals.
+fn tables(dir: &std::path::Path) -> u64 {
+    let mut bytes = 0;
+    for found in std::fs::read_dir(dir).unwrap() {
+        let found = found.unwrap();
+        let facts = found.metadata().unwrap();
+        bytes += match facts.is_dir() {
+            true => tables(&found.path()),
+            false if found.path().extension().is_some_and(|e| e == "jnl") => 0,
+            false => facts.len(),
+        };
+    }
+    bytes
+}

@@ -124,6 +124,47 @@ fn refused_members_leave_the_group_as_it_was() {
 }
 
 #[test]
+fn batches_go_by_their_own_way_only_and_leave_the_digest_alone() {
+    let (store, mut writer) = world();
+    put(&mut writer, "k/1", 1);
+    let batch = path("w/node/b/0000000000000000");
+    block_on(async {
+        let group = writer.begin();
+        group.commit(Some((batch.clone(), b"batch")), AuditHead::default()).await.unwrap();
+        let digest = writer.head().digest;
+        let mut group = writer.begin();
+        for refused in [
+            Changes::new().delete(&batch),
+            Changes::new().delete_archived(&path("k/1")),
+            Changes::new().delete_archived(&path("w/node/head")),
+            Changes::new().delete_archived(&path("w/other/b/0000000000000000")),
+        ] {
+            let outcome = group.stage(refused).await;
+            assert!(matches!(outcome, Err(StageError::Reserved(_))), "{outcome:?}");
+        }
+        let outcome = group.stage(&change("w/node/b/0000000000000001", 1)).await;
+        assert!(matches!(outcome, Err(StageError::Reserved(_))));
+        let mut twice = Changes::new();
+        twice.delete_archived(&batch).delete_archived(&batch);
+        let outcome = group.stage(&twice).await;
+        assert!(matches!(outcome, Err(StageError::Store(Error::Duplicate(_)))));
+        let mut many = Changes::new();
+        (0..98).for_each(|n| {
+            many.delete_archived(&path(&format!("w/node/b/{n:016x}")));
+        });
+        assert!(matches!(group.stage(&many).await, Err(StageError::TooLarge)));
+        let mut gone = Changes::new();
+        // What is not there is no reason to refuse: a crash may have been between.
+        gone.delete_archived(&batch).delete_archived(&path("w/node/b/00000000000000ff"));
+        assert!(matches!(group.stage(&gone).await, Ok(Staged::Done(Some(_)))));
+        group.commit(None, AuditHead::default()).await.unwrap();
+        assert_eq!(writer.head().digest, digest);
+        assert!(store.read_bytes(&batch).await.unwrap().is_none());
+    });
+    assert_sound(&store);
+}
+
+#[test]
 fn a_dropped_group_never_was() {
     let (store, mut writer) = world();
     put(&mut writer, "k/1", 1);

@@ -11,6 +11,7 @@
     reason = "a target fails by panicking; what is expected here is promised by the code under test"
 )]
 
+mod archive;
 mod ciphertext;
 mod keys;
 pub mod mutate;
@@ -54,6 +55,7 @@ targets! {
     "audit_proof" = proof::audit_proof, 20_000, "proofs over the audit log and names of tiles";
     "checkpoint" = text::checkpoint, 20_000, "signed checkpoints and verifier keys";
     "audit_export" = text::audit_export, 6_000, "entries, manifests and streams of exports";
+    "archive" = archive::archive, 1_500, "archives of the audit log";
 }
 
 /// The target of this name.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use hub_crypto::hash::Running;
+use hub_crypto::hash::RunningSha256;
 use hub_crypto::sign::SigningKey;
 use hub_model::{RegistrationId, Timestamp};
 
@@ -59,13 +59,13 @@ pub struct Exporter {
 struct Part {
     name: &'static str,
     pending: Vec<u8>,
-    digest: Running,
+    digest: RunningSha256,
     bytes: u64,
 }
 
 impl Part {
     fn new(name: &'static str) -> Self {
-        Self { name, pending: Vec::new(), digest: Running::default(), bytes: 0 }
+        Self { name, pending: Vec::new(), digest: RunningSha256::default(), bytes: 0 }
     }
 
     fn take(&mut self, out: &mut Vec<u8>) {

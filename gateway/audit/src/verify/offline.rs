@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
-use hub_crypto::hash::Running;
+use hub_crypto::hash::RunningSha256;
 
 use super::damage::{Failed, Place, What};
 use super::entries::{Entries, Kept, Proof, Stop, Wanted};
@@ -176,7 +176,7 @@ fn feed(
     progress: Progress<'_>,
 ) -> Result<(u64, Hash), Failed> {
     let mut reader = BufReader::with_capacity(BUFFER, open(path, name)?);
-    let (mut digest, mut line, mut told) = (Running::default(), Vec::new(), 0);
+    let (mut digest, mut line, mut told) = (RunningSha256::default(), Vec::new(), 0);
     loop {
         line.clear();
         let read = (&mut reader).take(MAX_LINE).read_until(b'\n', &mut line);
@@ -208,7 +208,7 @@ fn manifest(folder: &Path, keys: &Keyring) -> Result<Manifest, Failed> {
 
 /// Whether a file is the one of the manifest.
 fn whole(folder: &Path, facts: &FileFacts) -> Result<(), Failed> {
-    let mut digest = Running::default();
+    let mut digest = RunningSha256::default();
     let found = read_through(folder, facts, |piece| digest.update(piece))?;
     if found != facts.bytes {
         return Err(wrong(&facts.name, What::Size { expected: facts.bytes, found }));
@@ -226,7 +226,7 @@ fn whole_lines(
     manifest: &Manifest,
     progress: Progress<'_>,
 ) -> Result<(), Failed> {
-    let (mut digest, mut lines, mut done) = (Running::default(), 0u64, 0u64);
+    let (mut digest, mut lines, mut done) = (RunningSha256::default(), 0u64, 0u64);
     let found = read_through(folder, facts, |piece| {
         digest.update(piece);
         lines += piece.iter().map(|byte| u64::from(*byte == b'\n')).sum::<u64>();

@@ -2,6 +2,7 @@
 //! refused in requests and ignored by clients in responses.
 
 pub mod access;
+pub mod archive;
 pub mod audit;
 pub mod crypto;
 pub mod grant;

@@ -1,5 +1,6 @@
 //! Operations on the hub itself: its audit trail, its decisions, its status.
 
+mod archive;
 mod audit;
 mod audit_query;
 mod explain;
@@ -10,6 +11,7 @@ mod suppose;
 mod tiles;
 mod unblock;
 
+pub use archive::{ArchiveAudit, ListArchives};
 pub use audit::ReadAudit;
 pub use audit_query::{AuditQuestion, Named, ReadRegistrationAudit};
 pub use explain::Explain;

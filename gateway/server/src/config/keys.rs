@@ -127,6 +127,12 @@ keys! {
         "The newest checkpoint; best on another disk than the store, to detect a rollback.";
     "audit.low_space_mark" = "67108864",
         "Free disk space below which requests are refused, so that none goes unlogged.";
+    "audit.retention" = r#""""#,
+        "How long entries stay in the store before they go into archives, at least; \"\" is for ever.";
+    "audit.archive_dir" = r#""./cipher-hub-data/audit/archive""#,
+        "Where archives lie; may be another volume (docs/audit/retention.md).";
+    "audit.archive_entries" = "100000",
+        "Entries of one archive, about; 1000000 at most.";
     "audit.keyed" = "[]",
         "Fields of entries that are recorded as keyed hashes in place of their values: \"address\", \"context\", \"identity\".";
     "audit.sinks" = "[]",

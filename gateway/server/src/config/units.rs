@@ -79,6 +79,45 @@ pub(super) mod duration {
     }
 }
 
+/// A duration; `""` is never.
+pub(super) mod duration_or_never {
+    use super::{Deserializer, Duration, Error, Visitor, duration, fmt, parse_duration};
+
+    pub(in super::super) fn serialize<S: serde::Serializer>(
+        value: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match value {
+            None => serializer.serialize_str(""),
+            Some(value) => duration::serialize(value, serializer),
+        }
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Option<Duration>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a duration with its unit such as \"400d\", or \"\" for never")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Option<Duration>, E> {
+                if text.is_empty() {
+                    return Ok(None);
+                }
+                let parsed = parse_duration(text);
+                parsed
+                    .map(Some)
+                    .ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_any(Text)
+    }
+}
+
 /// Lets an enumeration be read from one of its words.
 macro_rules! words {
     ($kind:ident: $($variant:ident = $word:literal,)*) => {

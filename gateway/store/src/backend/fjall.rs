@@ -536,6 +536,10 @@ impl Backend for FjallBackend {
         ready(move || self.purge_now())
     }
 
+    fn reclaim_log(&self) -> Boxed<'_, Result<(), Error>> {
+        ready(move || self.reclaim_log_now())
+    }
+
     fn close(&self) -> Boxed<'_, Result<(), Error>> {
         ready(move || self.close_now())
     }

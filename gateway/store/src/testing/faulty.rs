@@ -117,6 +117,10 @@ impl Backend for FaultyBackend {
         self.inner.purge()
     }
 
+    fn reclaim_log(&self) -> Boxed<'_, Result<(), Error>> {
+        self.inner.reclaim_log()
+    }
+
     fn close(&self) -> Boxed<'_, Result<(), Error>> {
         self.inner.close()
     }

@@ -15,6 +15,8 @@ pub struct Changes {
     pub(super) checks: Vec<Check>,
     pub(super) puts: Vec<(Path, Plain)>,
     pub(super) deletes: Vec<Path>,
+    // Audit batches of a writer that lie in an archive.
+    pub(super) archived: Vec<Path>,
 }
 
 /// What is put.
@@ -86,10 +88,21 @@ impl Changes {
         self
     }
 
+    /// Leaves no audit batch at `path`, because it lies in an archive. What is under `w/` is deleted
+    /// in no other way, and never put by changes. It is not looked for: whoever deletes batches of
+    /// an archive has read them before, and to read them again would hold up every commit.
+    pub fn delete_archived(&mut self, path: &Path) -> &mut Self {
+        self.archived.push(path.clone());
+        self
+    }
+
     /// Whether there is nothing to check and nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.checks.is_empty() && self.puts.is_empty() && self.deletes.is_empty()
+        self.checks.is_empty()
+            && self.puts.is_empty()
+            && self.deletes.is_empty()
+            && self.archived.is_empty()
     }
 
     /// The paths checked or written, those that are both twice.
@@ -99,7 +112,7 @@ impl Changes {
 
     /// The paths put or deleted.
     pub fn written(&self) -> impl Iterator<Item = &Path> {
-        self.puts.iter().map(|(path, _)| path).chain(&self.deletes)
+        self.puts.iter().map(|(path, _)| path).chain(&self.deletes).chain(&self.archived)
     }
 
     /// The checks, in order of adding.
@@ -116,6 +129,7 @@ impl fmt::Debug for Changes {
             .field("checks", &self.checks)
             .field("puts", &puts)
             .field("deletes", &self.deletes)
+            .field("archived", &self.archived)
             .finish()
     }
 }

@@ -39,7 +39,7 @@ pub enum StageError {
     /// More than one transaction can hold.
     #[error("the changes do not fit into one transaction")]
     TooLarge,
-    /// The head is the writer's own.
+    /// Heads and audit batches are the writer's own.
     #[error("{0:?} is written by the writer itself")]
     Reserved(Path),
     /// The store could not be read, or takes no more writes.
@@ -292,6 +292,8 @@ impl<'a> Group<'a> {
             }
             writes.push(Write::Put(path.clone(), value));
         }
+        // No part of the digest, and never written again: nothing to look for.
+        writes.extend(changes.archived.iter().cloned().map(Write::Delete));
         Ok(Prepared { writes, found, digest })
     }
 
@@ -307,23 +309,37 @@ impl<'a> Group<'a> {
         if let Some(path) = changes.written().find(|path| **path == self.writer.head_path) {
             return Err(StageError::Reserved(path.clone()));
         }
-        Ok(())
+        // What a writer keeps is put by the writer, and its batches go only into archives.
+        let mut records = changes.puts.iter().map(|(path, _)| path).chain(&changes.deletes);
+        if let Some(path) = records.find(|path| path.is_writers()) {
+            return Err(StageError::Reserved(path.clone()));
+        }
+        // For most changes there is nothing to look at, and nothing to allocate.
+        if changes.archived.is_empty() {
+            return Ok(());
+        }
+        let batches = crate::path::batches(&self.writer.name);
+        match changes.archived.iter().find(|path| !path.as_str().starts_with(&batches)) {
+            Some(path) => Err(StageError::Reserved(path.clone())),
+            None => Ok(()),
+        }
     }
 
     /// The parts and bytes a member needs, at most.
     fn size(&self, changes: &Changes, exclusive: bool) -> (usize, usize) {
-        let mut parts = changes.puts.len().saturating_add(changes.deletes.len());
+        let mut parts = changes.written().count();
         let mut bytes = 0usize;
         for (path, plain) in &changes.puts {
             bytes = bytes.saturating_add(path.as_bytes().len()).saturating_add(plain.len());
             bytes = bytes.saturating_add(OVERHEAD);
         }
-        for path in &changes.deletes {
+        for path in changes.deletes.iter().chain(&changes.archived) {
             bytes = bytes.saturating_add(path.as_bytes().len());
         }
         if !exclusive {
             // Every path checked, and every path replaced.
-            for path in changes.paths().filter(|path| !self.checked.contains(*path)) {
+            let looked_at = changes.paths().filter(|path| !changes.archived.contains(*path));
+            for path in looked_at.filter(|path| !self.checked.contains(*path)) {
                 parts = parts.saturating_add(1);
                 bytes = bytes.saturating_add(path.as_bytes().len());
             }

@@ -2,6 +2,7 @@
 
 mod access;
 mod audit;
+mod archives;
 mod crypto;
 mod hub;
 mod jobs;

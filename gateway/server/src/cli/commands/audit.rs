@@ -1,5 +1,6 @@
 //! `cipher-hub audit`: following the trail, and proving it whole.
 
+mod archive;
 mod export;
 mod offline;
 mod prove;
@@ -57,6 +58,10 @@ pub(crate) enum AuditCommand {
     Export(export::ExportArgs),
     /// Write a report: keys, rotation, access, changes, denials, control
     Report(report::ReportArgs),
+    /// Have old entries archived, or verify archives
+    Archive(archive::ArchiveArgs),
+    /// List the archives of old entries, and whether they are whole
+    Archives(archive::ArchivesArgs),
 }
 
 #[derive(Debug, Args)]
@@ -115,6 +120,8 @@ pub(crate) async fn run(command: AuditCommand, session: &mut Session<'_>) -> Res
         AuditCommand::Verify(args) => verify(args, session).await,
         AuditCommand::Export(args) => export::run(args, session).await,
         AuditCommand::Report(args) => report::run(args, session).await,
+        AuditCommand::Archive(args) => archive::run(args, session).await,
+        AuditCommand::Archives(args) => archive::list(args, session).await,
     }
 }
 

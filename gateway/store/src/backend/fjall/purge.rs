@@ -45,6 +45,31 @@ impl FjallBackend {
         self.flush(deadline)
     }
 
+    /// Deleted batches are in tables that nothing overlaps: the engine has no reason of its own to
+    /// merge them with the marks that delete them.
+    pub(super) fn reclaim_log_now(&self) -> Result<(), Error> {
+        if let Some(reason) = &self.lock()?.refused {
+            return Err(Error::Poisoned(reason.clone()));
+        }
+        let deadline = Instant::now() + PATIENCE;
+        self.flush_one(&self.log, deadline)?;
+        read(|| self.log.major_compact())?;
+        // The files of the tables compacted go with the next flush.
+        self.flush_one(&self.log, deadline + PATIENCE)
+    }
+
+    fn flush_one(&self, keyspace: &Keyspace, deadline: Instant) -> Result<(), Error> {
+        self.touch(keyspace)?;
+        read(|| keyspace.rotate_memtable())?;
+        while keyspace.sealed_memtable_count() > 0 {
+            if Instant::now() > deadline {
+                return Err(Error::Engine("tables are not being written".to_owned()));
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+
     fn journal_holds_more_than_one(&self) -> bool {
         self.db.journal_count() > 1
     }

@@ -1,0 +1,4 @@
+//! libFuzzer for archives of the audit log: `tests/src/fuzz/` has the body.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| cipher_hub_fuzz::run("archive", data));
