@@ -4,13 +4,18 @@
 pub mod appender;
 mod batch;
 pub mod checkpoint;
+pub mod checkpoint_history;
+pub mod cosignature;
 pub mod encode;
 mod error;
 pub mod follow;
 mod inbox;
 pub mod log;
 pub mod merkle;
+pub mod note;
 pub mod verify;
+pub mod witness;
+pub mod witness_proof;
 
 pub use appender::{Appender, Receipt};
 pub use error::Error;

@@ -29,6 +29,7 @@ pub mod record;
 pub mod seal;
 pub mod sign;
 pub mod stream;
+pub mod signing_keys;
 pub mod system_keys;
 pub mod transport;
 pub mod wrap;
