@@ -168,6 +168,14 @@ impl Checkpoint {
         Self::parse(&body).ok_or(Error::Checkpoint("its lines are malformed"))
     }
 
+    /// What the text of a note says; no signature is checked.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`].
+    pub fn read(text: &str) -> Result<Self, Error> {
+        Self::parse(text).ok_or(Error::Checkpoint("its lines are malformed"))
+    }
+
     fn parse(body: &str) -> Option<Self> {
         let mut lines = body.lines();
         let origin = lines.next()?.to_owned();

@@ -2,6 +2,7 @@
 
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use hub_crypto::{SigningKey, SystemKeys};
@@ -36,6 +37,8 @@ pub struct Log {
     /// The newest that carries cosignatures.
     cosigned: Arc<ArcSwapOption<Signed>>,
     history: Arc<History>,
+    /// For how long the signing key before signs beside the active one.
+    key_overlap: Duration,
     /// One checkpoint at a time: of two the smaller must not end up in the file.
     signing: Arc<Mutex<()>>,
     accepted: Option<Arc<str>>,
@@ -91,6 +94,7 @@ impl Log {
                 (Err(error), _) => return Err(error),
             }
         }
+        let cosigned = file.as_deref().and_then(|file| last_cosigned(file, &keys, &origin));
         let appender = Appender::start(writer, name)?;
         Ok(Self {
             store,
@@ -99,8 +103,9 @@ impl Log {
             origin,
             file: file.map(Into::into),
             latest: Arc::new(ArcSwapOption::empty()),
-            cosigned: Arc::new(ArcSwapOption::empty()),
+            cosigned: Arc::new(ArcSwapOption::from_pointee(cosigned)),
             history: Arc::new(History::in_memory()),
+            key_overlap: Duration::from_secs(7 * 86_400),
             signing: Arc::default(),
             accepted,
         })
@@ -110,6 +115,18 @@ impl Log {
     #[must_use]
     pub fn with_history(self, history: History) -> Self {
         Self { history: Arc::new(history), ..self }
+    }
+
+    /// The same log, whose signing key goes on signing for this long after a rotation.
+    #[must_use]
+    pub fn with_key_overlap(self, key_overlap: Duration) -> Self {
+        Self { key_overlap, ..self }
+    }
+
+    /// For how long the signing key before signs beside the active one.
+    #[must_use]
+    pub const fn key_overlap(&self) -> Duration {
+        self.key_overlap
     }
 
     /// Checkpoints of the last 400 days.
@@ -140,6 +157,9 @@ impl Log {
         let checkpoint = Checkpoint::open_any(note, &self.origin, signers)?;
         let others = Note::parse(note)?.signers().filter(|name| *name != &*self.origin).count();
         self.history.keep(checkpoint.size, checkpoint.time, others, note)?;
+        if let Some(file) = &self.file {
+            checkpoint::write_file(&cosigned_file(file), note)?;
+        }
         let newer = |known: &Signed| known.checkpoint.size > checkpoint.size;
         if !self.cosigned.load().as_deref().is_some_and(newer) {
             self.cosigned.store(Some(Arc::new(Signed { checkpoint, note: note.to_owned() })));
@@ -243,6 +263,20 @@ impl Log {
         let entries = self.page(seq, 1).await?;
         Ok(entries.into_iter().find(|(found, _)| *found == seq).map(|(_, bytes)| bytes))
     }
+}
+
+/// Beside the checkpoint file: the newest note with cosignatures.
+fn cosigned_file(file: &FilePath) -> PathBuf {
+    file.with_extension("cosigned")
+}
+
+/// The note in that file. One that cannot be read is no harm: the next takes its place.
+fn last_cosigned(file: &FilePath, keys: &SystemKeys, origin: &str) -> Option<Signed> {
+    let note = checkpoint::read_file(&cosigned_file(file)).ok()??;
+    let signers = keys.checkpoint_keys();
+    let signers = signers.signing().map(SigningKey::public);
+    let checkpoint = Checkpoint::open_any(&note, origin, signers).ok()?;
+    Some(Signed { checkpoint, note })
 }
 
 /// Reads entries from `from` on.

@@ -120,9 +120,13 @@ impl SystemKeys {
         Arc::clone(&self.checkpoint.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Signs with these from now on. To be called once they are durable.
+    /// Signs with these from now on, unless later ones are there already. To be called once they
+    /// are durable.
     pub fn follow_checkpoint_keys(&self, keys: Arc<CheckpointKeys>) {
-        *self.checkpoint.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        let mut current = self.checkpoint.write().unwrap_or_else(PoisonError::into_inner);
+        if keys.epoch() >= current.epoch() {
+            *current = keys;
+        }
     }
 
     /// Wraps all keys under the root key.

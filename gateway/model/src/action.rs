@@ -133,6 +133,8 @@ actions! {
     AccessWhoCan = "access.whoCan" on Key: "Ask who may do an action with a key";
     AccessOfParticipant = "access.ofParticipant" on Registration: "Ask what a participant may do in a registration";
     AuditRead = "audit.read" on Hub: "Read the hub's audit trail";
+    AuditReadCheckpoints = "audit.readCheckpoints" on Hub: "Read checkpoints of the audit log and the keys that sign them";
+    AuditRotateSigningKey = "audit.rotateSigningKey" on Hub: "Give the audit log another key to sign checkpoints with";
     PoliciesExplain = "policies.explain" on Hub: "Explain a past decision, or one that nobody asked for";
     PoliciesValidate = "policies.validate" on Hub: "Check policies without keeping them";
     PoliciesPropose = "policies.propose" on Hub: "Keep policies as a revision";

@@ -19,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 use crate::abuse::Abuse;
 use crate::admin::{Admin, Health};
 use crate::chores::{
-    checkpoints, event, flush, integrity, jobs, lifecycle, reload, space, sweep, watch,
+    checkpoints, event, flush, integrity, jobs, lifecycle, reload, signing_keys, space, sweep,
+    watch,
 };
 use crate::config::{Config, StoreEngine};
 use crate::failures::Failures;
@@ -108,6 +109,8 @@ pub struct App {
     keepers: Vec<crate::jwks::Keeper>,
     swept: Arc<tokio::sync::Notify>,
     stopped_cleanly: bool,
+    witnesses: Arc<crate::witnesses::Witnesses>,
+    witnessed: Option<prometheus::IntCounterVec>,
     /// What an operator should know.
     pub notices: Vec<String>,
 }
@@ -136,8 +139,23 @@ impl App {
         }
         let opened =
             open::open(&config, Arc::clone(&clock), mode.on_rollback, Intent::OpenOrMake).await?;
-        let Opened { hub, keys, first_key, seal_kind, notices: more, stopped_cleanly, rules, uses } =
-            opened;
+        let Opened {
+            hub,
+            keys,
+            first_key,
+            seal_kind,
+            notices: more,
+            stopped_cleanly,
+            rules,
+            uses,
+            witnesses,
+        } = opened;
+        let witnessed = match witnesses.is_empty() {
+            true => None,
+            false => Some(
+                witnesses.measure(&metrics).map_err(|error| AppError::Program(error.to_string()))?,
+            ),
+        };
         health.unsealed.pass();
         health.store.pass();
         health.audit.pass();
@@ -202,6 +220,7 @@ impl App {
                 seal_kind,
                 &notices,
                 tls.clone(),
+                Arc::clone(&witnesses),
             )),
             swept: Arc::clone(&swept),
         })
@@ -241,6 +260,8 @@ impl App {
             keepers,
             swept,
             stopped_cleanly,
+            witnesses,
+            witnessed,
             notices,
         })
     }
@@ -333,10 +354,15 @@ impl App {
             checkpoints(
                 Arc::clone(&hub),
                 Arc::clone(&clock),
-                config.audit.checkpoint_interval,
+                (config.audit.checkpoint_interval, config.audit.checkpoint_entries),
                 token.clone(),
             ),
         );
+        tasks.spawn("signing keys", signing_keys(Arc::clone(&hub), token.clone()));
+        if !self.witnesses.is_empty() {
+            let keeping = self.witnesses.keep(Arc::clone(&hub), self.witnessed, token.clone());
+            tasks.spawn("witnesses", keeping);
+        }
         tasks.spawn("failures", flush(Arc::clone(&hub), Arc::clone(&self.failures), token.clone()));
         tasks.spawn(
             "abuse",
@@ -391,6 +417,9 @@ impl App {
         if let Err(error) = hub.log().checkpoint(clock.now()) {
             tracing::error!(%error, "the last checkpoint could not be written");
         }
+        if let Err(error) = hub.log().keep_latest() {
+            tracing::error!(%error, "the last checkpoint could not be kept");
+        }
         hub.forget();
         if hub.log().appender().tampered() {
             // Not marked as closed cleanly, so that the next start scans at once.
@@ -419,6 +448,7 @@ fn status(
     seal_kind: &'static str,
     notices: &[String],
     tls: Option<Tls>,
+    witnesses: Arc<crate::witnesses::Witnesses>,
 ) -> impl Fn() -> StatusFacts + Send + Sync + 'static {
     let store = match config.store.engine {
         StoreEngine::Fjall => "fjall",
@@ -441,6 +471,7 @@ fn status(
             integrity: integrity.load().to_string(),
             notices: notices.iter().cloned().chain(tls.iter().flat_map(Tls::notices)).collect(),
             blocks: Vec::new(),
+            witnesses: witnesses.views(),
         }
     }
 }

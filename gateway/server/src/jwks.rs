@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{AuthConfig, ConfigError, KeySource};
 use crate::metrics::Metrics;
 
-mod fetch;
+pub(crate) mod fetch;
 
 /// How often a file is looked at.
 const GLANCE: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why there are no newer keys.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub(crate) enum Failure {
     /// The file, which cannot be read or is not protected, or the connection.
     #[error("{0}")]
     Unreachable(String),

@@ -38,3 +38,5 @@ pub mod throttle;
 pub mod tls;
 mod unblock;
 mod watching;
+pub mod witness;
+mod witnesses;

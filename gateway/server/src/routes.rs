@@ -25,6 +25,7 @@ use crate::streaming::StreamEndpoint;
 use crate::unblock::UnblockEndpoint;
 use crate::watching::EventsEndpoint;
 
+mod checkpoints;
 mod policies;
 
 /// What a body may be.
@@ -161,6 +162,7 @@ pub fn table() -> Vec<Route> {
     rows.extend(data_keys());
     rows.extend(operations());
     rows.extend(policies::rows());
+    rows.extend(checkpoints::rows());
     rows.extend(limits());
     rows.extend(hub());
     rows.extend(tokens());

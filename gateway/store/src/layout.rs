@@ -26,6 +26,7 @@
 //! | `m/policies` | which revision is active, which were before, which is in the shadow |
 //! | `x/<key>` | a key whose destroyed material may still be in files |
 //! | `m/keyring` | the hub's own keys, wrapped under the root key (the barrier cannot seal its own key) |
+//! | `m/signing-keys` | which keys sign or signed checkpoints |
 //! | `w/<writer>/…` | head and audit batches of a writer |
 
 use hub_crypto::HmacKey;
@@ -63,6 +64,12 @@ pub fn hub() -> Path {
 #[must_use]
 pub fn keyring() -> Path {
     path("m/keyring")
+}
+
+/// Which keys sign or signed checkpoints: public halves, and between which entries.
+#[must_use]
+pub fn signing_keys() -> Path {
+    path("m/signing-keys")
 }
 
 /// The prefix of all registrations.

@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod audit;
+pub mod checkpoint;
 pub mod crypto;
 pub mod grant;
 pub mod job;

@@ -38,6 +38,8 @@ pub struct StatusFacts {
     pub notices: Vec<String>,
     /// Who is refused for a while.
     pub blocks: Vec<hub_model::api::quota::BlockView>,
+    /// Witnesses of the log.
+    pub witnesses: Vec<hub_model::api::checkpoint::WitnessView>,
 }
 
 /// Reads the hub's status.
@@ -82,6 +84,7 @@ impl Operation for Status {
             integrity: facts.integrity,
             notices: facts.notices,
             blocks: facts.blocks,
+            witnesses: facts.witnesses,
         };
         Ok(Plan::new(permit, status))
     }

@@ -60,7 +60,7 @@ pub(super) async fn get(url: &Uri, ca_file: Option<&Path>) -> Result<Vec<u8>, Fa
 }
 
 /// Whom to trust. Read each time: certificates are replaced while the hub runs.
-async fn config(ca_file: Option<&Path>) -> Result<rustls::ClientConfig, Failure> {
+pub(crate) async fn config(ca_file: Option<&Path>) -> Result<rustls::ClientConfig, Failure> {
     let owned = ca_file.map(Path::to_owned);
     let roots = tokio::task::spawn_blocking(move || roots(owned.as_deref())).await;
     let roots = roots.map_err(|error| Failure::Unreachable(error.to_string()))??;

@@ -1,6 +1,7 @@
 //! One method for every route of the API.
 
 mod access;
+mod checkpoints;
 mod crypto;
 mod hub;
 mod jobs;

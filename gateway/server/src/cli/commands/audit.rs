@@ -1,5 +1,7 @@
 //! `cipher-hub audit`: following the trail, and proving it whole.
 
+pub(crate) mod checkpoints;
+
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
@@ -30,6 +32,23 @@ pub(crate) enum AuditCommand {
     Tail(TailArgs),
     /// Fetch every entry and prove that none was altered, removed or added
     Verify(VerifyArgs),
+    /// Print the newest checkpoint, to be kept outside
+    Checkpoint(checkpoints::CheckpointArgs),
+    /// List the checkpoints that are kept
+    #[command(after_help = "Examples:\n  cipher-hub audit checkpoints --output json")]
+    Checkpoints,
+    /// List the keys that sign or signed checkpoints
+    #[command(after_help = "Examples:\n  cipher-hub audit keys")]
+    Keys,
+    /// Sign checkpoints with another key from now on
+    #[command(after_help = "\
+Examples:
+  cipher-hub audit rotate-key
+  cipher-hub audit rotate-key --dry-run
+
+For `audit.key_overlap` the key before signs beside the new one: give the new verifier key to
+whoever verifies meanwhile, and to witnesses.")]
+    RotateKey,
 }
 
 #[derive(Debug, Args)]
@@ -67,6 +86,10 @@ pub(crate) async fn run(command: AuditCommand, session: &mut Session<'_>) -> Res
     match command {
         AuditCommand::Tail(args) => tail(args, session).await,
         AuditCommand::Verify(args) => verify(args, session).await,
+        AuditCommand::Checkpoint(args) => checkpoints::checkpoint(args, session).await,
+        AuditCommand::Checkpoints => checkpoints::list(session).await,
+        AuditCommand::Keys => checkpoints::keys(session).await,
+        AuditCommand::RotateKey => checkpoints::rotate(session).await,
     }
 }
 
