@@ -2,6 +2,7 @@
 
 import gzip
 import http.server
+import json
 import os
 import threading
 
@@ -11,6 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
+import audit
 from hub import b64, wait_for
 
 
@@ -101,6 +103,11 @@ def test_a_request_and_its_stages_arrive_under_the_callers_trace(make_hub, recei
     facts = attributes(encrypt)
     assert facts["http.request.method"] == "POST"
     assert int(facts["http.response.status_code"]) == 200
+    seq = int(facts["cipher_hub.audit.seq"])
+    items, _ = audit.fetch(hub)
+    entry = json.loads(items[seq]["bytes"])
+    assert (entry["action"], entry["trace"]) == ("keys.encrypt", trace.hex())
+    assert entry["latency"] in ("1ms", "10ms", "100ms", "1s", "10s", "over")
     stages = {s.name for s in found if s.parent_span_id == encrypt.span_id}
     assert {"authenticate", "authorize", "seal"} <= stages | names
     path, kind, request = receiver.received[0]

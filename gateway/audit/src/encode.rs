@@ -79,8 +79,14 @@ pub fn encode(text: &mut String, entry: &AuditEntry, writer: &str) -> Result<Gap
     if let Some(key) = &entry.subject.key {
         w.quoted("key", |text| key.append_to(text));
     }
+    if let Some(latency) = entry.latency {
+        w.plain("latency", latency.name());
+    }
     if decided.is_some_and(|decided| decided.mutual_tls) {
         w.display_bare("mutualTls", &true);
+    }
+    if let Some(operation) = &entry.operation {
+        w.escaped("operation", operation);
     }
     w.plain("outcome", entry.outcome.0);
     if let Some(participant) = &entry.subject.participant {
@@ -257,8 +263,10 @@ impl Fields<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use hub_model::entry::{Decided, Decision, Outcome, Subject};
+    use hub_model::entry::{Decided, Decision, LatencyClass, Outcome, Subject};
     use hub_model::principal::PeerAddress;
     use hub_model::{
         AuthMethod, CredentialId, EncryptionContext, KeyId, ParticipantId, Principal,
@@ -295,6 +303,8 @@ mod tests {
             policies: ["role.app".into()].into(),
             revision: "0011aabb".into(),
             outcome: Outcome::OK,
+            latency: Some(LatencyClass::of(Duration::from_millis(5))),
+            operation: Some("op_1".into()),
             context: Some(
                 EncryptionContext::new([("tenant".to_owned(), "eu\n".to_owned())].into()).unwrap(),
             ),
@@ -317,6 +327,7 @@ mod tests {
         assert_eq!(value["prev"], "ab".repeat(32));
         assert_eq!(value["stateDigest"], "cd".repeat(32));
         assert_eq!(value["detail"], "a\"b\u{7}");
+        assert_eq!((&value["latency"], &value["operation"]), (&"10ms".into(), &"op_1".into()));
         assert_eq!(value["context"]["tenant"], "eu\n");
         assert_eq!(value["entities"], serde_json::json!([7, 8, 9]));
         assert_eq!((&value["payloadBytes"], &value["tls"]), (&5.into(), &true.into()));

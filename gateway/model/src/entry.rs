@@ -3,6 +3,7 @@
 //! the encryption context, whose values the caller was told are logged.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::principal::PeerAddress;
 use crate::{EncryptionContext, KeyId, ParticipantId, Principal, RegistrationId, Timestamp};
@@ -37,6 +38,32 @@ pub struct Outcome(pub &'static str);
 impl Outcome {
     /// It was done.
     pub const OK: Self = Self("ok");
+}
+
+/// How long a request took from its authentication to its entry, as an upper bound. A class and no
+/// duration: entries are no stopwatch for what happens inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LatencyClass(&'static str);
+
+impl LatencyClass {
+    /// The class of a duration.
+    #[must_use]
+    pub const fn of(taken: Duration) -> Self {
+        Self(match taken.as_micros() {
+            0..1_000 => "1ms",
+            1_000..10_000 => "10ms",
+            10_000..100_000 => "100ms",
+            100_000..1_000_000 => "1s",
+            1_000_000..10_000_000 => "10s",
+            _ => "over",
+        })
+    }
+
+    /// The word in entries: `1ms`, `10ms`, `100ms`, `1s`, `10s` or `over`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.0
+    }
 }
 
 /// What was acted on.
@@ -93,6 +120,10 @@ pub struct AuditEntry {
     pub revision: Arc<str>,
     /// How it ended.
     pub outcome: Outcome,
+    /// How long it took until here; none for the hub's own steps.
+    pub latency: Option<LatencyClass>,
+    /// The long operation or import job this is a step of: one id in all its entries.
+    pub operation: Option<Box<str>>,
     /// The encryption context.
     pub context: Option<EncryptionContext>,
     /// The request id.
@@ -103,4 +134,20 @@ pub struct AuditEntry {
     pub dry_run: bool,
     /// How many like it this entry stands for (sampled authentication failures); 1 otherwise.
     pub count: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_latency_is_below_the_bound_its_class_names() {
+        let class = |micros| LatencyClass::of(Duration::from_micros(micros)).name();
+        assert_eq!(
+            [class(0), class(999), class(1_000), class(9_999)],
+            ["1ms", "1ms", "10ms", "10ms"]
+        );
+        assert_eq!([class(99_999), class(999_999), class(9_999_999)], ["100ms", "1s", "10s"]);
+        assert_eq!(class(10_000_000), "over");
+    }
 }

@@ -180,8 +180,8 @@ impl Operation for Migrate {
             .check_absent(&path)
             .check_revision(&layout::registration(registration), Revision(facts.revision))
             .put(&path, &job)?;
-        let detail = job.id.to_string();
-        Ok(Plan::new(permit, job.view()).changing(changes).version(target).detail(detail))
+        let id = job.id;
+        Ok(Plan::new(permit, job.view()).changing(changes).version(target).step_of(id))
     }
 }
 
@@ -252,8 +252,8 @@ macro_rules! at_operation {
                 let path = layout::operation(scene.place.id(), self.operation);
                 let missing = || Error::not_found("operation", self.operation);
                 let found = scene.hub.store().read::<Job>(&path).await?.ok_or_else(missing)?;
-                let detail = self.operation.to_string();
-                self.plan_for(permit, &scene, &path, found).await.map(|plan| plan.detail(detail))
+                let plan = self.plan_for(permit, &scene, &path, found).await?;
+                Ok(plan.step_of(self.operation))
             }
         }
     };

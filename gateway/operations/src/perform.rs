@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use hub_audit::Receipt;
 use hub_auth::Caller;
 use hub_model::action::ResourceKind;
-use hub_model::entry::{AuditEntry, Decided, Decision, Outcome, Subject};
+use hub_model::entry::{AuditEntry, Decided, Decision, LatencyClass, Outcome, Subject};
 use hub_model::principal::PeerAddress;
 use hub_model::{Action, EncryptionContext, Principal, Timestamp};
 use hub_policy::{DecisionTrace, RequestFacts, Target};
@@ -227,10 +227,11 @@ impl Hub {
             place.subject().key,
         );
         debug_assert!(covered, "a plan spent the permit of another operation");
-        let base = EntryBase { caller, meta, action: O::ACTION.name() };
+        let base = EntryBase { caller, meta, action: O::ACTION.name(), at: self.clock().now() };
         let entry = AuditEntry {
             context: after.encryption_context.cloned(),
             decided,
+            operation: plan.operation,
             ..base.entry(subject, Decision::Allow, Some(plan.permit.trace()), Outcome::OK)
         };
         let reserving = lock(&reserving).take();
@@ -286,7 +287,7 @@ impl Hub {
         (trace, decided): (&DecisionTrace, Option<Decided>),
         answer: idempotency::Answer<O::Reply>,
     ) -> Result<Attempt<O::Reply>, Failure> {
-        let base = EntryBase { caller, meta, action: O::ACTION.name() };
+        let base = EntryBase { caller, meta, action: O::ACTION.name(), at: self.clock().now() };
         let subject = Subject { detail: Some("idempotent replay".into()), ..place.subject() };
         let entry = base.entry(subject, Decision::Allow, Some(trace), Outcome::OK);
         let entry = AuditEntry { decided, ..entry };
@@ -314,7 +315,7 @@ impl Hub {
         ending: Ending<'_>,
     ) -> Failure {
         let Ending { error, decision, trace, decided, context } = ending;
-        let base = EntryBase { caller, meta, action: O::ACTION.name() };
+        let base = EntryBase { caller, meta, action: O::ACTION.name(), at: self.clock().now() };
         let entry = base.entry(subject, decision, trace, Outcome(error.code()));
         let entry = AuditEntry { decided, context: context.cloned(), ..entry };
         match self.append(&entry, Changes::new()).await {
@@ -342,7 +343,7 @@ impl Hub {
         action: &'static str,
         outcome: Outcome,
     ) -> Result<Receipt, Error> {
-        let base = EntryBase { caller, meta, action };
+        let base = EntryBase { caller, meta, action, at: self.clock().now() };
         let entry = base.entry(Subject::default(), Decision::None, None, outcome);
         Ok(self.append(&entry, Changes::new()).await?)
     }
@@ -357,7 +358,7 @@ impl Hub {
         trace: &DecisionTrace,
         outcome: Outcome,
     ) -> Result<(), Error> {
-        let base = EntryBase { caller, meta, action: action.name() };
+        let base = EntryBase { caller, meta, action: action.name(), at: self.clock().now() };
         let mut entry = base.entry(subject, Decision::Allow, Some(trace), outcome);
         // A stream may last: unlike other entries this one is not of when it was asked for.
         entry.time = self.clock().now();
@@ -418,6 +419,8 @@ pub(crate) fn event(
         policies: Default::default(),
         revision: "".into(),
         outcome,
+        latency: None,
+        operation: None,
         context: None,
         request: "-".into(),
         trace: None,
@@ -485,6 +488,8 @@ struct EntryBase<'a> {
     caller: &'a Caller,
     meta: &'a Meta,
     action: &'static str,
+    /// When it ended.
+    at: Timestamp,
 }
 
 impl EntryBase<'_> {
@@ -506,6 +511,8 @@ impl EntryBase<'_> {
             policies: trace.map_or_else(Default::default, |t| std::sync::Arc::clone(&t.policies)),
             revision: trace.map_or_else(|| "".into(), |t| std::sync::Arc::clone(&t.revision)),
             outcome,
+            latency: Some(LatencyClass::of(self.at.since(self.caller.now()))),
+            operation: None,
             context: None,
             request: std::sync::Arc::clone(&self.meta.request),
             trace: self.meta.trace,

@@ -28,6 +28,7 @@ pub struct Plan<R> {
     pub(crate) version: Option<u32>,
     pub(crate) participant: Option<ParticipantId>,
     pub(crate) detail: Option<Box<str>>,
+    pub(crate) operation: Option<Box<str>>,
 }
 
 impl<R> Plan<R> {
@@ -43,6 +44,7 @@ impl<R> Plan<R> {
             version: None,
             participant: None,
             detail: None,
+            operation: None,
         }
     }
 
@@ -79,6 +81,14 @@ impl<R> Plan<R> {
     /// The participant acted on.
     pub(crate) const fn participant(mut self, participant: ParticipantId) -> Self {
         self.participant = Some(participant);
+        self
+    }
+
+    /// One step of a long operation or import job: what its entries are found by. Also the detail.
+    pub(crate) fn step_of(mut self, operation: impl std::fmt::Display) -> Self {
+        let id: Box<str> = operation.to_string().into();
+        self.operation = Some(id.clone());
+        self.detail = Some(id);
         self
     }
 

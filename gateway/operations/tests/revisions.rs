@@ -50,6 +50,8 @@ async fn commit(world: &World, changes: Changes) {
         policies: Default::default(),
         revision: "".into(),
         outcome: Outcome::OK,
+        latency: None,
+        operation: None,
         context: None,
         request: "-".into(),
         trace: None,

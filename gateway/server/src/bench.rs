@@ -18,6 +18,7 @@ mod primitives;
 mod report;
 mod setup;
 mod stream;
+mod trail;
 
 use std::path::PathBuf;
 use std::time::Duration;

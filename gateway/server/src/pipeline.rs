@@ -199,6 +199,12 @@ impl Gateway {
             reply.headers_mut().insert(MODE, HeaderValue::from_static("DEV"));
         }
         span.record("http.response.status_code", reply.status().as_u16());
+        // A trace leads to its entry; the entry names the trace.
+        if !span.is_disabled()
+            && let Some(seq) = reply.headers().get(AUDIT_SEQ).and_then(|seq| seq.to_str().ok())
+        {
+            span.record("cipher_hub.audit.seq", seq);
+        }
         metrics.record(reply.status(), started.elapsed());
         reply
     }

@@ -117,6 +117,7 @@ pub fn span_for(inbound: &Inbound) -> Span {
         http.request.method = inbound.method().as_str(),
         http.route = tracing::field::Empty,
         http.response.status_code = tracing::field::Empty,
+        cipher_hub.audit.seq = tracing::field::Empty,
         url.scheme = if inbound.channel().tls { "https" } else { "http" },
         request_id = &**inbound.request_id(),
     );

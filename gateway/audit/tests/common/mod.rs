@@ -34,6 +34,8 @@ pub(crate) fn entry(detail: &str) -> AuditEntry {
         policies: Arc::default(),
         revision: "".into(),
         outcome: Outcome::OK,
+        latency: None,
+        operation: None,
         context: None,
         request: "-".into(),
         trace: None,

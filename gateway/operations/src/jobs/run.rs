@@ -131,7 +131,8 @@ impl Hub {
         changes.check_revision(path, found.revision).put(path, &job)?;
         let mut entry = by_hub(Action::KeysMigrate.name(), now, job.registration, Some(job.key));
         entry.outcome = Outcome(error.code());
-        entry.subject.detail = Some(job.id.to_string().into());
+        entry.operation = Some(job.id.to_string().into());
+        entry.subject.detail.clone_from(&entry.operation);
         match self.log().appender().append(&entry, changes).await {
             Ok(_) | Err(hub_audit::Error::Conflict) => Ok(()),
             Err(error) => Err(error.into()),
@@ -177,6 +178,7 @@ impl Hub {
         job.tries = 0;
         changes.put(path, &job)?;
         let mut entry = by_hub(Action::KeysMigrate.name(), now, job.registration, Some(job.key));
+        entry.operation = Some(job.id.to_string().into());
         entry.subject.detail = Some(format!("{} {rewrapped} rewrapped", job.id).into());
         entry.subject.version = Some(job.target);
         match self.log().appender().append(&entry, changes).await {

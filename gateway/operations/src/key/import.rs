@@ -121,9 +121,8 @@ impl Operation for CreateImportJob {
             create_time: now,
             expire_time: expires,
         };
-        let detail = id.to_string();
         if meta.dry_run {
-            return Ok(Plan::new(permit, view).detail(detail));
+            return Ok(Plan::new(permit, view).step_of(id));
         }
         let material =
             hub.heavy().run(registration, move || Material::generate(algorithm)).await??;
@@ -138,7 +137,7 @@ impl Operation for CreateImportJob {
             .check_absent(&path)
             .check_revision(&layout::registration(registration), Revision(place.0.revision))
             .put(&path, &job)?;
-        Ok(Plan::new(permit, view).changing(changes).detail(detail))
+        Ok(Plan::new(permit, view).changing(changes).step_of(id))
     }
 }
 
@@ -261,7 +260,7 @@ impl Operation for ImportKey {
             // Tried out is everything but the opening, which is for whoever means it.
             hub.import_job(registration, body.job, now).await?;
             let view = KeyView::new(&key, place.0.registration.rotation.as_ref());
-            return Ok(Plan::new(permit, view).key(id).version(1).detail(body.job.to_string()));
+            return Ok(Plan::new(permit, view).key(id).version(1).step_of(&body.job));
         }
         let mut changes = Changes::new();
         let inside = (body.algorithm, body.format);
@@ -281,7 +280,7 @@ impl Operation for ImportKey {
         changes.put_bytes(&path, wrapped.into());
         let view = KeyView::new(&key, default);
         let plan = Plan::new(permit, view).changing(changes).generation(1).key(id).version(1);
-        Ok(plan.detail(body.job.to_string()))
+        Ok(plan.step_of(&body.job))
     }
 }
 
@@ -332,7 +331,7 @@ impl Operation for ImportVersion {
             hub.import_job(key.registration, body.job, now).await?;
             let default = place.registration.registration.rotation.as_ref();
             let plan = Plan::new(permit, KeyView::new(&key, default));
-            return Ok(plan.version(number).detail(body.job.to_string()));
+            return Ok(plan.version(number).step_of(&body.job));
         }
         let mut changes = Changes::new();
         let inside = (key.algorithm, body.format);
@@ -354,6 +353,6 @@ impl Operation for ImportVersion {
         put_key(&mut changes, &mut key, default, now)?;
         changes.put_bytes(&path, wrapped.into());
         let plan = Plan::new(permit, KeyView::new(&key, default)).changing(changes);
-        Ok(plan.generation(key.generation).version(number).detail(body.job.to_string()))
+        Ok(plan.generation(key.generation).version(number).step_of(&body.job))
     }
 }

@@ -14,6 +14,12 @@ use super::failed;
 use super::load::Wire;
 use crate::cli::Failure;
 
+/// Limits of work that nothing meets.
+const UNBOUND: [(&str, &str); 3] = [
+    ("REQUESTS_IN_WORK", "1000000"),
+    ("REGISTRATION_IN_WORK", "1000000"),
+    ("REGISTRATION_AT_ONCE", "1000000"),
+];
 const START: Duration = Duration::from_secs(30);
 const STOP: Duration = Duration::from_secs(20);
 /// How much of a child's log is worth showing.
@@ -155,6 +161,16 @@ impl Home {
         Self { folder: folder.path().to_owned() }
     }
 
+    /// A home of its own in the same folder.
+    pub(super) fn beside(folder: &Folder, name: &str) -> Result<Self, Failure> {
+        let folder = folder.path().join(name);
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&folder)
+            .map_err(|error| Failure::file(&folder, &error))?;
+        Ok(Self { folder })
+    }
+
     fn data(&self) -> PathBuf {
         self.folder.join("data")
     }
@@ -183,13 +199,24 @@ impl Home {
 
     /// Starts a gateway that takes as much as is asked, and waits until it says it is ready.
     pub(super) async fn start(&self) -> Result<Gateway, Failure> {
-        let most = "1000000";
-        let limits = ["REQUESTS_IN_WORK", "REGISTRATION_IN_WORK", "REGISTRATION_AT_ONCE"];
-        self.start_with(&limits.map(|name| (name, most))).await
+        self.start_with(&UNBOUND).await
+    }
+
+    /// Starts a gateway as [`Home::start`], which forgets everything at its end.
+    pub(super) async fn start_in_memory(&self) -> Result<Gateway, Failure> {
+        self.launch(&UNBOUND, &[("CIPHER_HUB_STORE__ENGINE", "memory")]).await
     }
 
     /// Starts a gateway with these of `limits`, and waits until it says it is ready.
     pub(super) async fn start_with(&self, limits: &[(&str, &str)]) -> Result<Gateway, Failure> {
+        self.launch(limits, &[]).await
+    }
+
+    async fn launch(
+        &self,
+        limits: &[(&str, &str)],
+        more: &[(&str, &str)],
+    ) -> Result<Gateway, Failure> {
         let [api, management] = free_addresses()?;
         let path = self.log();
         let log = File::create(&path).and_then(|log| Ok((log.try_clone()?, log)));
@@ -210,6 +237,7 @@ impl Home {
         for (name, value) in limits {
             command.env(format!("CIPHER_HUB_LIMITS__{name}"), value);
         }
+        command.envs(more.iter().copied());
         command.stdin(Stdio::null()).stdout(out).stderr(err);
         let started = Instant::now();
         let mut process = Process::spawn(&mut command)?;

@@ -10,7 +10,7 @@ use super::children::{Bare, Folder, Gateway, Home, Vitals};
 use super::load::{End, Load, Turn, quantile, turn};
 use super::report::{Comparison, Report, Served, Side, median};
 use super::setup::{self, Callers};
-use super::{Plan, decisions, failed, keys, overload, primitives, stream};
+use super::{Plan, decisions, failed, keys, overload, primitives, stream, trail};
 use crate::cli::{BenchPart, Failure};
 
 const SIZES: [usize; 3] = [32, 1024, 64 * 1024];
@@ -84,6 +84,10 @@ async fn measure(plan: &Plan, folder: &Folder, home: &Home) -> Result<Served, Fa
         true => Some(overload::measure(plan, home, &callers).await?),
         false => None,
     };
+    let trail = match plan.wants(&BenchPart::Audit) {
+        true => Some(trail::measure(plan, folder, home, &callers).await?),
+        false => None,
+    };
     Ok(Served {
         connections: plan.connections,
         rounds: plan.rounds,
@@ -92,6 +96,7 @@ async fn measure(plan: &Plan, folder: &Folder, home: &Home) -> Result<Served, Fa
         stream,
         store: keys,
         overload,
+        trail,
         batch_items: plan.batch_items,
         batch_item_bytes: BATCH_ITEM,
         batch_items_per_second,

@@ -10,6 +10,7 @@ use super::keys::StoreFigures;
 use super::overload::OverloadFigures;
 use super::primitives::Primitives;
 use super::stream::StreamFigures;
+use super::trail::TrailFigures;
 use crate::cli::{Failure, Format};
 
 /// Everything of one run.
@@ -35,6 +36,7 @@ pub(super) struct Served {
     pub(super) stream: Option<StreamFigures>,
     pub(super) store: Option<StoreFigures>,
     pub(super) overload: Option<OverloadFigures>,
+    pub(super) trail: Option<TrailFigures>,
     pub(super) batch_items: u32,
     pub(super) batch_item_bytes: usize,
     pub(super) batch_items_per_second: Option<f64>,
@@ -223,6 +225,7 @@ impl Served {
         ]);
         facts.extend(self.store.iter().flat_map(StoreFigures::facts));
         facts.extend(self.overload.iter().flat_map(OverloadFigures::facts));
+        facts.extend(self.trail.iter().flat_map(TrailFigures::facts));
         facts.push(fact("fdatasync of the disk", latency(self.fsync_p50_us, self.fsync_p99_us)));
         facts
     }
@@ -281,6 +284,27 @@ impl StoreFigures {
                 [self.resident_started_bytes, self.resident_used_bytes, self.resident_listed_bytes]
                     .map(mebibytes)
                     .join(", "),
+            ),
+        ]
+    }
+}
+
+impl TrailFigures {
+    fn facts(&self) -> Vec<(String, String)> {
+        let [durable, memory] = self.alone_p50_us;
+        vec![
+            (
+                format!("durable audit over {} connections", self.connections),
+                format!(
+                    "{:.0}/s, {:.0} % of {:.0}/s with the log in memory",
+                    self.durable_per_second,
+                    self.ratio * 100.0,
+                    self.memory_per_second
+                ),
+            ),
+            fact(
+                "durable audit over one connection",
+                format!("p50 {}, with the log in memory {}", time(durable), time(memory)),
             ),
         ]
     }

@@ -102,7 +102,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
     /// Measure only this, after a short preparation: `primitives`, `decisions`, `stream`, `keys`,
-    /// `overload`, or one comparison such as `encrypt:1024`
+    /// `overload`, `audit`, or one comparison such as `encrypt:1024`
     #[arg(long, value_name = "PART", value_parser = only)]
     pub(crate) only: Option<BenchPart>,
     /// Everything once and briefly: whether it works, not how fast
@@ -126,14 +126,16 @@ pub(crate) enum BenchPart {
     Keys,
     /// More than may be in work, and neighbours.
     Overload,
+    /// Durable audit beside audit in memory.
+    Audit,
     /// Requests of this operation with this many bytes.
     Comparison(String, usize),
 }
 
 fn only(text: &str) -> Result<BenchPart, String> {
     let form = || {
-        "give it as `primitives`, `decisions`, `stream`, `keys`, `overload`, `encrypt:1024` or \
-         `decrypt:32`"
+        "give it as `primitives`, `decisions`, `stream`, `keys`, `overload`, `audit`, \
+         `encrypt:1024` or `decrypt:32`"
             .to_owned()
     };
     match text {
@@ -142,6 +144,7 @@ fn only(text: &str) -> Result<BenchPart, String> {
         "stream" => return Ok(BenchPart::Stream),
         "keys" => return Ok(BenchPart::Keys),
         "overload" => return Ok(BenchPart::Overload),
+        "audit" => return Ok(BenchPart::Audit),
         _ => {}
     }
     let (operation, bytes) = text.split_once(':').ok_or_else(form)?;
