@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 import audit
+import pki
 import witness as c2sp
 from hub import binary, free_ports, wait_for
 
@@ -419,20 +420,22 @@ def test_a_required_witness_must_answer(watched, witness):
 class Own:
     """`cipher-hub witness`."""
 
-    def __init__(self, folder, logs, name="own.example/w1"):
-        self.folder, self.logs, self.name = folder, list(logs), name
+    def __init__(self, folder, logs, name="own.example/w1", tls=None):
+        self.folder, self.logs, self.name, self.tls = folder, list(logs), name, tls
         self.port = free_ports(1)[0]
         self.process = None
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     def start(self):
         args = ["--name", self.name, "--listen", f"127.0.0.1:{self.port}"]
         args += ["--data-dir", str(self.folder / "witness")]
         for log in self.logs:
             args += ["--log", log]
+        if self.tls:
+            args += ["--tls-cert", self.tls[0], "--tls-key", self.tls[1]]
         self.process = subprocess.Popen(
             [binary(), "witness", *args],
             stdout=subprocess.PIPE,
@@ -635,3 +638,47 @@ def test_a_hub_and_our_witness(make_hub, tmp_path):
         assert code == 10 and "store_behind_checkpoint" in said, said
     finally:
         own.kill()
+
+
+def test_our_witness_over_tls(make_hub, tmp_path):
+    hub = make_hub(env=FAST).start()
+    log = vkey_of(hub)
+    assert hub.stop() == 0
+    authority = pki.Authority(tmp_path)
+    own = Own(tmp_path, [log], tls=authority.server().pair).start()
+    try:
+        # By an authority that nobody here knows, and by that one.
+        configured(hub, own).start()
+        problem(hub, "certificate")
+        assert hub.stop() == 0
+        configured(hub, own, more=f'ca_file = "{authority.file}"').start()
+        found = cosigned(hub, own.vkey)
+        assert "problem" not in standing(hub)
+        # The last checkpoint of the process is signed before it ends.
+        hub.shop().encrypt("x")
+        assert hub.stop() == 0
+        last = (hub.data / "checkpoint" / "checkpoint").read_text()
+        beside = (hub.data / "checkpoint" / "checkpoint.cosigned").read_text()
+        assert beside.startswith(last) and c2sp.verified(beside, own.vkey)
+        assert int(last.splitlines()[1]) > found["size"]
+    finally:
+        own.kill()
+
+
+def test_a_witness_that_was_told_to_forget_signs_again(watched, witness):
+    hub = watched
+    cosigned(hub, witness.vkey)
+
+    def more():
+        hub.shop().encrypt("x")
+        cosigned(hub, witness.vkey, size_of(hub) - 1)
+
+    rolled_back(hub, more)
+    assert hub.fails_to_start()[0] == 10
+    hub.start("--accept-rollback")
+    problem(hub, "entries")
+    with witness.lock:
+        witness.seen.clear()
+    cosigned(hub, witness.vkey)
+    hub.restart()
+    cosigned(hub, witness.vkey)

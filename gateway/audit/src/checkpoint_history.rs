@@ -40,11 +40,8 @@ fn file_name(size: u64, kept: &Kept) -> String {
 fn parse_name(name: &str) -> Option<(u64, Kept)> {
     let mut parts = name.split('-');
     let (hour, size, cosignatures) = (parts.next()?, parts.next()?, parts.next()?);
-    let kept = Kept {
-        hour: hour.parse().ok()?,
-        cosignatures: cosignatures.parse().ok()?,
-        note: None,
-    };
+    let kept =
+        Kept { hour: hour.parse().ok()?, cosignatures: cosignatures.parse().ok()?, note: None };
     let size = size.parse().ok()?;
     (file_name(size, &kept) == name).then_some((size, kept))
 }

@@ -18,7 +18,8 @@ fn message(text: &str, time: u64) -> String {
 pub fn cosign(text: &str, name: &str, key: &SigningKey, time: u64) -> String {
     let mut signature = time.to_be_bytes().to_vec();
     signature.extend_from_slice(&key.sign(message(text, time).as_bytes()));
-    let verifier = VerifierKey { name: name.to_owned(), kind: Kind::Cosignature, key: key.public() };
+    let verifier =
+        VerifierKey { name: name.to_owned(), kind: Kind::Cosignature, key: key.public() };
     verifier.line(&signature)
 }
 

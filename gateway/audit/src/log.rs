@@ -217,14 +217,15 @@ impl Log {
         if let Some(file) = &self.file {
             checkpoint::write_file(file, &note)?;
         }
-        // Once an hour, with the last one of the hour before.
+        let signed = Arc::new(Signed { checkpoint, note });
+        let before = self.latest.swap(Some(Arc::clone(&signed)));
+        // Once an hour, with the last one of the hour before. Last: a history that cannot be
+        // written must not hold checkpoints up.
         if self.history.is_due(now) {
-            if let Some(last) = self.latest.load_full() {
-                self.history.keep(last.checkpoint.size, last.checkpoint.time, 0, &last.note)?;
+            for kept in before.into_iter().chain([signed]) {
+                self.history.keep(kept.checkpoint.size, kept.checkpoint.time, 0, &kept.note)?;
             }
-            self.history.keep(checkpoint.size, now, 0, &note)?;
         }
-        self.latest.store(Some(Arc::new(Signed { checkpoint, note })));
         Ok(())
     }
 

@@ -220,7 +220,12 @@ mod tests {
         ] {
             assert!(Note::parse(bad).is_err(), "{bad:?}");
         }
-        for bad in ["", "a+b", "a b+530d903a+AekyeRrm", "x+00000000+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k"] {
+        for bad in [
+            "",
+            "a+b",
+            "a b+530d903a+AekyeRrm",
+            "x+00000000+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k",
+        ] {
             assert!(VerifierKey::parse(bad).is_err(), "{bad:?}");
         }
     }

@@ -78,7 +78,7 @@ impl Submission {
     #[must_use]
     pub fn parse(body: &str) -> Option<Self> {
         let (head, note) = body.split_once("\n\n")?;
-        let mut lines = head.lines();
+        let mut lines = head.split('\n');
         let old = decimal(lines.next()?.strip_prefix("old ")?)?;
         let mut proof = Vec::new();
         for line in lines {
@@ -164,10 +164,9 @@ pub fn decide(
         return Err(Refused::Malformed);
     }
     let held = seen(&head.origin);
-    let (size, root) = held.as_ref().map_or_else(
-        || (0, merkle::empty_root()),
-        |seen| (seen.head.size, seen.head.root),
-    );
+    let (size, root) = held
+        .as_ref()
+        .map_or_else(|| (0, merkle::empty_root()), |seen| (seen.head.size, seen.head.root));
     if submission.old != size {
         return Err(Refused::Size(size));
     }
@@ -299,6 +298,7 @@ mod tests {
             &format!("old 18446744073709551616\n\n{good}"),
             &format!("Old 0\n\n{good}"),
             &format!("old 0\r\n\n{good}"),
+            &format!("old 0\r\n{hash}\n\n{good}"),
             &format!("old 0\nAAAA\n\n{good}"),
             &format!("old 0\n\n{}", good.trim_end()),
             &format!("old 0\n\n{}", good.replace("\n1\n", "\n01\n")),

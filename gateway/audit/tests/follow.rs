@@ -54,6 +54,7 @@ async fn what_memory_no_longer_holds_comes_from_the_store() {
     assert_eq!(drain(&log, 7).await, 400);
 }
 
+#[expect(clippy::disallowed_methods, reason = "a waiter of the test's own")]
 #[tokio::test]
 async fn whoever_waits_is_woken() {
     let log = log().await;

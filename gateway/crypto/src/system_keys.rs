@@ -208,13 +208,7 @@ impl SystemKeys {
                 SigningKey::from_secret(checkpoint)?,
                 checkpoint_epoch,
             ))),
-            epochs: [
-                record_epoch,
-                token_epoch,
-                privacy_epoch,
-                digest_epoch,
-                page_token_epoch,
-            ],
+            epochs: [record_epoch, token_epoch, privacy_epoch, digest_epoch, page_token_epoch],
         })
     }
 }
@@ -227,4 +221,34 @@ fn take(entry: &[u8]) -> Result<(Secret, u32)> {
 
 const fn binding(hub: HubId) -> Binding<'static> {
     Binding::hub(WrapPurpose::SystemKeys, hub, PATH)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// The layout of `docs/formats/wrap.md`, byte by byte.
+    #[test]
+    fn the_block_of_an_overlap_ends_with_the_key_before() {
+        let root = RootKey::generate(1).unwrap();
+        let hub = HubId::from_bytes([7; 16]);
+        let keys = SystemKeys::generate().unwrap();
+        let open = |wrapped: &[u8]| root.kek().unwrap(&binding(hub), wrapped).unwrap();
+        let alone = open(&keys.wrap(&root, hub));
+        assert_eq!((alone.expose_secret()[0], alone.len()), (1, 217));
+        let now = Timestamp::from_micros(1_795_000_000_000_000);
+        let old = keys.checkpoint_keys();
+        let rotated = old.rotated(now, Duration::from_secs(1)).unwrap();
+        let block = open(&keys.wrap_with(&root, hub, &rotated));
+        let bytes = block.expose_secret();
+        assert_eq!((bytes[0], bytes.len()), (2, 261));
+        assert_eq!(bytes[1..181], alone.expose_secret()[1..181]);
+        assert_eq!(bytes[181..185], [0, 0, 0, 2]);
+        assert_eq!(bytes[185..217], *rotated.active().secret().expose_secret());
+        assert_eq!(bytes[217..221], [0, 0, 0, 1]);
+        assert_eq!(bytes[221..253], *old.active().secret().expose_secret());
+        assert_eq!(bytes[253..], 1_795_000_001_000_000_i64.to_be_bytes());
+    }
 }

@@ -153,7 +153,9 @@ impl App {
         let witnessed = match witnesses.is_empty() {
             true => None,
             false => Some(
-                witnesses.measure(&metrics).map_err(|error| AppError::Program(error.to_string()))?,
+                witnesses
+                    .measure(&metrics)
+                    .map_err(|error| AppError::Program(error.to_string()))?,
             ),
         };
         health.unsealed.pass();
@@ -360,7 +362,8 @@ impl App {
         );
         tasks.spawn("signing keys", signing_keys(Arc::clone(&hub), token.clone()));
         if !self.witnesses.is_empty() {
-            let keeping = self.witnesses.keep(Arc::clone(&hub), self.witnessed, token.clone());
+            let witnesses = Arc::clone(&self.witnesses);
+            let keeping = witnesses.keep(Arc::clone(&hub), self.witnessed, token.clone());
             tasks.spawn("witnesses", keeping);
         }
         tasks.spawn("failures", flush(Arc::clone(&hub), Arc::clone(&self.failures), token.clone()));
@@ -417,6 +420,7 @@ impl App {
         if let Err(error) = hub.log().checkpoint(clock.now()) {
             tracing::error!(%error, "the last checkpoint could not be written");
         }
+        self.witnesses.last(hub.log()).await;
         if let Err(error) = hub.log().keep_latest() {
             tracing::error!(%error, "the last checkpoint could not be kept");
         }

@@ -70,10 +70,9 @@ fn failure(error: &AppError) -> Failure {
             Code::NotVerified,
             "restore the newest store, or accept the loss with `cipher-hub serve --accept-rollback`",
         ),
-        AppError::Open(OpenError::Audit(hub_audit::Error::WitnessUnavailable { .. })) => (
-            Code::Unavailable,
-            "start it when the witness answers; or set its `required = false`",
-        ),
+        AppError::Open(OpenError::Audit(hub_audit::Error::WitnessUnavailable { .. })) => {
+            (Code::Unavailable, "start it when the witness answers; or set its `required = false`")
+        }
         AppError::Open(OpenError::StoreMissing { .. }) => (
             Code::NotVerified,
             "restore the store, or begin anew in another folder with --data-dir",
@@ -272,9 +271,8 @@ fn witness(args: &cli::WitnessArgs) -> Result<(), Failure> {
     };
     let settings = args.settings().map_err(failed)?;
     let runtime = runtime()?;
-    let mut guard = telemetry::init(&config::LogConfig::default(), false).map_err(|error| {
-        Failure::new(Code::InvalidConfig, error.to_string(), "see RUST_LOG")
-    })?;
+    let mut guard = telemetry::init(&config::LogConfig::default(), false)
+        .map_err(|error| Failure::new(Code::InvalidConfig, error.to_string(), "see RUST_LOG"))?;
     let outcome = runtime.block_on(async {
         let witness = Witness::open(&settings).await?;
         let scheme = if witness.encrypted() { "https" } else { "http" };

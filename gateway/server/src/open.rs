@@ -283,17 +283,7 @@ pub async fn open(
     let hub = Arc::new(hub.with_policies_from(source));
     hub.resume_policies().await?;
     let seal_kind = unsealed.kind;
-    Ok(Opened {
-        hub,
-        keys,
-        first_key,
-        seal_kind,
-        notices,
-        stopped_cleanly,
-        rules,
-        uses,
-        witnesses,
-    })
+    Ok(Opened { hub, keys, first_key, seal_kind, notices, stopped_cleanly, rules, uses, witnesses })
 }
 
 /// The log with the folder of its older checkpoints, and its witnesses with theirs.

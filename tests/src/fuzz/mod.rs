@@ -50,7 +50,7 @@ targets! {
     "bodies" = text::bodies, 40_000, "JSON bodies of every operation";
     "words" = text::words, 40_000, "names, ids, dates, periods, encryption contexts";
     "rotation" = text::rotation, 1_000, "rotation policies, with their dates";
-    "checkpoint" = text::checkpoint, 20_000, "signed checkpoints and verifier keys";
+    "checkpoint" = text::checkpoint, 20_000, "signed checkpoints and verifier keys, submissions to witnesses";
 }
 
 /// The target of this name.

@@ -14,11 +14,18 @@ use hub_model::{HubId, Timestamp};
 use hub_store::{Changes, MemoryBackend, Store, Writer};
 
 pub(crate) async fn log() -> Log {
+    log_with_keys().await.0
+}
+
+/// With the keys that it signs with.
+pub(crate) async fn log_with_keys() -> (Log, Arc<SystemKeys>) {
     let keys = Arc::new(SystemKeys::generate().unwrap());
     let store = Store::new(Arc::new(MemoryBackend::new()), Arc::clone(&keys));
     let writer = Writer::open(store.clone(), "main").await.unwrap();
     let hub = HubId::from_bytes([7; 16]);
-    Log::open(store, writer, "main", keys, hub, None, OnRollback::Refuse).await.unwrap()
+    let signing = Arc::clone(&keys);
+    let log = Log::open(store, writer, "main", keys, hub, None, OnRollback::Refuse).await.unwrap();
+    (log, signing)
 }
 
 /// An entry that says nothing but a detail.

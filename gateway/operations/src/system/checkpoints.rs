@@ -78,9 +78,9 @@ impl Operation for GetCheckpoint {
             WhichCheckpoint::Latest => log.latest().map(|signed| signed.note.clone()),
             WhichCheckpoint::Cosigned => log.cosigned().map(|signed| signed.note.clone()),
             WhichCheckpoint::Size(size) => match log.latest() {
-                Some(signed) if signed.checkpoint.size == size => kept(scene.hub, size)
-                    .await?
-                    .or_else(|| Some(signed.note.clone())),
+                Some(signed) if signed.checkpoint.size == size => {
+                    kept(scene.hub, size).await?.or_else(|| Some(signed.note.clone()))
+                }
                 _ => kept(scene.hub, size).await?,
             },
         };

@@ -221,10 +221,9 @@ impl Operation for ListSigningKeys {
             let key = &link.verifier_key;
             let first_sequence = match link.created {
                 None => 0,
-                Some(_) => hub
-                    .naming(link.named_after, &[rotate], key)
-                    .await?
-                    .unwrap_or(link.named_after),
+                Some(_) => {
+                    hub.naming(link.named_after, &[rotate], key).await?.unwrap_or(link.named_after)
+                }
             };
             let last_sequence = match link.retired_after {
                 None => None,

@@ -25,6 +25,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
+use crate::tasks::Crew;
 pub use settings::{LogSettings, Settings};
 use state::State;
 
@@ -113,6 +114,7 @@ impl Witness {
         use tokio::signal::unix::{SignalKind, signal};
         let (mut term, mut int) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let crew = Crew::new();
         let room = Arc::new(Semaphore::new(CONNECTIONS));
         let acceptor = self.tls.map(TlsAcceptor::from);
         loop {
@@ -127,7 +129,7 @@ impl Witness {
             };
             let Ok(slot) = Arc::clone(&room).try_acquire_owned() else { continue };
             let (state, acceptor) = (Arc::clone(&self.state), acceptor.clone());
-            tokio::spawn(async move {
+            crew.spawn(async move {
                 match acceptor {
                     None => serve(stream, state).await,
                     Some(acceptor) => {

@@ -132,8 +132,7 @@ impl Settings {
         let chain = chain.map_err(|error| fault(cert, &error))?;
         let pem = hub_store::durable_file::read_private(key).map_err(|error| fault(key, &error))?;
         let pem = pem.ok_or_else(|| fault(key, &"there is no such file"))?;
-        let private =
-            PrivateKeyDer::from_pem_slice(&pem).map_err(|error| fault(key, &error))?;
+        let private = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| fault(key, &error))?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -158,7 +157,8 @@ mod tests {
         settings.check().unwrap();
         let logs = settings.keys().unwrap();
         assert_eq!((logs[0].0.as_str(), logs[0].1.len()), ("example.com/foo", 1));
-        let twice: Settings = toml::from_str(&format!("{text}\n[[logs]]\nverifier_keys = [\"{LOG}\"]")).unwrap();
+        let twice: Settings =
+            toml::from_str(&format!("{text}\n[[logs]]\nverifier_keys = [\"{LOG}\"]")).unwrap();
         assert_eq!(twice.keys().unwrap()[0].1.len(), 2);
     }
 

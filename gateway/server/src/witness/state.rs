@@ -89,11 +89,7 @@ impl State {
     }
 
     pub(super) fn verifier_key(&self) -> VerifierKey {
-        VerifierKey {
-            name: self.name.clone(),
-            kind: Kind::Cosignature,
-            key: self.key.public(),
-        }
+        VerifierKey { name: self.name.clone(), kind: Kind::Cosignature, key: self.key.public() }
     }
 
     /// Decides on a submission, and keeps what was decided before saying so. Blocks on the disk.
@@ -168,7 +164,13 @@ mod tests {
         (key, VerifierKey { name: "log.example".to_owned(), kind: Kind::Ed25519, key: public })
     }
 
-    fn submission(log: &(SigningKey, VerifierKey), old: u64, proof: &[merkle::Hash], root: &merkle::Hash, size: u64) -> String {
+    fn submission(
+        log: &(SigningKey, VerifierKey),
+        old: u64,
+        proof: &[merkle::Hash],
+        root: &merkle::Hash,
+        size: u64,
+    ) -> String {
         let text = format!("log.example\n{size}\n{}\n", encode_base64(root));
         let note = format!("{text}\n{}", log.1.line(&log.0.sign(text.as_bytes())));
         Submission { old, proof: proof.to_vec(), note }.encode()

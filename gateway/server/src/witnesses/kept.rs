@@ -42,6 +42,7 @@ impl Kept {
         let frontier = self.seen.frontier.iter().map(|hash| hex(hash)).collect();
         let file = File { frontier, note: self.note.clone() };
         let bytes = serde_json::to_vec(&file).map_err(|error| error.to_string())?;
-        hub_store::durable_file::write_atomic(path, &bytes, 0o600).map_err(|error| error.to_string())
+        hub_store::durable_file::write_atomic(path, &bytes, 0o600)
+            .map_err(|error| error.to_string())
     }
 }

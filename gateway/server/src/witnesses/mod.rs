@@ -31,6 +31,8 @@ use kept::Kept;
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 /// A cosignature of an idle log is made new after this time: its time says "still the newest".
 const FRESH: Duration = Duration::from_secs(600);
+/// How long the end of the process waits for witnesses.
+const LAST: Duration = Duration::from_secs(5);
 /// How often a witness may say that it has seen another size, in one attempt.
 const TURNS: usize = 3;
 
@@ -155,8 +157,8 @@ impl Witness {
         let failed = |error: hub_audit::Error| Failure::Log(error.to_string());
         let mut seen = self.with(|standing| standing.seen.clone());
         if seen.size > size {
-            // It has seen a newer one, which is not the newest any more only after a rollback.
-            return Err(Failure::Ahead(seen.size));
+            // After an accepted rollback: what the witness says of it counts, not what was kept.
+            seen = Folded::default();
         }
         for _ in 0..TURNS {
             let old = seen.size;
@@ -198,6 +200,9 @@ impl Witness {
         let lying = |error: hub_audit::Error| Failure::Lying(error.to_string());
         let whole = format!("{note}{lines}");
         let parsed = Note::parse(&whole).map_err(lying)?;
+        if Note::parse(note).map_err(lying)?.text != parsed.text {
+            return Err(Failure::Lying("it adds to the checkpoint".to_owned()));
+        }
         let signature = self
             .key
             .find(&parsed)
@@ -235,7 +240,9 @@ impl Witness {
         self.with(|standing| {
             let before = standing.problem.as_ref().map(Failure::word);
             match outcome {
-                Ok(()) => (standing.problem, standing.failures, standing.not_before) = (None, 0, None),
+                Ok(()) => {
+                    (standing.problem, standing.failures, standing.not_before) = (None, 0, None)
+                }
                 Err(failure) => {
                     let wait = RETRY.0.saturating_mul(1 << standing.failures.min(16));
                     standing.not_before = Instant::now().checked_add(wait.min(RETRY.1));
@@ -291,9 +298,9 @@ impl Witnesses {
         let (note, size) = (&signed.note, signed.checkpoint.size);
         let now = Instant::now();
         let due = self.all.iter().filter(|witness| witness.is_due(size, now));
-        let asked = join_all(due.map(|witness| async move {
-            (witness, witness.submit(log, note, size).await)
-        }))
+        let asked = join_all(
+            due.map(|witness| async move { (witness, witness.submit(log, note, size).await) }),
+        )
         .await;
         let mut lines = String::new();
         let mut changed = Vec::new();
@@ -350,8 +357,18 @@ impl Witnesses {
         }
     }
 
+    /// Submits the last checkpoint of the process, in bounded time.
+    pub(crate) async fn last(&self, log: &Log) {
+        if !self.is_empty() && tokio::time::timeout(LAST, self.round(log)).await.is_err() {
+            tracing::warn!("not every witness has signed the last checkpoint");
+        }
+    }
+
     /// Gauges of each witness.
-    pub(crate) fn measure(self: &Arc<Self>, metrics: &Metrics) -> prometheus::Result<IntCounterVec> {
+    pub(crate) fn measure(
+        self: &Arc<Self>,
+        metrics: &Metrics,
+    ) -> prometheus::Result<IntCounterVec> {
         for (at, witness) in self.all.iter().enumerate() {
             let label = ("witness", witness.name.as_str());
             let of = Arc::clone(self);
@@ -372,9 +389,10 @@ impl Witnesses {
                 "1 when the last submission to a witness was cosigned",
                 label,
                 move || {
-                    let problem = of.all.get(at)?.with(|standing| {
-                        standing.problem.is_some() || standing.cosigned.is_none()
-                    });
+                    let problem = of
+                        .all
+                        .get(at)?
+                        .with(|standing| standing.problem.is_some() || standing.cosigned.is_none());
                     Some(f64::from(u8::from(!problem)))
                 },
             )?;

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 use hub_model::api::checkpoint::{CheckpointView, SigningKeyView};
 
+use super::super::super::Format;
 use super::super::super::failure::Failure;
 use super::super::super::files;
 use super::super::super::output::{Row, clean, time};
 use super::super::super::run::Session;
-use super::super::super::Format;
 use super::super::every;
 
 #[derive(Debug, Args)]
@@ -74,8 +74,8 @@ pub(crate) async fn keys(session: &mut Session<'_>) -> Result<(), Failure> {
 pub(crate) async fn rotate(session: &mut Session<'_>) -> Result<(), Failure> {
     let client = session.connect()?;
     let sure = session.sure();
-    let what = "giving the audit log another signing key";
-    files::confirm(session.console, sure, what, "the new key").await?;
+    let what = "the rotation of";
+    files::confirm(session.console, sure, what, "signing-key").await?;
     let rotated = client.rotate_signing_key().await?;
     if session.global.dry_run {
         return Ok(());
