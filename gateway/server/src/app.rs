@@ -221,8 +221,7 @@ impl App {
                 started,
                 seal_kind,
                 &notices,
-                tls.clone(),
-                Arc::clone(&witnesses),
+                (tls.clone(), Arc::clone(&witnesses)),
             )),
             swept: Arc::clone(&swept),
         })
@@ -451,8 +450,7 @@ fn status(
     start_time: Timestamp,
     seal_kind: &'static str,
     notices: &[String],
-    tls: Option<Tls>,
-    witnesses: Arc<crate::witnesses::Witnesses>,
+    (tls, witnesses): (Option<Tls>, Arc<crate::witnesses::Witnesses>),
 ) -> impl Fn() -> StatusFacts + Send + Sync + 'static {
     let store = match config.store.engine {
         StoreEngine::Fjall => "fjall",

@@ -5,13 +5,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
 
 use hub_audit::encode::hex;
 use hub_audit::note::{Kind, Note, VerifierKey};
 use hub_audit::witness::{Refused, Seen, TreeHead, decide};
 use hub_crypto::hash::sha256_parts;
 use hub_crypto::{Secret, SigningKey, random};
+use hub_model::Clock as _;
+use hub_model::clock::SystemClock;
 use hub_store::durable_file::{read_private, write_atomic};
 
 use super::{Settings, WitnessError};
@@ -95,8 +96,8 @@ impl State {
     /// Decides on a submission, and keeps what was decided before saying so. Blocks on the disk.
     pub(super) fn add(&self, body: &str) -> Result<Result<String, Refused>, hub_store::Error> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let now = now.map_or(1, |since| since.as_secs().max(1));
+        // A time of 0 says none, which a witness must.
+        let now = u64::try_from(SystemClock.now().as_micros() / 1_000_000).unwrap_or(1).max(1);
         let decided = decide(
             body,
             |origin| self.logs.get(origin).cloned(),

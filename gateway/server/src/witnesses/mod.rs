@@ -16,8 +16,9 @@ use hub_audit::Log;
 use hub_audit::note::{Note, VerifierKey};
 use hub_audit::witness::Submission;
 use hub_audit::witness_proof::Folded;
-use hub_model::Timestamp;
 use hub_model::api::checkpoint::WitnessView;
+use hub_model::clock::SystemClock;
+use hub_model::{Clock as _, Timestamp};
 use hub_operations::Hub;
 use prometheus::IntCounterVec;
 use tokio_util::sync::CancellationToken;
@@ -231,7 +232,8 @@ impl Witness {
             let waits = standing.not_before.is_some_and(|until| now < until);
             let newest = standing.cosigned.is_some_and(|(seen, _)| seen == size);
             let fresh = standing.at.is_some_and(|at| now.duration_since(at) < FRESH);
-            !waits && !(newest && fresh && standing.problem.is_none())
+            let done = newest && fresh && standing.problem.is_none();
+            !waits && !done
         })
     }
 
@@ -378,9 +380,7 @@ impl Witnesses {
                 label,
                 move || {
                     let (_, time) = of.all.get(at)?.with(|standing| standing.cosigned)?;
-                    let now = std::time::SystemTime::now();
-                    let now = now.duration_since(std::time::UNIX_EPOCH).ok()?;
-                    Some(now.saturating_sub(Duration::from_secs(time)).as_secs_f64())
+                    Some(SystemClock.now().since(seconds(time)).as_secs_f64())
                 },
             )?;
             let of = Arc::clone(self);
