@@ -54,19 +54,18 @@ async fn what_memory_no_longer_holds_comes_from_the_store() {
     assert_eq!(drain(&log, 7).await, 400);
 }
 
-#[expect(clippy::disallowed_methods, reason = "a waiter of the test's own")]
 #[tokio::test]
 async fn whoever_waits_is_woken() {
     let log = log().await;
     let mut follower = log.follow(0);
-    let waiting = tokio::spawn(async move {
+    let waiting = async move {
         let mut next = 0;
         while next < 100 {
             let group = follower.next().await.unwrap();
             next = check(&group, next);
         }
         next
-    });
-    append(&log, 100).await;
-    assert_eq!(waiting.await.unwrap(), 100);
+    };
+    let (seen, ()) = tokio::join!(waiting, append(&log, 100));
+    assert_eq!(seen, 100);
 }

@@ -5,9 +5,9 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hub_audit::Log;
 use hub_audit::checkpoint_history::History;
 use hub_audit::log::OnRollback;
+use hub_audit::{Keyed, Log};
 use hub_auth::{LastUses, Rules};
 use hub_crypto::seal::{KeyFileSeal, Seal, SealFile};
 use hub_crypto::{RootKey, SystemKeys};
@@ -205,6 +205,9 @@ pub async fn open(
     .await?
     .with_key_overlap(config.audit.key_overlap);
     let (log, witnesses) = witnessed(config, log)?;
+    if !config.audit.keyed.is_empty() {
+        log.appender().set_keyed(Keyed::new(Arc::clone(&keys), config.audit.keyed.clone()));
+    }
     let now = clock.now();
     let mut disputed = None;
     if !witnesses.is_empty() {

@@ -135,6 +135,8 @@ keys! {
         "Time between submissions to witnesses while entries arrive.";
     "audit.low_space_mark" = "67108864",
         "Free disk space below which requests are refused, so that none goes unlogged.";
+    "audit.keyed" = "[]",
+        "Fields of entries that are recorded as keyed hashes in place of their values: \"address\", \"context\", \"identity\".";
     "store.engine" = r#""fjall""#,
         "\"fjall\", or \"memory\": everything is gone at the end.";
     "store.path" = r#""./cipher-hub-data/store""#,
