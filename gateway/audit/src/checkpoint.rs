@@ -104,11 +104,39 @@ impl Checkpoint {
     /// The signed note.
     #[must_use]
     pub fn sign(&self, key: &SigningKey) -> String {
+        self.sign_by([key])
+    }
+
+    /// The note, signed by each of these: after a rotation the key before signs too for a while.
+    #[must_use]
+    pub fn sign_by<'a>(&self, keys: impl IntoIterator<Item = &'a SigningKey>) -> String {
         let body = self.body();
-        let signature = key.sign(body.as_bytes());
-        let mut blob = key_id(&self.origin, &key.public().to_bytes()).to_vec();
-        blob.extend_from_slice(&signature);
-        format!("{body}\n\u{2014} {} {}\n", self.origin, encode_base64(&blob))
+        let mut note = format!("{body}\n");
+        for key in keys {
+            let mut blob = key_id(&self.origin, &key.public().to_bytes()).to_vec();
+            blob.extend_from_slice(&key.sign(body.as_bytes()));
+            note.push_str(&format!("\u{2014} {} {}\n", self.origin, encode_base64(&blob)));
+        }
+        note
+    }
+
+    /// As [`Checkpoint::open`], with the signature of any of these keys.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`].
+    pub fn open_any(
+        note: &str,
+        name: &str,
+        keys: impl IntoIterator<Item = VerifyingKey>,
+    ) -> Result<Self, Error> {
+        let mut outcome = Err(Error::Checkpoint("no key is known"));
+        for key in keys {
+            outcome = Self::open(note, name, &key);
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome
     }
 
     /// Reads a signed note and checks the signature of this key. Signatures of others (witnesses)
@@ -138,6 +166,14 @@ impl Checkpoint {
             return Err(Error::Checkpoint("no valid signature of the hub's key"));
         }
         Self::parse(&body).ok_or(Error::Checkpoint("its lines are malformed"))
+    }
+
+    /// What the text of a note says; no signature is checked.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`].
+    pub fn read(text: &str) -> Result<Self, Error> {
+        Self::parse(text).ok_or(Error::Checkpoint("its lines are malformed"))
     }
 
     fn parse(body: &str) -> Option<Self> {
@@ -205,6 +241,20 @@ mod tests {
                 assert!(outcome.is_err(), "byte {index}");
             }
         }
+    }
+
+    #[test]
+    fn either_key_of_an_overlap_opens() {
+        let (new, old) = (SigningKey::generate().unwrap(), SigningKey::generate().unwrap());
+        let name = sample().origin;
+        let note = sample().sign_by([&new, &old]);
+        for key in [&new, &old] {
+            assert_eq!(Checkpoint::open(&note, &name, &key.public()).unwrap(), sample());
+        }
+        let keys = || [SigningKey::generate().unwrap().public(), old.public()];
+        assert!(Checkpoint::open_any(&note, &name, keys()).is_ok());
+        assert!(Checkpoint::open_any(&sample().sign(&new), &name, keys()).is_err());
+        assert!(Checkpoint::open_any(&note, &name, []).is_err());
     }
 
     #[test]

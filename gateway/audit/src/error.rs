@@ -100,6 +100,41 @@ pub enum Error {
     /// A proof that is malformed or proves nothing.
     #[error("the proof is not valid: {0}")]
     Proof(&'static str),
+    /// The store holds less than a witness has seen.
+    #[error(
+        "store_behind_checkpoint: the witness `{witness}` has seen {seen} audit entries, the store \
+         holds {store}; an older store was put back, or its files are damaged"
+    )]
+    StoreBehindWitness {
+        /// Whose word it is.
+        witness: String,
+        /// Entries the witness has seen.
+        seen: u64,
+        /// Entries the store holds.
+        store: u64,
+    },
+    /// The store holds another history than a witness has seen.
+    #[error(
+        "store_forked: the witness `{witness}` has seen another history in the first {seen} audit \
+         entries than the store holds"
+    )]
+    StoreForkedFromWitness {
+        /// Whose word it is.
+        witness: String,
+        /// Entries the witness has seen.
+        seen: u64,
+    },
+    /// A witness that must be asked before the start could not be.
+    #[error(
+        "witness_unavailable: the witness `{witness}` is required (`audit.witnesses`) and could \
+         not be asked: {reason}"
+    )]
+    WitnessUnavailable {
+        /// Which.
+        witness: String,
+        /// Why.
+        reason: String,
+    },
     /// The random source failed.
     #[error(transparent)]
     Crypto(#[from] hub_crypto::Error),

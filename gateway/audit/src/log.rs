@@ -1,15 +1,18 @@
 //! The log as a whole: opened against its checkpoint, read by sequence, checkpointed.
 
 use std::path::{Path as FilePath, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use hub_crypto::SystemKeys;
+use hub_crypto::{SigningKey, SystemKeys};
 use hub_model::{HubId, Timestamp};
 use hub_store::{Store, Writer};
 
 use crate::archive::Archives;
 use crate::checkpoint::{self, Checkpoint};
+use crate::checkpoint_history::History;
+use crate::note::Note;
 use crate::tree::Tree;
 use crate::verify::Verifier;
 use crate::{Appender, Error, Follower, batch, merkle};
@@ -33,6 +36,13 @@ pub struct Log {
     origin: Arc<str>,
     file: Option<Arc<FilePath>>,
     latest: Arc<ArcSwapOption<Signed>>,
+    /// The newest that carries cosignatures.
+    cosigned: Arc<ArcSwapOption<Signed>>,
+    history: Arc<History>,
+    /// For how long the signing key before signs beside the active one.
+    key_overlap: Duration,
+    /// One checkpoint at a time: of two the smaller must not end up in the file.
+    signing: Arc<Mutex<()>>,
     accepted: Option<Arc<str>>,
     tree: Arc<Tree>,
     /// Rung with every checkpoint.
@@ -115,6 +125,7 @@ impl Log {
                 (Err(error), _) => return Err(error),
             }
         }
+        let cosigned = file.as_deref().and_then(|file| last_cosigned(file, &keys, &origin));
         let appender = Appender::start(writer, name)?;
         Ok(Self {
             store,
@@ -123,11 +134,71 @@ impl Log {
             origin,
             file: file.map(Into::into),
             latest: Arc::new(ArcSwapOption::empty()),
+            cosigned: Arc::new(ArcSwapOption::from_pointee(cosigned)),
+            history: Arc::new(History::in_memory()),
+            key_overlap: Duration::from_secs(7 * 86_400),
+            signing: Arc::default(),
             accepted,
             tree: Arc::default(),
             signed: Arc::default(),
             archives,
         })
+    }
+
+    /// The same log, with its older checkpoints kept there.
+    #[must_use]
+    pub fn with_history(self, history: History) -> Self {
+        Self { history: Arc::new(history), ..self }
+    }
+
+    /// The same log, whose signing key goes on signing for this long after a rotation.
+    #[must_use]
+    pub fn with_key_overlap(self, key_overlap: Duration) -> Self {
+        Self { key_overlap, ..self }
+    }
+
+    /// For how long the signing key before signs beside the active one.
+    #[must_use]
+    pub const fn key_overlap(&self) -> Duration {
+        self.key_overlap
+    }
+
+    /// Checkpoints of the last 400 days.
+    #[must_use]
+    pub fn history(&self) -> &Arc<History> {
+        &self.history
+    }
+
+    /// Whose log: the first line of its checkpoints.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// The newest checkpoint that carries cosignatures of witnesses.
+    #[must_use]
+    pub fn cosigned(&self) -> Option<Arc<Signed>> {
+        self.cosigned.load_full()
+    }
+
+    /// Takes a checkpoint of this log with cosignatures, and keeps it durably. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when it is none of this log, [`Error::Store`].
+    pub fn keep_cosigned(&self, note: &str) -> Result<(), Error> {
+        let keys = self.keys.checkpoint_keys();
+        let signers = keys.signing().map(SigningKey::public);
+        let checkpoint = Checkpoint::open_any(note, &self.origin, signers)?;
+        let others = Note::parse(note)?.signers().filter(|name| *name != &*self.origin).count();
+        self.history.keep(checkpoint.size, checkpoint.time, others, note)?;
+        if let Some(file) = &self.file {
+            checkpoint::write_file(&cosigned_file(file), note)?;
+        }
+        let newer = |known: &Signed| known.checkpoint.size > checkpoint.size;
+        if !self.cosigned.load().as_deref().is_some_and(newer) {
+            self.cosigned.store(Some(Arc::new(Signed { checkpoint, note: note.to_owned() })));
+        }
+        Ok(())
     }
 
     /// What was wrong with the store when it was opened all the same. Belongs into the log.
@@ -187,7 +258,7 @@ impl Log {
     /// The verifier key of the checkpoints, as C2SP vkey.
     #[must_use]
     pub fn verifier_key(&self) -> String {
-        checkpoint::verifier_key(&self.origin, &self.keys.checkpoint().public())
+        checkpoint::verifier_key(&self.origin, &self.keys.checkpoint_keys().active().public())
     }
 
     /// Signs a checkpoint over what is durable now and puts it into the file. Does nothing when the
@@ -196,6 +267,7 @@ impl Log {
     /// # Errors
     /// [`Error::CheckpointFile`].
     pub fn checkpoint(&self, now: Timestamp) -> Result<(), Error> {
+        let _one = self.signing.lock().unwrap_or_else(PoisonError::into_inner);
         let position = self.appender.position();
         let same = |signed: &Signed| signed.checkpoint.size == position.audit.size;
         if self.latest.load().as_deref().is_some_and(same) {
@@ -210,13 +282,35 @@ impl Log {
             digest: position.digest,
             time: now,
         };
-        let note = checkpoint.sign(self.keys.checkpoint());
+        let keys = self.keys.checkpoint_keys();
+        let note = checkpoint.sign_by(keys.signing());
         if let Some(file) = &self.file {
             checkpoint::write_file(file, &note)?;
         }
-        self.latest.store(Some(Arc::new(Signed { checkpoint, note })));
+        let signed = Arc::new(Signed { checkpoint, note });
+        let before = self.latest.swap(Some(Arc::clone(&signed)));
         self.signed.notify_waiters();
+        // Once an hour, with the last one of the hour before. Last: a history that cannot be
+        // written must not hold checkpoints up.
+        if self.history.is_due(now) {
+            for kept in before.into_iter().chain([signed]) {
+                self.history.keep(kept.checkpoint.size, kept.checkpoint.time, 0, &kept.note)?;
+            }
+        }
         Ok(())
+    }
+
+    /// Keeps the newest checkpoint among those of the last 400 days: at the end of the process.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn keep_latest(&self) -> Result<(), Error> {
+        match self.latest() {
+            Some(last) => {
+                self.history.keep(last.checkpoint.size, last.checkpoint.time, 0, &last.note)
+            }
+            None => Ok(()),
+        }
     }
 
     /// Entries from `after` on, consecutive, at most `limit` of them and about 1 MiB.
@@ -251,6 +345,20 @@ impl Log {
         let entries = self.page(seq, 1).await?;
         Ok(entries.into_iter().find(|(found, _)| *found == seq).map(|(_, bytes)| bytes))
     }
+}
+
+/// Beside the checkpoint file: the newest note with cosignatures.
+fn cosigned_file(file: &FilePath) -> PathBuf {
+    file.with_extension("cosigned")
+}
+
+/// The note in that file. One that cannot be read is no harm: the next takes its place.
+fn last_cosigned(file: &FilePath, keys: &SystemKeys, origin: &str) -> Option<Signed> {
+    let note = checkpoint::read_file(&cosigned_file(file)).ok()??;
+    let signers = keys.checkpoint_keys();
+    let signers = signers.signing().map(SigningKey::public);
+    let checkpoint = Checkpoint::open_any(&note, origin, signers).ok()?;
+    Some(Signed { checkpoint, note })
 }
 
 /// Bytes of one page, about.
@@ -346,7 +454,9 @@ async fn check_against(
             Err(Error::CheckpointMissing(head.audit.size))
         };
     };
-    let seen = Checkpoint::open(&note, origin, &keys.checkpoint().public())?;
+    let signers = keys.checkpoint_keys();
+    let signers = signers.signing().map(SigningKey::public);
+    let seen = Checkpoint::open_any(&note, origin, signers)?;
     if head.audit.size < seen.size || head.commits < seen.commits {
         return Err(Error::StoreBehindCheckpoint { checkpoint: seen.size, store: head.audit.size });
     }

@@ -28,6 +28,7 @@ pub mod random;
 pub mod record;
 pub mod seal;
 pub mod sign;
+pub mod signing_keys;
 pub mod stream;
 pub mod system_keys;
 pub mod transport;

@@ -1,11 +1,14 @@
 //! Wrapped secrets, records, system keys and signatures: they open where they belong and nowhere
 //! else, and none shows its bytes.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use hub_crypto::{
     Binding, Error, Kek, Material, Origin, RecordKey, RootKey, Secret, SigningKey, SystemKeys,
     VerifyingKey, WrapPurpose,
 };
-use hub_model::{Algorithm, HubId, KeyId, RegistrationId};
+use hub_model::{Algorithm, HubId, KeyId, RegistrationId, Timestamp};
 
 fn is_open<T>(outcome: Result<T, Error>) -> bool {
     matches!(outcome, Err(Error::Open))
@@ -123,11 +126,42 @@ fn system_keys_come_back_the_same() {
     assert_eq!(macs(&keys), macs(&again));
     let tags = macs(&keys);
     assert!((1..4).all(|i| tags[..i].iter().all(|tag| *tag != tags[i])));
-    assert_eq!(keys.checkpoint().public(), again.checkpoint().public());
+    assert_eq!(signers(&keys), signers(&again));
+    assert_eq!(signers(&keys).len(), 1);
 
     assert!(is_open(SystemKeys::unwrap(&root, HubId::generate(), &wrapped)));
     assert!(is_open(SystemKeys::unwrap(&RootKey::generate(1).unwrap(), hub, &wrapped)));
     assert!(is_open(SystemKeys::unwrap(&root, hub, b"")));
+}
+
+fn signers(keys: &SystemKeys) -> Vec<VerifyingKey> {
+    keys.checkpoint_keys().signing().map(SigningKey::public).collect()
+}
+
+#[test]
+fn the_signing_key_before_comes_back_until_it_is_dropped() {
+    let (root, hub) = (RootKey::generate(1).unwrap(), HubId::generate());
+    let keys = SystemKeys::generate().unwrap();
+    let alone = keys.wrap(&root, hub);
+    let now = Timestamp::from_micros(1_795_000_000_000_000);
+    let rotated = keys.checkpoint_keys().rotated(now, Duration::from_secs(60)).unwrap();
+    assert!(!rotated.is_over(now.plus(Duration::from_secs(59))));
+    assert!(rotated.is_over(now.plus(Duration::from_secs(60))));
+    // What is wrapped for a commit does not sign before that.
+    let wrapped = keys.wrap_with(&root, hub, &rotated);
+    assert_eq!(signers(&keys).len(), 1);
+    keys.follow_checkpoint_keys(Arc::new(rotated));
+    let again = SystemKeys::unwrap(&root, hub, &wrapped).unwrap();
+    assert_eq!(signers(&keys), signers(&again));
+    assert_eq!(signers(&keys).len(), 2);
+    assert_eq!(again.checkpoint_keys().epoch(), 2);
+    let until = again.checkpoint_keys().previous().map(|previous| previous.until);
+    assert_eq!(until, Some(now.plus(Duration::from_secs(60))));
+    let over = again.checkpoint_keys().with_previous(None);
+    let after = SystemKeys::unwrap(&root, hub, &again.wrap_with(&root, hub, &over)).unwrap();
+    assert_eq!(signers(&after), signers(&again)[..1]);
+    let before = SystemKeys::unwrap(&root, hub, &alone).unwrap();
+    assert_eq!(signers(&before), signers(&again)[1..]);
 }
 
 #[test]

@@ -138,6 +138,8 @@ actions! {
     AuditConsistency = "audit.consistency" on Hub: "Have it proven that the audit log only grew";
     AuditReadRegistration = "audit.readRegistration" on Registration: "Read the audit trail of a registration";
     AuditArchive = "audit.archive" on Hub: "Have old entries of the audit trail archived";
+    AuditReadCheckpoints = "audit.readCheckpoints" on Hub: "Read checkpoints of the audit log and the keys that sign them";
+    AuditRotateSigningKey = "audit.rotateSigningKey" on Hub: "Give the audit log another key to sign checkpoints with";
     PoliciesExplain = "policies.explain" on Hub: "Explain a past decision, or one that nobody asked for";
     PoliciesValidate = "policies.validate" on Hub: "Check policies without keeping them";
     PoliciesPropose = "policies.propose" on Hub: "Keep policies as a revision";

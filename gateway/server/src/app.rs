@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 use crate::abuse::Abuse;
 use crate::admin::{Admin, Health};
 use crate::chores::{
-    checkpoints, event, flush, integrity, jobs, lifecycle, reload, space, sweep, watch,
+    checkpoints, event, flush, integrity, jobs, lifecycle, reload, signing_keys, space, sweep,
+    watch,
 };
 use crate::config::{Config, StoreEngine};
 use crate::failures::Failures;
@@ -113,6 +114,8 @@ pub struct App {
     sinks: crate::sinks::Sinks,
     swept: Arc<tokio::sync::Notify>,
     stopped_cleanly: bool,
+    witnesses: Arc<crate::witnesses::Witnesses>,
+    witnessed: Option<prometheus::IntCounterVec>,
     /// What an operator should know.
     pub notices: Vec<String>,
 }
@@ -141,8 +144,25 @@ impl App {
         }
         let opened =
             open::open(&config, Arc::clone(&clock), mode.on_rollback, Intent::OpenOrMake).await?;
-        let Opened { hub, keys, first_key, seal_kind, notices: more, stopped_cleanly, rules, uses } =
-            opened;
+        let Opened {
+            hub,
+            keys,
+            first_key,
+            seal_kind,
+            notices: more,
+            stopped_cleanly,
+            rules,
+            uses,
+            witnesses,
+        } = opened;
+        let witnessed = match witnesses.is_empty() {
+            true => None,
+            false => Some(
+                witnesses
+                    .measure(&metrics)
+                    .map_err(|error| AppError::Program(error.to_string()))?,
+            ),
+        };
         health.unsealed.pass();
         health.store.pass();
         health.audit.pass();
@@ -201,7 +221,16 @@ impl App {
             },
             status: Box::new(with_sinks(
                 &sinks,
-                status(&config, &mode, &hub, &integrity, started, seal_kind, &notices, tls.clone()),
+                status(
+                    &config,
+                    &mode,
+                    &hub,
+                    &integrity,
+                    started,
+                    seal_kind,
+                    &notices,
+                    (tls.clone(), Arc::clone(&witnesses)),
+                ),
             )),
             swept: Arc::clone(&swept),
         })
@@ -248,6 +277,8 @@ impl App {
             sinks,
             swept,
             stopped_cleanly,
+            witnesses,
+            witnessed,
             notices,
         })
     }
@@ -345,7 +376,7 @@ impl App {
             checkpoints(
                 Arc::clone(&hub),
                 Arc::clone(&clock),
-                config.audit.checkpoint_interval,
+                (config.audit.checkpoint_interval, config.audit.checkpoint_entries),
                 token.clone(),
             ),
         );
@@ -362,6 +393,12 @@ impl App {
         });
         let (index, stop) = (hub.audit_index().clone(), token.clone());
         tasks.spawn("audit-index", async move { index.run(stop.cancelled()).await });
+        tasks.spawn("signing keys", signing_keys(Arc::clone(&hub), token.clone()));
+        if !self.witnesses.is_empty() {
+            let witnesses = Arc::clone(&self.witnesses);
+            let keeping = witnesses.keep(Arc::clone(&hub), self.witnessed, token.clone());
+            tasks.spawn("witnesses", keeping);
+        }
         tasks.spawn("failures", flush(Arc::clone(&hub), Arc::clone(&self.failures), token.clone()));
         tasks.spawn(
             "abuse",
@@ -424,6 +461,10 @@ impl App {
         if let Err(error) = hub.log().checkpoint(clock.now()) {
             tracing::error!(%error, "the last checkpoint could not be written");
         }
+        self.witnesses.last(hub.log()).await;
+        if let Err(error) = hub.log().keep_latest() {
+            tracing::error!(%error, "the last checkpoint could not be kept");
+        }
         hub.forget();
         if hub.log().appender().tampered() {
             // Not marked as closed cleanly, so that the next start scans at once.
@@ -463,7 +504,7 @@ fn status(
     start_time: Timestamp,
     seal_kind: &'static str,
     notices: &[String],
-    tls: Option<Tls>,
+    (tls, witnesses): (Option<Tls>, Arc<crate::witnesses::Witnesses>),
 ) -> impl Fn() -> StatusFacts + Send + Sync + 'static {
     let store = match config.store.engine {
         StoreEngine::Fjall => "fjall",
@@ -492,6 +533,7 @@ fn status(
                 .collect(),
             blocks: Vec::new(),
             sinks: Vec::new(),
+            witnesses: witnesses.views(),
         }
     }
 }

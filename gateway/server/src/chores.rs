@@ -19,6 +19,8 @@ use crate::quotas::Quotas;
 use crate::tls::Tls;
 
 const SECOND: Duration = Duration::from_secs(1);
+/// How often the number of entries since the last checkpoint is looked at.
+const LOOK: Duration = Duration::from_millis(200);
 const DAY: Duration = Duration::from_secs(86_400);
 
 pub(crate) async fn event(hub: &Hub, action: &'static str, detail: Option<Box<str>>) {
@@ -45,16 +47,37 @@ pub(crate) fn reload(
 pub(crate) async fn checkpoints(
     hub: Arc<Hub>,
     clock: Arc<dyn Clock>,
-    interval: Duration,
+    (interval, entries): (Duration, u64),
     token: CancellationToken,
 ) {
-    while until(&token, interval).await {
+    let look = if entries == 0 { interval } else { interval.min(LOOK) };
+    let mut waited = Duration::ZERO;
+    while until(&token, look).await {
+        // The appender's position tells how much there is: nobody is woken by requests.
+        let seen = hub.log().latest().map_or(0, |signed| signed.checkpoint.size);
+        let size = hub.log().appender().position().audit.size;
+        waited += look;
+        if waited < interval && (entries == 0 || size.saturating_sub(seen) < entries) {
+            continue;
+        }
+        waited = Duration::ZERO;
         let (hub, now) = (Arc::clone(&hub), clock.now());
         let written = tokio::task::spawn_blocking(move || hub.log().checkpoint(now)).await;
         match written {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "no checkpoint could be written"),
             Err(error) => tracing::error!(%error, "the checkpoint task failed"),
+        }
+    }
+}
+
+/// Erases the signing key before, when its overlap is over.
+pub(crate) async fn signing_keys(hub: Arc<Hub>, token: CancellationToken) {
+    while until(&token, SECOND).await {
+        match hub.retire_signing_key().await {
+            Ok(false) => {}
+            Ok(true) => tracing::info!("the signing key before the last rotation was erased"),
+            Err(error) => tracing::error!(%error, "a signing key could not be erased"),
         }
     }
 }

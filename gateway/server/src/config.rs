@@ -24,6 +24,7 @@ mod limits;
 mod sinks;
 mod tls;
 mod units;
+mod witness;
 
 pub use auth::{AuthConfig, FileMode};
 pub use jwt::{JwtConfig, KeySource};
@@ -31,6 +32,7 @@ pub use keys::{KEYS, Key};
 pub use limits::{AbuseBlock, AbuseConfig, LimitsConfig, QuotaConfig, WindowConfig};
 pub use sinks::{HttpTarget, SinkConfig, SyslogAddress, Target as SinkTarget};
 pub use tls::{ClientAuth, NameKind, TlsConfig};
+pub use witness::WitnessConfig;
 
 const PREFIX: &str = "CIPHER_HUB_";
 /// `sun_path` holds 108 bytes, the last of them zero (unix(7)).
@@ -221,6 +223,16 @@ pub struct AuditConfig {
     pub checkpoint_interval: Duration,
     /// The newest checkpoint, best kept on another disk than the store.
     pub checkpoint_file: PathBuf,
+    /// A checkpoint also after this many entries, looked at five times a second; 0 is never.
+    pub checkpoint_entries: u64,
+    /// For how long the signing key before signs beside a new one.
+    #[serde(with = "units::duration")]
+    pub key_overlap: Duration,
+    /// Who cosigns checkpoints.
+    pub witnesses: Vec<WitnessConfig>,
+    /// Time between submissions to witnesses while entries arrive.
+    #[serde(with = "units::duration")]
+    pub witness_interval: Duration,
     /// Free disk space below which requests are refused, so that none goes unlogged.
     #[serde(with = "units::size64")]
     pub low_space_mark: u64,
@@ -560,6 +572,9 @@ impl Config {
         }
         self.auth.rules()?;
         sinks::check(&self.audit.sinks)?;
+        if let Err(message) = witness::check(&self.audit.witnesses) {
+            return invalid("audit.witnesses", message);
+        }
         if server.max_batch_body_bytes < server.max_body_bytes {
             let message = "must not be below server.max_body_bytes";
             return invalid("server.max_batch_body_bytes", message.into());
@@ -622,6 +637,10 @@ impl Default for AuditConfig {
         Self {
             checkpoint_interval: Duration::from_secs(1),
             checkpoint_file: PathBuf::new(),
+            checkpoint_entries: 1000,
+            key_overlap: Duration::from_secs(7 * 86_400),
+            witnesses: Vec::new(),
+            witness_interval: Duration::from_secs(10),
             low_space_mark: 64 * 1024 * 1024,
             retention: None,
             archive_dir: PathBuf::new(),

@@ -44,3 +44,5 @@ pub mod throttle;
 pub mod tls;
 mod unblock;
 mod watching;
+pub mod witness;
+mod witnesses;

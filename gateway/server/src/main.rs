@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         Command::Dev(args) => develop(&args, &environment, notices),
         Command::Init(args) => init(&args),
         Command::Openapi => print_openapi(),
+        Command::Witness(args) => witness(&args),
         Command::Config(command) => configuration(&command),
         Command::Bench(args) => bench::run(&args, cli.global.output, cli.global.quiet),
         other => return cli::run(&cli, other, &environment, &verify::Verifying),
@@ -62,11 +63,16 @@ fn failure(error: &AppError) -> Failure {
         AppError::Open(OpenError::Audit(
             hub_audit::Error::StoreBehindCheckpoint { .. }
             | hub_audit::Error::StoreForked(_)
+            | hub_audit::Error::StoreBehindWitness { .. }
+            | hub_audit::Error::StoreForkedFromWitness { .. }
             | hub_audit::Error::CheckpointMissing(_),
         )) => (
             Code::NotVerified,
             "restore the newest store, or accept the loss with `cipher-hub serve --accept-rollback`",
         ),
+        AppError::Open(OpenError::Audit(hub_audit::Error::WitnessUnavailable { .. })) => {
+            (Code::Unavailable, "start it when the witness answers; or set its `required = false`")
+        }
         AppError::Open(OpenError::StoreMissing { .. }) => (
             Code::NotVerified,
             "restore the store, or begin anew in another folder with --data-dir",
@@ -251,6 +257,35 @@ fn init(args: &cli::InitArgs) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+fn witness(args: &cli::WitnessArgs) -> Result<(), Failure> {
+    use cipher_hub::witness::{Witness, WitnessError};
+    let failed = |error: WitnessError| {
+        let code = match &error {
+            WitnessError::Settings(_) => Code::InvalidConfig,
+            WitnessError::State { .. } | WitnessError::Listen { .. } | WitnessError::Process(_) => {
+                Code::Failed
+            }
+        };
+        Failure::new(code, error.to_string(), "docs/audit/witness.md says how to run a witness")
+    };
+    let settings = args.settings().map_err(failed)?;
+    let runtime = runtime()?;
+    let mut guard = telemetry::init(&config::LogConfig::default(), false)
+        .map_err(|error| Failure::new(Code::InvalidConfig, error.to_string(), "see RUST_LOG"))?;
+    let outcome = runtime.block_on(async {
+        let witness = Witness::open(&settings).await?;
+        let scheme = if witness.encrypted() { "https" } else { "http" };
+        let mut out = std::io::stdout();
+        let _ = writeln!(out, "{}", witness.verifier_key());
+        let _ = out.flush();
+        let mut err = std::io::stderr();
+        let _ = writeln!(err, "witness on {scheme}://{}", witness.address());
+        witness.run().await
+    });
+    guard.shutdown();
+    outcome.map_err(failed)
 }
 
 fn configuration(command: &cli::ConfigCommand) -> Result<(), Failure> {

@@ -5,6 +5,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use hub_audit::checkpoint_history::History;
 use hub_audit::log::OnRollback;
 use hub_audit::{Keyed, Log};
 use hub_auth::{LastUses, Rules};
@@ -18,6 +19,7 @@ use hub_policy::{Bundle, Policies};
 use hub_store::{Backend, Changes, FjallBackend, MemoryBackend, Store, Writer, layout};
 
 use crate::config::{Config, PoliciesSource, StoreEngine};
+use crate::witnesses::Witnesses;
 
 /// The name of this process's writer.
 const WRITER: &str = "main";
@@ -121,6 +123,8 @@ pub struct Opened {
     pub rules: Arc<Rules>,
     /// When credentials were last used.
     pub uses: Arc<LastUses>,
+    /// Witnesses of the log.
+    pub(crate) witnesses: Arc<Witnesses>,
 }
 
 /// What the caller of [`open`] wants.
@@ -200,11 +204,31 @@ pub async fn open(
         on_rollback,
         archives,
     )
-    .await?;
+    .await?
+    .with_key_overlap(config.audit.key_overlap);
+    let (log, witnesses) = witnessed(config, log)?;
     if !config.audit.keyed.is_empty() {
         log.appender().set_keyed(Keyed::new(Arc::clone(&keys), config.audit.keyed.clone()));
     }
     let now = clock.now();
+    let mut disputed = None;
+    if !witnesses.is_empty() {
+        if !fresh {
+            // What is submitted where a witness serves no checkpoint of its own.
+            log.checkpoint(now)?;
+        }
+        match (witnesses.hold_against(&log, fresh).await, on_rollback) {
+            (Ok(more), _) => {
+                more.iter().for_each(|notice| tracing::warn!("{notice}"));
+                notices.extend(more);
+            }
+            (Err(error), OnRollback::Accept) => {
+                tracing::warn!(%error, "going on with the store as it is, as told to");
+                disputed = Some(error.to_string());
+            }
+            (Err(error), OnRollback::Refuse) => return Err(error.into()),
+        }
+    }
     let (record, first_key) = if fresh {
         let first = bootstrap::first_start(unsealed.hub, &keys, &unsealed.root, now)?;
         let mut changes = first.changes;
@@ -224,7 +248,7 @@ pub async fn open(
     if record.id != unsealed.hub {
         return Err(OpenError::Mismatch { store: record.id, seal: unsealed.hub });
     }
-    if let Some(reason) = log.accepted() {
+    for reason in log.accepted().into_iter().chain(disputed.as_deref()) {
         let entry = bootstrap::accepted_rollback_entry(now, reason);
         let _receipt = log.appender().append(&entry, Changes::new()).await?;
     }
@@ -268,7 +292,27 @@ pub async fn open(
     let hub = Arc::new(hub.with_policies_from(source));
     hub.resume_policies().await?;
     let seal_kind = unsealed.kind;
-    Ok(Opened { hub, keys, first_key, seal_kind, notices, stopped_cleanly, rules, uses })
+    Ok(Opened { hub, keys, first_key, seal_kind, notices, stopped_cleanly, rules, uses, witnesses })
+}
+
+/// The log with the folder of its older checkpoints, and its witnesses with theirs.
+fn witnessed(config: &Config, log: Log) -> Result<(Log, Arc<Witnesses>), OpenError> {
+    let fault = |message| crate::config::ConfigError::Invalid { key: "audit.witnesses", message };
+    let kept = config.store.engine == StoreEngine::Fjall;
+    let folder = |name: &str| kept.then(|| config.data_dir.join("audit").join(name));
+    let (checkpoints, seen) = (folder("checkpoints"), folder("witnesses"));
+    let witnesses = Witnesses::new(&config.audit, seen.clone(), log.origin()).map_err(fault)?;
+    if let Some(dir) = seen.filter(|_| !witnesses.is_empty()) {
+        make_private(&dir)?;
+    }
+    let log = match checkpoints {
+        None => log,
+        Some(dir) => {
+            make_private(&dir)?;
+            log.with_history(History::open(&dir)?)
+        }
+    };
+    Ok((log, Arc::new(witnesses)))
 }
 
 /// Where the policies of this configuration come from.

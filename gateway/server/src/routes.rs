@@ -26,6 +26,7 @@ use crate::unblock::UnblockEndpoint;
 use crate::watching::EventsEndpoint;
 
 mod archives;
+mod checkpoints;
 mod policies;
 
 /// What a body may be.
@@ -162,6 +163,7 @@ pub fn table() -> Vec<Route> {
     rows.extend(data_keys());
     rows.extend(operations());
     rows.extend(policies::rows());
+    rows.extend(checkpoints::rows());
     rows.extend(limits());
     rows.extend(crate::routes_audit::rows());
     rows.extend(hub());

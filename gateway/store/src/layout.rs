@@ -27,6 +27,7 @@
 //! | `x/<key>` | a key whose destroyed material may still be in files |
 //! | `m/keyring` | the hub's own keys, wrapped under the root key (the barrier cannot seal its own key) |
 //! | `b/<writer>/<first>` | an archive of the writer's audit log |
+//! | `m/signing-keys` | which keys sign or signed checkpoints |
 //! | `w/<writer>/…` | head and audit batches of a writer |
 
 use hub_crypto::HmacKey;
@@ -76,6 +77,12 @@ pub fn archive(writer: &str, first: u64) -> Path {
 #[must_use]
 pub fn keyring() -> Path {
     path("m/keyring")
+}
+
+/// Which keys sign or signed checkpoints: public halves, and between which entries.
+#[must_use]
+pub fn signing_keys() -> Path {
+    path("m/signing-keys")
 }
 
 /// The prefix of all registrations.

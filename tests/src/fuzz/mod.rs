@@ -53,7 +53,7 @@ targets! {
     "words" = text::words, 40_000, "names, ids, dates, periods, encryption contexts";
     "rotation" = text::rotation, 1_000, "rotation policies, with their dates";
     "audit_proof" = proof::audit_proof, 20_000, "proofs over the audit log and names of tiles";
-    "checkpoint" = text::checkpoint, 20_000, "signed checkpoints and verifier keys";
+    "checkpoint" = text::checkpoint, 20_000, "signed checkpoints and verifier keys, submissions to witnesses";
     "audit_export" = text::audit_export, 6_000, "entries, manifests and streams of exports";
     "archive" = archive::archive, 1_500, "archives of the audit log";
 }

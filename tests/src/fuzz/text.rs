@@ -6,6 +6,8 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use hub_audit::checkpoint::{self, Checkpoint};
+use hub_audit::note::{Kind, Note, VerifierKey};
+use hub_audit::witness::{Submission, decide};
 use hub_auth::api_key::ApiKey;
 use hub_auth::jwt::{self, KeySet};
 use hub_crypto::SigningKey;
@@ -205,5 +207,25 @@ pub(super) fn checkpoint(data: &[u8]) {
         let written = checkpoint::verifier_key(&name, &key);
         assert!(checkpoint::parse_verifier_key(&written).is_ok());
         drop(Checkpoint::open(text, &name, &key));
+    }
+    witness(text);
+}
+
+/// What a witness is sent, and what it answers.
+fn witness(text: &str) {
+    if let Some(submission) = Submission::parse(text) {
+        let again = Submission::parse(&submission.encode());
+        assert_eq!(again.as_ref(), Some(&submission), "a submission is read as written");
+        let (name, key) = &*SIGNER;
+        let known = VerifierKey { name: name.clone(), kind: Kind::Ed25519, key: key.public() };
+        // Nobody has signed with that key.
+        let decided = decide(text, |_| Some(vec![known]), |_| None, (name, key), 1);
+        assert!(decided.is_err(), "a forged submission");
+    }
+    if let Ok(key) = VerifierKey::parse(text) {
+        assert_eq!(VerifierKey::parse(&key.to_string()).ok(), Some(key));
+    }
+    if let Ok(note) = Note::parse(text) {
+        assert!(text.starts_with(note.text) && note.signers().count() > 0);
     }
 }

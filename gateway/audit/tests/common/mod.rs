@@ -14,7 +14,13 @@ use hub_model::{HubId, Timestamp};
 use hub_store::{Changes, MemoryBackend, Store, Writer};
 
 pub(crate) async fn log() -> Log {
-    open(&parts()).await
+    log_with_keys().await.0
+}
+
+/// With the keys that it signs with.
+pub(crate) async fn log_with_keys() -> (Log, Arc<SystemKeys>) {
+    let parts = parts();
+    (open(&parts).await, parts.1)
 }
 
 /// What outlives a log.

@@ -4,6 +4,7 @@
 pub mod access;
 pub mod archive;
 pub mod audit;
+pub mod checkpoint;
 pub mod crypto;
 pub mod grant;
 pub mod job;

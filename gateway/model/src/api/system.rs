@@ -55,6 +55,9 @@ pub struct Status {
     /// Who is refused for a while after unusual behaviour; the hundred that end last.
     #[serde(default)]
     pub blocks: Vec<super::quota::BlockView>,
+    /// Witnesses of the audit log (`audit.witnesses`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub witnesses: Vec<super::checkpoint::WitnessView>,
     /// Where audit entries are sent besides being stored.
     #[serde(default)]
     pub sinks: Vec<SinkView>,

@@ -40,6 +40,8 @@ pub struct StatusFacts {
     pub blocks: Vec<hub_model::api::quota::BlockView>,
     /// Where audit entries are sent besides, and how that goes.
     pub sinks: Vec<hub_model::api::system::SinkView>,
+    /// Witnesses of the log.
+    pub witnesses: Vec<hub_model::api::checkpoint::WitnessView>,
 }
 
 /// Reads the hub's status.
@@ -88,6 +90,7 @@ impl Operation for Status {
             notices: facts.notices,
             blocks: facts.blocks,
             sinks: facts.sinks,
+            witnesses: facts.witnesses,
         };
         Ok(Plan::new(permit, status))
     }

@@ -46,6 +46,7 @@ pub(crate) use commands::token::TokenCommand;
 pub(crate) use commands::uses::{
     DatakeyArgs, DeriveArgs, MacArgs, RandomArgs, SignArgs, VerifyArgs,
 };
+pub(crate) use commands::witness::WitnessArgs;
 pub(crate) use connect::{Context, save_context, settings_folder};
 pub(crate) use failure::{Code, Failure};
 pub(crate) use local::{BenchArgs, BenchPart, ConfigCommand, DevArgs, InitArgs, ServeArgs};
@@ -346,6 +347,8 @@ pub(crate) enum Command {
     Policy(PolicyCommand),
     /// Measure encryption and decryption
     Bench(BenchArgs),
+    /// Run a witness: cosign the checkpoints of other people's hubs
+    Witness(WitnessArgs),
     /// Print the OpenAPI document
     #[command(after_help = "Examples:\n  cipher-hub openapi > openapi.json")]
     Openapi,

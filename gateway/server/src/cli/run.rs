@@ -143,6 +143,7 @@ async fn dispatch(command: Command, session: &mut Session<'_>) -> Result<(), Fai
         | Command::Init(_)
         | Command::Bench(_)
         | Command::Openapi
+        | Command::Witness(_)
         | Command::Config(_) => Err(Failure::new(
             Code::Failed,
             "this build of the command line cannot do that",

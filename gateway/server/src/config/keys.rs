@@ -125,6 +125,14 @@ keys! {
         "Time between signed checkpoints while entries arrive.";
     "audit.checkpoint_file" = r#""./cipher-hub-data/checkpoint/checkpoint""#,
         "The newest checkpoint; best on another disk than the store, to detect a rollback.";
+    "audit.checkpoint_entries" = "1000",
+        "A checkpoint also after this many entries, looked at five times a second; 0 is never.";
+    "audit.key_overlap" = r#""7d""#,
+        "For how long the key that signed checkpoints before a rotation signs beside the new one.";
+    "audit.witnesses" = "[]",
+        "Witnesses that cosign checkpoints (docs/audit/witness.md); in files only.";
+    "audit.witness_interval" = r#""10s""#,
+        "Time between submissions to witnesses while entries arrive.";
     "audit.low_space_mark" = "67108864",
         "Free disk space below which requests are refused, so that none goes unlogged.";
     "audit.retention" = r#""""#,

@@ -3,6 +3,7 @@
 mod access;
 mod audit;
 mod archives;
+mod checkpoints;
 mod crypto;
 mod hub;
 mod jobs;

@@ -1,6 +1,7 @@
 //! `cipher-hub audit`: following the trail, and proving it whole.
 
 mod archive;
+pub(crate) mod checkpoints;
 mod export;
 mod offline;
 mod prove;
@@ -62,6 +63,23 @@ pub(crate) enum AuditCommand {
     Archive(archive::ArchiveArgs),
     /// List the archives of old entries, and whether they are whole
     Archives(archive::ArchivesArgs),
+    /// Print the newest checkpoint, to be kept outside
+    Checkpoint(checkpoints::CheckpointArgs),
+    /// List the checkpoints that are kept
+    #[command(after_help = "Examples:\n  cipher-hub audit checkpoints --output json")]
+    Checkpoints,
+    /// List the keys that sign or signed checkpoints
+    #[command(after_help = "Examples:\n  cipher-hub audit keys")]
+    Keys,
+    /// Sign checkpoints with another key from now on
+    #[command(after_help = "\
+Examples:
+  cipher-hub audit rotate-key
+  cipher-hub audit rotate-key --dry-run
+
+For `audit.key_overlap` the key before signs beside the new one: give the new verifier key to
+whoever verifies meanwhile, and to witnesses.")]
+    RotateKey,
 }
 
 #[derive(Debug, Args)]
@@ -122,6 +140,10 @@ pub(crate) async fn run(command: AuditCommand, session: &mut Session<'_>) -> Res
         AuditCommand::Report(args) => report::run(args, session).await,
         AuditCommand::Archive(args) => archive::run(args, session).await,
         AuditCommand::Archives(args) => archive::list(args, session).await,
+        AuditCommand::Checkpoint(args) => checkpoints::checkpoint(args, session).await,
+        AuditCommand::Checkpoints => checkpoints::list(session).await,
+        AuditCommand::Keys => checkpoints::keys(session).await,
+        AuditCommand::RotateKey => checkpoints::rotate(session).await,
     }
 }
 

@@ -24,6 +24,7 @@ mod stream;
 pub(crate) mod token;
 pub(crate) mod transfer;
 pub(crate) mod uses;
+pub(crate) mod witness;
 
 use std::future::Future;
 
