@@ -327,10 +327,6 @@ impl Log {
         self.archives.as_ref()
     }
 
-    pub(crate) fn keys(&self) -> &SystemKeys {
-        &self.keys
-    }
-
     /// Works through the log from this entry on, and goes on with what is appended.
     #[must_use]
     pub fn follow(&self, from: u64) -> Follower {
