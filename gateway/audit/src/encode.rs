@@ -399,8 +399,8 @@ mod tests {
     #[test]
     fn entries_alike_in_all_facts_differ_in_their_salt() {
         let (mut one, mut other) = (String::new(), String::new());
-        encode(&mut one, &sample(), "w1").unwrap();
-        encode(&mut other, &sample(), "w1").unwrap();
+        encode(&mut one, &sample(), "w1", None).unwrap();
+        encode(&mut other, &sample(), "w1", None).unwrap();
         assert_ne!(one, other);
     }
 

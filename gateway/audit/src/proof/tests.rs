@@ -1,3 +1,5 @@
+#![expect(clippy::cast_possible_truncation, reason = "small trees")]
+
 use super::*;
 use crate::merkle::leaf_hash;
 

@@ -133,7 +133,7 @@ mod tests {
         let hashes = super::super::inclusion(4, 6, |node| {
             let mut frontier = Vec::new();
             for (at, entry) in (0..).zip(node.entries()) {
-                merkle::push(&mut frontier, at, leaves[entry as usize]);
+                merkle::push(&mut frontier, at, leaves[usize::try_from(entry).unwrap()]);
             }
             Ok::<_, super::super::Refused>(merkle::root(&frontier))
         });

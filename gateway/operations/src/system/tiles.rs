@@ -27,11 +27,7 @@ impl Operation for ReadCheckpoint {
         Ok(reply)
     }
 
-    async fn plan(
-        &self,
-        permit: Permit,
-        scene: Scene<'_, AtHub>,
-    ) -> Result<Plan<Vec<u8>>, Error> {
+    async fn plan(&self, permit: Permit, scene: Scene<'_, AtHub>) -> Result<Plan<Vec<u8>>, Error> {
         let signed = scene.hub.log().latest().ok_or(NO_CHECKPOINT)?;
         Ok(Plan::new(permit, signed.note.clone().into_bytes()).detail("checkpoint"))
     }
@@ -57,11 +53,7 @@ impl Operation for ReadTile {
         Ok(reply)
     }
 
-    async fn plan(
-        &self,
-        permit: Permit,
-        scene: Scene<'_, AtHub>,
-    ) -> Result<Plan<Vec<u8>>, Error> {
+    async fn plan(&self, permit: Permit, scene: Scene<'_, AtHub>) -> Result<Plan<Vec<u8>>, Error> {
         let missing = || Error::not_found("tile", self.name.chars().take(80).collect::<String>());
         let tile = Tile::parse(&self.name).ok_or_else(missing)?;
         let bytes = scene.hub.log().tile(tile).await.map_err(unproven)?.ok_or_else(missing)?;
