@@ -77,7 +77,7 @@ macro_rules! runs {
 
 runs! {
     envelope stream keywrap transport private_key public_key api_key token jwks bodies words
-    rotation checkpoint
+    rotation checkpoint audit_export
 }
 
 /// A hundred times as long: `cargo test -p cipher-hub-tests --test fuzz -- --ignored long`.
