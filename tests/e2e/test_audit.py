@@ -449,3 +449,26 @@ def test_the_checkpoint_file_is_a_checkpoint_of_the_log(fresh):
     size = int(lines[1])
     audit.verify(items[:size], {"checkpoint": note, "verifierKey": page["verifierKey"]})
     assert json.loads(items[size - 1]["bytes"])["action"] == "system.stop"
+
+
+def test_keyed_fields_are_hashes_everywhere(make_hub):
+    hub = make_hub(env={"CIPHER_HUB_AUDIT__KEYED": "address,context"}).start()
+    shop = hub.shop()
+    context = {"patient": "canary-4711", "ward": "3"}
+    sealed = [shop.encrypt("x", context), shop.encrypt("y", context)]
+    assert shop.decrypt(sealed[0], context) == b"x"
+    items, page = audit.fetch(hub)
+    uses = [json.loads(item["bytes"]) for item in items if '"context":' in item["bytes"]]
+    assert len(uses) == 3
+    for entry in uses:
+        assert entry["keyed"] == ["address", "context"]
+        assert entry["address"].startswith("hmac:")
+        assert entry["context"] == uses[0]["context"], "equal values have equal hashes"
+        assert set(entry["context"]) == {"patient", "ward"}
+        assert all(value.startswith("hmac:") for value in entry["context"].values())
+    assert uses[0]["context"]["patient"] != uses[0]["context"]["ward"]
+    everything = "".join(item["bytes"] for item in items)
+    assert "canary-4711" not in everything and "127.0.0.1" not in everything
+    audit.verify(*audit.covered(hub, len(items) - 1))
+    code, said = make_hub(env={"CIPHER_HUB_AUDIT__KEYED": "caller"}).fails_to_start()
+    assert code == 3 and "audit.keyed" in said and "address, context, identity" in said

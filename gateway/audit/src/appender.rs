@@ -1,13 +1,14 @@
 //! Appends entries together with the changes they describe: one thread, one transaction a group,
 //! durable before any reply. Whoever arrives while a group is being synced joins the next one.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use hub_model::entry::AuditEntry;
 use hub_store::{AuditHead, Changes, CommitError, StageError, Staged, Writer};
 
+use crate::Keyed;
 use crate::encode::{self, Gaps};
 use crate::follow::{Committed, Recent};
 use crate::inbox::{self, Inbox, Outcome, Reply, Submission, Taken};
@@ -73,6 +74,8 @@ struct Shared {
     inbox: Inbox,
     position: ArcSwap<Position>,
     recent: Recent,
+    /// Which fields of entries are hashed; set once, before work begins.
+    keyed: OnceLock<Keyed>,
     /// A commit failed: nothing is acknowledged any more until a restart.
     failed: AtomicBool,
     /// The disk is nearly full: work is refused before the engine meets the end.
@@ -103,6 +106,7 @@ impl Appender {
             inbox: Inbox::new(),
             position: ArcSwap::from_pointee(position),
             recent: Recent::default(),
+            keyed: OnceLock::new(),
             failed: AtomicBool::new(false),
             low_space: AtomicBool::new(false),
             tampered: AtomicBool::new(false),
@@ -141,7 +145,8 @@ impl Appender {
             return Err(Error::Unavailable("the store failed its integrity check".to_owned()));
         }
         let writer = &self.shared.writer;
-        let write = |text: &mut String| encode::encode(text, entry, writer);
+        let keyed = self.shared.keyed.get();
+        let write = |text: &mut String| encode::encode(text, entry, writer, keyed);
         let answer = self.shared.inbox.leave(write, changes).await?;
         answer
             .await
@@ -152,6 +157,11 @@ impl Appender {
     #[must_use]
     pub fn position(&self) -> Arc<Position> {
         self.shared.position.load_full()
+    }
+
+    /// Hashes these fields of entries from now on. Has an effect once.
+    pub fn set_keyed(&self, keyed: Keyed) {
+        let _ = self.shared.keyed.set(keyed);
     }
 
     /// The newest entries.

@@ -4,11 +4,14 @@
 //! A request encodes its entry before it reaches the appender; the appender only splices in what it
 //! alone knows: the previous leaf hash, the sequence number and the state digest.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use hub_model::entry::AuditEntry;
+use hub_model::principal::PeerAddress;
 
 use crate::Error;
+use crate::keyed::{Field, Keyed};
 
 /// The most bytes one entry may have.
 pub const MAX_ENTRY: usize = 16 * 1024;
@@ -28,15 +31,28 @@ pub struct Gaps {
 }
 
 /// Writes everything of an entry but sequence, previous hash and state digest into `text`, whose
-/// old content is dropped and whose memory is used again.
+/// old content is dropped and whose memory is used again. Fields of `keyed` are written as hashes.
 ///
 /// # Errors
 /// [`Error::EntryTooLarge`].
-pub fn encode(text: &mut String, entry: &AuditEntry, writer: &str) -> Result<Gaps, Error> {
+pub fn encode(
+    text: &mut String,
+    entry: &AuditEntry,
+    writer: &str,
+    keyed: Option<&Keyed>,
+) -> Result<Gaps, Error> {
     text.clear();
+    let hashes = |field| keyed.filter(|keyed| keyed.has(field));
     let mut w = Fields { text };
     w.plain("action", entry.action);
-    w.display("address", &entry.address);
+    // Whether a caller came over the socket is no secret.
+    match hashes(Field::Address).filter(|_| entry.address != PeerAddress::Unix) {
+        None => w.display("address", &entry.address),
+        Some(keyed) => {
+            let address = entry.address.to_string();
+            w.plain("address", &keyed.hash(Field::Address, "", address.as_bytes()));
+        }
+    }
     let decided = entry.decided.as_ref();
     if let Some(beside) = decided.and_then(|decided| decided.beside) {
         w.plain("beside", beside);
@@ -46,14 +62,30 @@ pub fn encode(text: &mut String, entry: &AuditEntry, writer: &str) -> Result<Gap
         w.quoted("callerRegistration", |text| principal.registration.append_to(text));
     }
     if let Some(context) = entry.context.as_ref().filter(|c| !c.is_empty()) {
-        let text = serde_json::to_string(context).unwrap_or_default();
+        let keyed = hashes(Field::Context);
+        let text = match keyed {
+            None => serde_json::to_string(context).unwrap_or_default(),
+            Some(keyed) => {
+                let hash = |value: &str, name| keyed.hash(Field::Context, name, value.as_bytes());
+                let pairs: BTreeMap<&str, String> =
+                    context.iter().map(|(name, value)| (name, hash(value, name))).collect();
+                serde_json::to_string(&pairs).unwrap_or_default()
+            }
+        };
         if text.len() <= MAX_CONTEXT_TEXT {
             w.name("context");
             w.text.push_str(&text);
         } else {
-            let digest = hub_crypto::hash::sha256(&context.canonical());
-            w.name("contextDigest");
-            w.quoted_hex(&digest);
+            let canonical = context.canonical();
+            match keyed {
+                None => {
+                    w.name("contextDigest");
+                    w.quoted_hex(&hub_crypto::hash::sha256(&canonical));
+                }
+                Some(keyed) => {
+                    w.plain("contextDigest", &keyed.hash(Field::Context, "", &canonical));
+                }
+            }
         }
     }
     if entry.count != 1 {
@@ -74,10 +106,25 @@ pub fn encode(text: &mut String, entry: &AuditEntry, writer: &str) -> Result<Gap
         let _ = write!(w.text, "[{participant},{target},{registration}]");
     }
     if let Some(identity) = entry.principal.as_ref().and_then(|by| by.identity.as_ref()) {
-        w.escaped("identity", identity.as_str());
+        match hashes(Field::Identity) {
+            None => w.escaped("identity", identity.as_str()),
+            Some(keyed) => {
+                let hash = keyed.hash(Field::Identity, "", identity.as_str().as_bytes());
+                w.plain("identity", &hash);
+            }
+        }
     }
     if let Some(key) = &entry.subject.key {
         w.quoted("key", |text| key.append_to(text));
+    }
+    if let Some(keyed) = keyed.filter(|keyed| !keyed.fields().is_empty()) {
+        w.name("keyed");
+        for (index, field) in keyed.fields().iter().enumerate() {
+            w.text.push_str(if index == 0 { "[\"" } else { ",\"" });
+            w.text.push_str(field.name());
+            w.text.push('"');
+        }
+        w.text.push(']');
     }
     if let Some(latency) = entry.latency {
         w.plain("latency", latency.name());
@@ -267,7 +314,6 @@ mod tests {
 
     use super::*;
     use hub_model::entry::{Decided, Decision, LatencyClass, Outcome, Subject};
-    use hub_model::principal::PeerAddress;
     use hub_model::{
         AuthMethod, CredentialId, EncryptionContext, KeyId, ParticipantId, Principal,
         RegistrationId, Timestamp,
@@ -318,7 +364,7 @@ mod tests {
     #[test]
     fn entries_are_json_objects_with_sorted_keys() {
         let (mut text, mut bytes) = ("what was there".to_owned(), Vec::new());
-        let gaps = encode(&mut text, &sample(), "w1").unwrap();
+        let gaps = encode(&mut text, &sample(), "w1", None).unwrap();
         gaps.fill(text.as_bytes(), &mut bytes, &[0xab; 32], 7, Some(&[0xcd; 32]));
         assert!(bytes.len() <= Gaps::size_bound(text.len()));
         let value: serde_json::Map<String, serde_json::Value> =
@@ -348,8 +394,40 @@ mod tests {
         let value = "\u{1}".repeat(4000);
         entry.context = Some(EncryptionContext::new([("n".to_owned(), value)].into()).unwrap());
         let mut text = String::new();
-        encode(&mut text, &entry, "w1").unwrap();
+        encode(&mut text, &entry, "w1", None).unwrap();
         assert!(text.contains("\"contextDigest\":\""));
         assert!(Gaps::size_bound(text.len()) < MAX_ENTRY);
+    }
+
+    #[test]
+    fn keyed_fields_show_no_value() {
+        use hub_crypto::SystemKeys;
+        let keys = std::sync::Arc::new(SystemKeys::generate().unwrap());
+        let keyed = Keyed::new(keys, Field::ALL.to_vec());
+        let mut entry = sample();
+        let who = entry.principal.as_mut().unwrap();
+        who.identity = Some(std::sync::Arc::new("spiffe://test.example/till".parse().unwrap()));
+        let (mut text, mut bytes) = (String::new(), Vec::new());
+        let gaps = encode(&mut text, &entry, "w1", Some(&keyed)).unwrap();
+        gaps.fill(text.as_bytes(), &mut bytes, &[0xab; 32], 7, None);
+        let value: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(serde_json::to_vec(&value).unwrap(), bytes);
+        assert_eq!(value["keyed"], serde_json::json!(["address", "context", "identity"]));
+        assert_eq!(value["address"], keyed.hash(Field::Address, "", b"127.0.0.1"));
+        assert_eq!(value["context"]["tenant"], keyed.hash(Field::Context, "tenant", b"eu\n"));
+        let text = String::from_utf8(bytes).unwrap();
+        for secret in ["127.0.0.1", "eu", "till"] {
+            assert!(!text.contains(secret), "{secret} in {text}");
+        }
+        // A context too large for an entry shows no digest that could be guessed, either.
+        entry.context =
+            Some(EncryptionContext::new([("n".to_owned(), "\u{1}".repeat(4000))].into()).unwrap());
+        let context = entry.context.clone().unwrap();
+        encode(&mut String::new(), &entry, "w1", Some(&keyed)).unwrap();
+        let plain = hex(&hub_crypto::hash::sha256(&context.canonical()));
+        let mut text = String::new();
+        encode(&mut text, &entry, "w1", Some(&keyed)).unwrap();
+        assert!(!text.contains(&plain));
     }
 }

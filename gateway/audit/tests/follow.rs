@@ -58,14 +58,14 @@ async fn what_memory_no_longer_holds_comes_from_the_store() {
 async fn whoever_waits_is_woken() {
     let log = log().await;
     let mut follower = log.follow(0);
-    let waiting = tokio::spawn(async move {
+    let waiting = async move {
         let mut next = 0;
         while next < 100 {
             let group = follower.next().await.unwrap();
             next = check(&group, next);
         }
         next
-    });
-    append(&log, 100).await;
-    assert_eq!(waiting.await.unwrap(), 100);
+    };
+    let (seen, ()) = tokio::join!(waiting, append(&log, 100));
+    assert_eq!(seen, 100);
 }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ::config::{Environment, File, FileFormat};
+use hub_audit::keyed::Field;
 use hub_model::quota::QuotaRule;
 use hub_model::secret::SecretText;
 use serde::{Deserialize, Serialize};
@@ -221,6 +222,9 @@ pub struct AuditConfig {
     /// Free disk space below which requests are refused, so that none goes unlogged.
     #[serde(with = "units::size64")]
     pub low_space_mark: u64,
+    /// Fields of entries that are recorded as keyed hashes: `address`, `context`, `identity`.
+    #[serde(deserialize_with = "units::one_or_many_words")]
+    pub keyed: Vec<Field>,
 }
 
 /// `store`.
@@ -603,6 +607,7 @@ impl Default for AuditConfig {
             checkpoint_interval: Duration::from_secs(1),
             checkpoint_file: PathBuf::new(),
             low_space_mark: 64 * 1024 * 1024,
+            keyed: Vec::new(),
         }
     }
 }

@@ -5,8 +5,8 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hub_audit::Log;
 use hub_audit::log::OnRollback;
+use hub_audit::{Keyed, Log};
 use hub_auth::{LastUses, Rules};
 use hub_crypto::seal::{KeyFileSeal, Seal, SealFile};
 use hub_crypto::{RootKey, SystemKeys};
@@ -199,6 +199,9 @@ pub async fn open(
         on_rollback,
     )
     .await?;
+    if !config.audit.keyed.is_empty() {
+        log.appender().set_keyed(Keyed::new(Arc::clone(&keys), config.audit.keyed.clone()));
+    }
     let now = clock.now();
     let (record, first_key) = if fresh {
         let first = bootstrap::first_start(unsealed.hub, &keys, &unsealed.root, now)?;

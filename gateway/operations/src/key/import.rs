@@ -260,7 +260,7 @@ impl Operation for ImportKey {
             // Tried out is everything but the opening, which is for whoever means it.
             hub.import_job(registration, body.job, now).await?;
             let view = KeyView::new(&key, place.0.registration.rotation.as_ref());
-            return Ok(Plan::new(permit, view).key(id).version(1).step_of(&body.job));
+            return Ok(Plan::new(permit, view).key(id).version(1).step_of(body.job));
         }
         let mut changes = Changes::new();
         let inside = (body.algorithm, body.format);
@@ -280,7 +280,7 @@ impl Operation for ImportKey {
         changes.put_bytes(&path, wrapped.into());
         let view = KeyView::new(&key, default);
         let plan = Plan::new(permit, view).changing(changes).generation(1).key(id).version(1);
-        Ok(plan.step_of(&body.job))
+        Ok(plan.step_of(body.job))
     }
 }
 
@@ -331,7 +331,7 @@ impl Operation for ImportVersion {
             hub.import_job(key.registration, body.job, now).await?;
             let default = place.registration.registration.rotation.as_ref();
             let plan = Plan::new(permit, KeyView::new(&key, default));
-            return Ok(plan.version(number).step_of(&body.job));
+            return Ok(plan.version(number).step_of(body.job));
         }
         let mut changes = Changes::new();
         let inside = (key.algorithm, body.format);
@@ -353,6 +353,6 @@ impl Operation for ImportVersion {
         put_key(&mut changes, &mut key, default, now)?;
         changes.put_bytes(&path, wrapped.into());
         let plan = Plan::new(permit, KeyView::new(&key, default)).changing(changes);
-        Ok(plan.generation(key.generation).version(number).step_of(&body.job))
+        Ok(plan.generation(key.generation).version(number).step_of(body.job))
     }
 }

@@ -127,6 +127,8 @@ keys! {
         "The newest checkpoint; best on another disk than the store, to detect a rollback.";
     "audit.low_space_mark" = "67108864",
         "Free disk space below which requests are refused, so that none goes unlogged.";
+    "audit.keyed" = "[]",
+        "Fields of entries that are recorded as keyed hashes in place of their values: \"address\", \"context\", \"identity\".";
     "store.engine" = r#""fjall""#,
         "\"fjall\", or \"memory\": everything is gone at the end.";
     "store.path" = r#""./cipher-hub-data/store""#,

@@ -29,6 +29,7 @@ const NO_PARTICIPANT: &str = "the participant is gone";
 const NO_REGISTRATION: &str = "the registration is gone";
 const NO_KEY: &str = "the key is gone";
 const CERTIFICATE: &str = "it depends on a client certificate whose names the entry does not hold";
+const KEYED: &str = "the entry holds a hash in place of the address (`audit.keyed`)";
 const CONTEXT: &str = "it depends on an encryption context that the entry does not hold";
 
 /// What a replay reads of an entry.
@@ -54,6 +55,8 @@ pub(super) struct Recorded {
     identity: Option<String>,
     #[serde(default)]
     key: Option<KeyId>,
+    #[serde(default)]
+    keyed: Vec<String>,
     #[serde(default)]
     mutual_tls: bool,
     #[serde(default)]
@@ -109,6 +112,8 @@ pub(super) struct Question {
     context: Option<EncryptionContext>,
     /// Whether that context is the one the action itself was decided with.
     context_known: bool,
+    /// Whether there was one that the entry holds hashes of.
+    context_hidden: bool,
     payload_bytes: u64,
     method: AuthMethod,
     address: PeerAddress,
@@ -188,7 +193,7 @@ impl Question {
             encryption_context: self.context.as_ref(),
             payload_bytes: self.payload_bytes,
         };
-        let beside = self.beside.map(|action| (action, true));
+        let beside = self.beside.map(|action| (action, !self.context_hidden));
         let mut permitted_by = Vec::new();
         for (action, known) in std::iter::once((self.action, self.context_known)).chain(beside) {
             let target = self.place.target_of(action);
@@ -252,7 +257,11 @@ impl Facts {
             return Ok(Err(OLDER));
         };
         let Some((method, id)) = identity(&caller) else { return Ok(Err(METHOD)) };
-        let Some(address) = address(&entry.address) else { return Ok(Err(OLDER)) };
+        let keyed = |name: &str| entry.keyed.iter().any(|field| field == name);
+        let (hides_context, hides_identity) = (keyed("context"), keyed("identity"));
+        let Some(address) = address(&entry.address) else {
+            return Ok(Err(if keyed("address") { KEYED } else { OLDER }));
+        };
         let Some(participant) = self.participant(hub, home, id).await? else {
             return Ok(Err(NO_PARTICIPANT));
         };
@@ -283,7 +292,10 @@ impl Facts {
         let home = home.map_or_else(String::new, |facts| facts.registration.name.to_string());
         let caller_name = format!("{home}/{}", participant.value.name);
         // Where the context changes, the entry holds the new one.
-        let context_known = entry.context_digest.is_none() && beside != Some(Action::KeysRebind);
+        // A hash in place of a value is no context, where there was one.
+        let hidden = hides_context && entry.context.is_some();
+        let context_known =
+            entry.context_digest.is_none() && !hidden && beside != Some(Action::KeysRebind);
         Ok(Ok(Question {
             seq,
             permitted: entry.decision == "allow",
@@ -294,15 +306,16 @@ impl Facts {
             participant,
             place,
             changed,
-            context: entry.context,
+            context: entry.context.filter(|_| !hidden),
             context_known,
+            context_hidden: hidden,
             payload_bytes: entry.payload_bytes,
             method,
             address,
             time: entry.time,
             tls: entry.tls,
             mutual_tls: entry.mutual_tls,
-            spiffe_id: entry.identity.filter(|_| caller_is_spiffe),
+            spiffe_id: entry.identity.filter(|_| caller_is_spiffe && !hides_identity),
         }))
     }
 
