@@ -1,5 +1,7 @@
 //! ArcSight Common Event Format, version 0 (Micro Focus, "Implementing ArcSight CEF", revision 25).
 
+use std::net::IpAddr;
+
 use serde_json::{Map, Value};
 
 use super::{is_unsafe, millis, text};
@@ -27,14 +29,15 @@ pub(super) fn line(members: &Map<String, Value>, hub: &str, out: &mut Vec<u8>) {
         ("outcome", outcome),
         ("suser", text(members, "caller")),
     ];
-    match text(members, "address").as_str() {
-        "" => {}
-        address if address.contains(':') => {
+    let address = text(members, "address");
+    match address.parse() {
+        Ok(IpAddr::V4(_)) => pairs.push(("src", address)),
+        Ok(IpAddr::V6(_)) => {
             pairs.push(("c6a2Label", "Source IPv6 Address".to_owned()));
-            pairs.push(("c6a2", address.to_owned()));
+            pairs.push(("c6a2", address));
         }
-        address if address.contains('.') => pairs.push(("src", address.to_owned())),
-        other => pairs.push(("shost", other.to_owned())),
+        // `unix`, or the hash of an address.
+        Err(_) => pairs.push(("shost", address)),
     }
     for (key, label, member) in [
         ("cs1", "registration", "registration"),

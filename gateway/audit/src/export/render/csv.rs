@@ -25,6 +25,7 @@ const COLUMNS: &[&str] = &[
     "detail",
     "context",
     "contextDigest",
+    "keyed",
     "policies",
     "revision",
     "entities",
