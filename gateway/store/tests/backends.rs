@@ -318,7 +318,7 @@ fn space_of_archived_batches_is_given_back() {
     block_on(async {
         for n in 0..200u64 {
             let mut txn = Txn::new();
-            let noise: Vec<u8> = (0..100_000u64).map(|i| (i * (n + 7) >> 3) as u8).collect();
+            let noise = vec![u8::try_from(n).unwrap(); 100_000];
             txn.put(batch(n), noise).unwrap();
             backend.commit(txn).await.unwrap();
         }
