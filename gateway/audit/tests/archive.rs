@@ -333,7 +333,7 @@ async fn whatever_byte_is_changed_is_found_and_its_place_named() {
         shorter.remove(cut);
         let _damage = wrong(&shorter);
     }
-    let other = SystemKeys::generate().unwrap().checkpoint().public();
+    let other = SystemKeys::generate().unwrap().checkpoint_keys().active().public();
     let other = hub_audit::checkpoint::verifier_key(&format!("{}.audit", hub()), &other);
     let refused = examined(&path, &Key::parse(&other).unwrap()).unwrap_err();
     assert!(refused.to_string().contains("signature"), "{refused}");

@@ -147,12 +147,13 @@ impl Archiver {
                 Error::NotArchived(format!("the record of `{}` is malformed", held.record.file))
             })?,
         };
+        let signing = self.log.keys().checkpoint_keys();
         let order = Order {
             store: self.archives.store(),
             dir: self.archives.dir(),
             writer: self.archives.writer(),
             hub: self.hub,
-            key: self.log.keys().checkpoint(),
+            key: signing.active(),
             first,
             before,
             frontier,

@@ -96,6 +96,6 @@ impl Log {
         exporter: Exporter,
         now: Timestamp,
     ) -> Result<(Vec<u8>, Hash), Error> {
-        exporter.finish(self.keys().checkpoint(), now)
+        exporter.finish(self.keys().checkpoint_keys().active(), now)
     }
 }

@@ -1,8 +1,8 @@
 //! One method for every route of the API.
 
 mod access;
-mod audit;
 mod archives;
+mod audit;
 mod checkpoints;
 mod crypto;
 mod hub;

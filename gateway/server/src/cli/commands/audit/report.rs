@@ -130,7 +130,7 @@ pub(super) async fn run(args: ReportArgs, session: &mut Session<'_>) -> Result<(
     let began = SystemClock.now();
     // Before anything is asked: mistakes in arguments cost nobody a wait.
     let mut options = options(&args, began)?;
-    log::check_key(session, args.verifier_key.as_deref())?;
+    log::trusted(args.verifier_key.as_deref())?;
     if args.out.is_none() && args.format == Form::Html && session.console.out_terminal {
         return Err(Failure::usage(
             "HTML is not for a terminal",

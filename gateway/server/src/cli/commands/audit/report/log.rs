@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use cipher_hub_client::Client;
+use hub_audit::verify::Keyring;
 use hub_model::api::audit::AuditPage;
 use hub_report::Trail;
 use hub_report::document::Log;
@@ -10,6 +11,7 @@ use hub_report::document::Log;
 use super::super::super::super::LogClaim;
 use super::super::super::super::failure::{Code, Failure};
 use super::super::super::super::run::Session;
+use super::super::offline::keyring;
 use super::super::{Progress, page_size, tampered};
 
 /// How long to wait for a checkpoint that covers what there is now.
@@ -25,11 +27,9 @@ pub(super) enum Reading {
     Refused(String),
 }
 
-/// Whether the key given is one.
-pub(super) fn check_key(session: &Session<'_>, key: Option<&str>) -> Result<(), Failure> {
-    key.map_or(Ok(()), |key| session.hooks.check_verifier_key(key)).map_err(|problem| {
-        Failure::usage(problem, "a verifier key reads NAME+ID+BASE64, as `audit verify` shows it")
-    })
+/// The key given, if it is one: in words, or in a file.
+pub(super) fn trusted(key: Option<&str>) -> Result<Option<Keyring>, Failure> {
+    key.map(|key| keyring(&[key.to_owned()])).transpose()
 }
 
 /// The size and the chain head a note speaks of; the verifier checks its signature.
@@ -69,12 +69,15 @@ pub(super) async fn read(
         let message = format!("a checkpoint covers {size} entries, the log has {}", covered.size);
         return Err(tampered(message));
     }
+    let trusted = trusted(key)?;
     let verifier_key = key.map_or_else(|| covered.verifier_key.clone(), str::to_owned);
     let mut verifier = session.hooks.verifier(LogClaim {
         size,
         head,
         checkpoint: covered.checkpoint.clone(),
-        verifier_key: verifier_key.clone(),
+        trusted,
+        verifier_key: covered.verifier_key.clone(),
+        kept: Vec::new(),
     });
     let mut progress = Progress::new(session, size);
     let mut next = 0;
