@@ -67,7 +67,9 @@ fn entries() -> Vec<Vec<u8>> {
         if seq % 5 == 2 {
             object.insert("detail".to_owned(), "@SUM(1,2)\t\"x\"".into());
         }
-        let bytes = serde_json::to_vec(&entry).unwrap();
+        // In the order of entries, whatever order `serde_json` keeps in this build.
+        let sorted: BTreeMap<_, _> = entry.as_object().unwrap().iter().collect();
+        let bytes = serde_json::to_vec(&sorted).unwrap();
         prev = leaf_hash(&bytes);
         all.push(bytes);
     }

@@ -72,7 +72,7 @@ async fn a_guard_is_asked_about_what_was_found_and_permitted_only() {
     let world = World::new().await;
     world.registration("shop").await;
     let app = world.participant("shop", "app", &[Role::Apps]).await;
-    let stranger = world.participant("hub", "stranger", &[Role::Auditors]).await;
+    let stranger = world.participant("hub", "stranger", &[]).await;
     let body: CreateKey = serde_json::from_str(r#"{"name":"orders"}"#).unwrap();
     let create = key::CreateKey { registration: named("shop"), body };
     let made = world.ok(&world.admin, &create).await;

@@ -22,7 +22,7 @@ use hub_policy::Bundle;
 use hub_store::{Changes, layout};
 
 const READERS: &str = "@id(\"readers\") permit (principal, \
-     action == CipherHub::Action::\"registrations.get\", resource is CipherHub::Registration) \
+     action == CipherHub::Action::\"registrations.freeze\", resource is CipherHub::Registration) \
      when { principal in resource.roles.auditors };";
 const FROZEN_NAMES: &str = "@id(\"no.shop\") forbid (principal, \
      action == CipherHub::Action::\"registrations.get\", resource is CipherHub::Registration) \
@@ -221,7 +221,8 @@ async fn replay_compares_what_was_recorded_and_says_what_changed() {
     world.registration("shop").await;
     let reader = world.participant("shop", "reader", &[Role::Auditors]).await;
     let get = registration::GetRegistration { registration: named("shop") };
-    let denied = world.attempt(&reader, &get, &meta()).await.unwrap_err();
+    let freeze = registration::Freeze::<true> { registration: named("shop") };
+    let denied = world.attempt(&reader, &freeze, &meta()).await.unwrap_err();
     assert!(matches!(denied.error, Error::Denied { .. }));
     world.ok(&world.admin, &get).await;
     let replay = |text: &str| ReplayPolicies {
@@ -234,7 +235,6 @@ async fn replay_compares_what_was_recorded_and_says_what_changed() {
     assert_eq!(flip.decision_ids, [world.hub.decision_id(denied.seq.unwrap())]);
 
     // The registration changes: what it was is gone, and what it is now is compared.
-    let freeze = registration::Freeze::<true> { registration: named("shop") };
     world.ok(&world.admin, &freeze).await;
     let report = world.ok(&world.admin, &replay(READERS)).await;
     let [flip] = report.flips.as_slice() else { panic!("{:?}", report.flips) };
@@ -254,7 +254,7 @@ async fn explaining_a_request_makes_none() {
     let before = size();
     let body = ExplainBody {
         participant: Some("shop/reader".to_owned()),
-        action: Some("registrations.get".to_owned()),
+        action: Some("registrations.freeze".to_owned()),
         ..ExplainBody::default()
     };
     let found = world.ok(&world.admin, &system::Explain { body: body.clone() }).await;

@@ -81,11 +81,30 @@ fn millis(members: &Map<String, Value>) -> i64 {
     time.map_or(0, hub_model::Timestamp::as_millis)
 }
 
+/// The value as JSON with its names in order, whatever order `serde_json` keeps in this build.
+fn sorted(value: &Value) -> String {
+    match value {
+        Value::Object(members) => {
+            let mut names: Vec<_> = members.keys().collect();
+            names.sort();
+            let member = |name: &String| {
+                let value = members.get(name).map(sorted).unwrap_or_default();
+                format!("{}:{value}", Value::String(name.clone()))
+            };
+            format!("{{{}}}", names.into_iter().map(member).collect::<Vec<_>>().join(","))
+        }
+        Value::Array(items) => {
+            format!("[{}]", items.iter().map(sorted).collect::<Vec<_>>().join(","))
+        }
+        other => other.to_string(),
+    }
+}
+
 /// JSON with unsafe characters escaped: they can stand inside strings only, where `\u` means the
 /// same.
 fn json_line(value: &Value, out: &mut Vec<u8>) {
     let mut units = [0; 2];
-    for c in value.to_string().chars() {
+    for c in sorted(value).chars() {
         if is_unsafe(c) {
             for unit in c.encode_utf16(&mut units) {
                 out.extend_from_slice(format!("\\u{unit:04x}").as_bytes());
