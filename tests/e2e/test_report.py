@@ -276,7 +276,7 @@ def test_windows_periods_and_mistakes(fresh):
         ["--since", "1d", "--until", "2d"],
         ["--cryptoperiod", "aes=1d"],
         ["nothing"],
-        ["--verifier-key", "nonsense"],
+        ["--verifier-key", "a+b+c"],
     ):
         done = hub.cli("audit", "report", *bad, check=2)
         assert done.stdout == "" and done.stderr, bad
