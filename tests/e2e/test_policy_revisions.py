@@ -21,7 +21,7 @@ when {{ resource.registration.name == "{registration}" }};
 """
 # Lets auditors of a registration read the facts of its keys.
 AUDITORS = """@id("{id}")
-permit (principal, action == CipherHub::Action::"keys.get", resource is CipherHub::Key)
+permit (principal, action == CipherHub::Action::"keys.listDataKeys", resource is CipherHub::Key)
 when {{ principal in resource.registration.roles.auditors }};
 """
 LOCK_OUT = """@id("nobody.activates")
@@ -450,7 +450,7 @@ def test_a_shadow_counts_what_it_would_decide_otherwise(fresh):
     for _ in range(5):
         assert encrypts(shop) == 200
     for _ in range(2):
-        fresh.refused(403, "denied", "GET", shop.key_path, key=looker)
+        fresh.refused(403, "denied", "GET", f"{shop.key_path}/dataKeys", key=looker)
     shop.decrypt(shop.encrypt("x"))
 
     def report():
@@ -514,7 +514,7 @@ def test_replay_lists_what_would_have_fallen_otherwise(fresh):
     for _ in range(4):
         shop.encrypt("x")
     for _ in range(3):
-        fresh.refused(403, "denied", "GET", shop.key_path, key=looker)
+        fresh.refused(403, "denied", "GET", f"{shop.key_path}/dataKeys", key=looker)
     shop.decrypt(shop.encrypt("y"))
     body = {
         "files": files(
@@ -529,7 +529,7 @@ def test_replay_lists_what_would_have_fallen_otherwise(fresh):
     assert (one["to"], one["count"], one["facts"]) == ("deny", 5, "recorded")
     assert one["callerName"] == "shop/checkout" and one["policies"] == ["no.encrypt"]
     assert one["resource"] == shop.key["uid"] and len(one["decisionIds"]) == 3
-    two = flips(report)["deny", "keys.get", "shop/orders"]
+    two = flips(report)["deny", "keys.listDataKeys", "shop/orders"]
     assert (two["to"], two["count"], two["policies"]) == ("allow", 3, ["auditors.see"])
     assert report["same"] == report["decided"] - 8
     why = fresh.ok("POST", "/v1/policies:explain", {"decisionId": one["decisionIds"][0]})
