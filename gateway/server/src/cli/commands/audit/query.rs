@@ -132,8 +132,8 @@ impl Trail {
         };
         let found = self.client.query_registration_audit(registration, query, page).await;
         match found.map_err(Failure::from) {
-            // One that is gone has no trail of its own any more; auditors of the hub still find it.
-            Err(failure) if failure.code == Code::NotFound && registration.starts_with("reg_") => {
+            // Auditors of the hub ask the trail of the hub, which has those that are gone, too.
+            Err(failure) if matches!(failure.code, Code::NotFound | Code::Denied) => {
                 let query =
                     AuditQuery { registration: Some(registration.clone()), ..query.clone() };
                 self.client.query_audit(&query, page).await.map_err(|_| failure)
