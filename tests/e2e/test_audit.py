@@ -6,7 +6,7 @@ import json
 import pytest
 
 import audit
-from hub import b64
+from hub import b64, wait_for
 
 
 def act(hub, shop, request_id, expected, action, outcome, decision, *arguments, **more):
@@ -249,8 +249,6 @@ def test_refused_credentials_are_counted_in_the_log(fresh):
         ]
         return sum(e.get("count", 1) for e in found) >= 5
 
-    from hub import wait_for
-
     wait_for("sampled failures of authentication", counted)
 
 
@@ -452,7 +450,8 @@ def test_the_checkpoint_file_is_a_checkpoint_of_the_log(fresh):
 
 
 def test_keyed_fields_are_hashes_everywhere(make_hub):
-    hub = make_hub(env={"CIPHER_HUB_AUDIT__KEYED": "address,context"}).start()
+    env = {"CIPHER_HUB_AUDIT__KEYED": "address,context", "CIPHER_HUB_ABUSE__AUTH_FAILURES": "5"}
+    hub = make_hub(env=env).start()
     shop = hub.shop()
     context = {"patient": "canary-4711", "ward": "3"}
     sealed = [shop.encrypt("x", context), shop.encrypt("y", context)]
@@ -470,5 +469,21 @@ def test_keyed_fields_are_hashes_everywhere(make_hub):
     everything = "".join(item["bytes"] for item in items)
     assert "canary-4711" not in everything and "127.0.0.1" not in everything
     audit.verify(*audit.covered(hub, len(items) - 1))
+    # What a ciphertext was bound to before is hashed as contexts are, and an alarm names no source.
+    body = {"ciphertext": sealed[0], "context": context, "newContext": {"patient": "other"}}
+    hub.ok("POST", f"{shop.key_path}:rewrap", body, shop.app)
+    wrong = shop.app[:-6] + "aaaaaa"
+    for _ in range(6):
+        hub.call("GET", "/v1/whoami", key=wrong)
+    alarms = wait_for(
+        "an alarm",
+        lambda: [e for e in audit.entries(hub) if e["action"].startswith("abuse.")],
+    )
+    assert all(" from " not in e["detail"] and e["address"].startswith("hmac:") for e in alarms)
+    (moved,) = [e for e in audit.entries(hub) if e["action"] == "keys.rewrap"]
+    assert moved["detail"].startswith("from context hmac:")
+    everything = json.dumps(audit.entries(hub))
+    assert "canary-4711" not in everything and "127.0.0.1" not in everything
+    assert "sha256:" not in moved["detail"]
     code, said = make_hub(env={"CIPHER_HUB_AUDIT__KEYED": "caller"}).fails_to_start()
     assert code == 3 and "CIPHER_HUB_AUDIT__KEYED" in said and "address, context, identity" in said

@@ -198,6 +198,23 @@ def test_a_registration_reads_its_own_entries_and_no_others(hub, shops):
         )
     hub.refused(404, "not_found", "GET", trail.format("one") + "?key=two/orders", key=one.owner)
     hub.refused(404, "not_found", "GET", trail.format("one") + "?key=nowhere/orders", key=one.owner)
+    # Names of others are names of nobody: neither whether they are there is told, nor their uids.
+    said = set()
+    for name in ("two", "nowhere", "hub"):
+        problem = hub.refused(
+            404, "not_found", "GET", trail.format("one") + f"?callerRegistration={name}", key=one.owner
+        )
+        said.add(problem["detail"].replace(name, "*"))
+        assert "reg_" not in json.dumps({k: v for k, v in problem.items() if k != "instance"})
+    assert len(said) == 1, said
+    here = [pages(hub, trail.format("one"), {"callerRegistration": n}, one.owner)[0] for n in ("one", uid)]
+    assert here[0] and {e["callerRegistration"] for e in here[0]} == {uid}
+    assert {e["seq"] for e in here[0]} <= {e["seq"] for e in here[1]}
+    hub.refused(400, "invalid_query", "GET", trail.format("one") + "?request=-", key=one.owner)
+    # Auditors of the hub ask the hub's trail, which policies on `ReadAudit` protect.
+    reader = hub.member("hub", "trail-reader", "auditors")
+    hub.refused(403, "denied", "GET", trail.format("one"), key=reader)
+    assert pages(hub, "/v1/audit/events", {"registration": "one"}, reader)[0]
     foreign = {"key": two.key["uid"], "callerRegistration": other}
     for name, value in foreign.items():
         found, _ = pages(hub, trail.format("one"), {name: value}, one.owner)

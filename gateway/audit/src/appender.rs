@@ -183,6 +183,12 @@ impl Appender {
         let _ = self.shared.keyed.set(keyed);
     }
 
+    /// What is hashed, where something is. For details that are made elsewhere.
+    #[must_use]
+    pub fn keyed(&self) -> Option<&Keyed> {
+        self.shared.keyed.get()
+    }
+
     /// The newest entries.
     pub(crate) fn recent(&self) -> &Recent {
         &self.shared.recent

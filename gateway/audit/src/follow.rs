@@ -105,7 +105,7 @@ impl Recent {
     }
 
     /// The group that holds this entry.
-    fn find(&self, seq: u64) -> Option<Arc<Committed>> {
+    pub(crate) fn find(&self, seq: u64) -> Option<Arc<Committed>> {
         let kept = self.lock();
         let at = kept.groups.partition_point(|group| group.end() <= seq);
         kept.groups.get(at).filter(|group| group.first() <= seq).cloned()

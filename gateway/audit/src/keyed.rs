@@ -85,7 +85,9 @@ impl Keyed {
         &self.fields
     }
 
-    pub(crate) fn has(&self, field: Field) -> bool {
+    /// Whether this field is keyed.
+    #[must_use]
+    pub fn has(&self, field: Field) -> bool {
         self.fields.contains(&field)
     }
 

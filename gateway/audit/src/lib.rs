@@ -23,6 +23,7 @@ pub mod proof;
 pub mod relay;
 pub mod tile;
 pub mod tree;
+mod turns;
 pub mod verify;
 pub mod witness;
 pub mod witness_proof;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use hub_crypto::{SigningKey, SystemKeys};
-use hub_model::{HubId, Timestamp};
+use hub_model::{HubId, RegistrationId, Timestamp};
 use hub_store::{Store, Writer};
 
 use crate::archive::Archives;
@@ -14,6 +14,7 @@ use crate::checkpoint::{self, Checkpoint};
 use crate::checkpoint_history::History;
 use crate::note::Note;
 use crate::tree::Tree;
+use crate::turns::Turns;
 use crate::verify::Verifier;
 use crate::{Appender, Error, Follower, batch, merkle};
 
@@ -48,6 +49,8 @@ pub struct Log {
     /// Rung with every checkpoint.
     signed: Arc<tokio::sync::Notify>,
     archives: Option<Archives>,
+    /// Of those who read it aside.
+    turns: Arc<Turns>,
 }
 
 /// A checkpoint and its note.
@@ -142,6 +145,7 @@ impl Log {
             tree: Arc::default(),
             signed: Arc::default(),
             archives,
+            turns: Arc::default(),
         })
     }
 
@@ -338,8 +342,42 @@ impl Log {
     /// # Errors
     /// As [`Log::page`].
     pub async fn entry(&self, seq: u64) -> Result<Option<Vec<u8>>, Error> {
+        if let Some(entry) = self.recent_entry(seq) {
+            return Ok(Some(entry));
+        }
         let entries = self.page(seq, 1).await?;
         Ok(entries.into_iter().find(|(found, _)| *found == seq).map(|(_, bytes)| bytes))
+    }
+
+    /// One entry, when it is among the newest, which lie in memory.
+    #[must_use]
+    pub fn recent_entry(&self, seq: u64) -> Option<Vec<u8>> {
+        let group = self.appender.recent().find(seq)?;
+        group.entries(seq).next().map(|(_, bytes, _)| bytes.to_vec())
+    }
+
+    /// Reads the log on a thread that may block: what lies in archives or is proven takes a while,
+    /// and other requests must not wait for it. Few do so at once, and one for each registration.
+    ///
+    /// # Errors
+    /// Those of the work, and [`Error::Unavailable`] when the process is stopping.
+    pub async fn aside<T, F>(
+        &self,
+        asker: RegistrationId,
+        work: impl FnOnce(Self) -> F + Send + 'static,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+        T: Send + 'static,
+    {
+        let turn = self.turns.turn(Some(asker)).await?;
+        let log = self.clone();
+        let answer = tokio::task::spawn_blocking(move || {
+            let answer = hub_store::block_on(work(log));
+            drop(turn);
+            answer
+        });
+        answer.await.map_err(|error| Error::Unavailable(error.to_string()))?
     }
 }
 
@@ -405,13 +443,15 @@ async fn read_store(
 ) -> Result<Vec<(u64, Vec<u8>)>, Error> {
     let mut found = Vec::new();
     let mut bytes = 0;
+    // Every batch has an entry: who wants one entry needs one batch.
+    let batches = limit.clamp(1, 16);
     // Batches are named by their last entry: the first one after `from - 1` holds `from`.
     let mut after = match from.checked_sub(1) {
         Some(before) => Some(batch::path(writer, before)?),
         None => None,
     };
     'pages: loop {
-        let page = store.scan_bytes(&batch::prefix(writer), after.as_ref(), 16, None).await?;
+        let page = store.scan_bytes(&batch::prefix(writer), after.as_ref(), batches, None).await?;
         for (path, record) in &page.records {
             for (seq, entry) in batch::parse(path, &record.value)? {
                 if seq < from {

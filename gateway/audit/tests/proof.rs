@@ -4,10 +4,13 @@
 
 mod common;
 
+use std::pin::Pin;
+use std::task::Poll;
+
 use common::{append, log};
 use hub_audit::merkle::{self, leaf_hash};
 use hub_audit::tile::Tile;
-use hub_audit::{Error, proof};
+use hub_audit::{Error, Log, proof};
 use hub_model::Timestamp;
 
 #[tokio::test]
@@ -32,6 +35,8 @@ async fn a_log_proves_its_entries_and_its_growth() {
     for (from, to) in [(0, 0), (0, 600), (1, 600), (512, 640), (600, 600), (599, 601), (600, 640)] {
         let hashes = log.consistency_proof(from, to).await.unwrap();
         let (old, new) = (root(from as usize), root(to as usize));
+        let grown = log.consistency(from, to).await.unwrap();
+        assert_eq!((grown.old, grown.new, &grown.hashes), (old, new, &hashes));
         proof::verify_consistency(from, &old, to, &new, &hashes).unwrap();
         assert_eq!(log.root_at(to).await.unwrap(), new);
         let frontier = log.frontier_at(from).await.unwrap();
@@ -41,6 +46,34 @@ async fn a_log_proves_its_entries_and_its_growth() {
     assert!(matches!(log.inclusion_proof(640, 641).await, Err(Error::Beyond { .. })));
     assert!(matches!(log.inclusion_proof(7, 7).await, Err(Error::Beyond { .. })));
     assert!(matches!(log.consistency_proof(1, 641).await, Err(Error::Beyond { .. })));
+}
+
+async fn pending<F: Future + Unpin>(future: &mut F) -> bool {
+    std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut *future).poll(cx).is_pending())).await
+}
+
+/// Whoever reads aside holds up no worker, and another registration is not held up either.
+#[tokio::test]
+async fn one_registration_reads_aside_once_at_a_time() {
+    let log = log().await;
+    append(&log, 3).await;
+    let [one, other] =
+        [hub_model::RegistrationId::generate(), hub_model::RegistrationId::generate()];
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let held = log.aside(one, async move |_: Log| {
+        wait.recv().unwrap();
+        Ok(1)
+    });
+    let mut held = Box::pin(held);
+    // On the one worker of this test: were the work done on it, this would never come back.
+    assert!(pending(&mut held).await);
+    let mut second = Box::pin(log.aside(one, async move |_: Log| Ok(2)));
+    assert!(pending(&mut second).await);
+    let entry = log.aside(other, async move |log: Log| log.entry(2).await).await;
+    assert_eq!(entry.unwrap(), log.recent_entry(2));
+    assert!(pending(&mut second).await);
+    go.send(()).unwrap();
+    assert_eq!((held.await.unwrap(), second.await.unwrap()), (1, 2));
 }
 
 /// Every tile of every checkpoint's tree by its definition in C2SP tlog-tiles.

@@ -204,6 +204,18 @@ impl Error {
         }
     }
 
+    /// The same, without the names of files and what is wrong with them: those are for who reads
+    /// the whole trail.
+    #[must_use]
+    pub(crate) fn veiled(self) -> Self {
+        match self {
+            Self::ArchiveUnavailable(_) => {
+                Self::ArchiveUnavailable("an archive of older entries cannot be read".to_owned())
+            }
+            other => other,
+        }
+    }
+
     pub(crate) fn not_found(what: &'static str, name: impl ToString) -> Self {
         Self::NotFound { what, name: name.to_string() }
     }

@@ -22,6 +22,7 @@ use crate::pipeline::Gateway;
 use crate::problem::Refusal;
 use crate::request::{Parts, Query};
 use crate::routes::Route;
+use crate::streaming::Credential;
 
 /// How long a request waits for a checkpoint at most.
 const MAX_WAIT: Duration = Duration::from_secs(10);
@@ -86,19 +87,39 @@ impl Endpoint for ReceiptEndpoint {
         meta: Meta,
     ) -> BoxFuture<'a, Result<Reply, Refusal>> {
         Box::pin(async move {
-            let asked = match asked(&parts) {
+            let (asked, wait) = match asked(&parts) {
                 Ok(asked) => asked,
                 Err(refusal) => return Err(gateway.fallen(row, caller, &meta, refusal).await),
             };
             let seq = asked.seq;
-            let right = match gateway.hub.receipt_right(caller, seq).await {
-                Ok(right) => right,
+            let mut standing = match gateway.hub.receipt_right(caller, seq).await {
+                Ok(standing) => standing,
                 Err(error) => {
                     let refusal = Refusal::from(&error);
                     return Err(gateway.fallen(row, caller, &meta, refusal).await);
                 }
             };
-            let answered = match right {
+            let again;
+            let mut caller = caller;
+            if standing.permitted && asked.size.is_none() && waited(gateway, seq, wait).await {
+                // A credential or right that was lost meanwhile must not count any more.
+                match Credential::of(gateway, &parts).authenticate().await {
+                    Ok(found) => again = found,
+                    Err(code) => {
+                        let refusal = Refusal::new(code, "the credential is not good any more");
+                        return Err(gateway.fallen(row, caller, &meta, refusal).await);
+                    }
+                }
+                caller = &again;
+                standing = match gateway.hub.receipt_right(caller, seq).await {
+                    Ok(standing) => standing,
+                    Err(error) => {
+                        let refusal = Refusal::from(&error);
+                        return Err(gateway.fallen(row, caller, &meta, refusal).await);
+                    }
+                };
+            }
+            let answered = match standing.right {
                 Right::Own => {
                     perform(gateway, row, caller, &OwnReceipt(asked), &meta, |_| {}).await
                 }
@@ -124,13 +145,28 @@ impl Endpoint for ReceiptEndpoint {
     }
 }
 
-fn asked(parts: &Parts<'_>) -> Result<Asked, Refusal> {
+/// Waits for the checkpoint that covers an entry; whether it took any time.
+async fn waited(gateway: &Gateway, seq: u64, wait: Duration) -> bool {
+    let log = gateway.hub.log();
+    let covered = |size| seq < size;
+    if wait.is_zero()
+        || log.latest().is_some_and(|signed| covered(signed.checkpoint.size))
+        || !covered(log.appender().position().audit.size)
+    {
+        return false;
+    }
+    // Without one the operation says so.
+    let _ = tokio::time::timeout(wait, log.covered(seq)).await;
+    true
+}
+
+fn asked(parts: &Parts<'_>) -> Result<(Asked, Duration), Refusal> {
     let text = parts.text("seq");
     let seq =
         text.parse().ok().filter(|seq: &u64| seq.to_string() == text).ok_or_else(|| {
             Refusal::new("invalid_name", "`seq` in the path is not a number from 0")
         })?;
-    Ok(Asked { seq, size: parts.query.number("size")?, wait: wait(&parts.query)? })
+    Ok((Asked { seq, size: parts.query.number("size")? }, wait(&parts.query)?))
 }
 
 /// `wait=5s` or `wait=500ms`.

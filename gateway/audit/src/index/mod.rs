@@ -18,20 +18,19 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use tokio::sync::{Notify, Semaphore};
+use hub_model::RegistrationId;
+use tokio::sync::Notify;
 
 use self::block::{Builder, Header};
 use self::fetch::Fetcher;
 use self::file::{Damage, Folder};
 use self::postings::BLOCK;
 use crate::merkle::leaf_hash;
+use crate::turns::Turns;
 use crate::{Error, Log};
 
 pub use self::filter::Filter;
 pub use self::query::{Found, Order, Query};
-
-/// Queries that are worked on at once; others wait their turn.
-const AT_ONCE: usize = 4;
 
 /// The index of a log. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -42,7 +41,7 @@ struct Inner {
     log: Log,
     folder: Option<Folder>,
     state: RwLock<State>,
-    turn: Arc<Semaphore>,
+    turns: Turns,
     /// A block was found missing or damaged.
     repair: Notify,
     /// Until when nothing is repaired, after a repair that failed.
@@ -111,7 +110,7 @@ impl Index {
             log,
             folder,
             state: RwLock::new(State { blocks, live: Builder::new(whole * BLOCK) }),
-            turn: Arc::new(Semaphore::new(AT_ONCE)),
+            turns: Turns::default(),
             repair: Notify::new(),
             pause: Mutex::default(),
             damaged: AtomicU64::new(0),
@@ -143,25 +142,41 @@ impl Index {
     /// # Errors
     /// When entries cannot be read.
     pub async fn query(&self, query: Query) -> Result<Found, Error> {
-        self.query_within(query, query::BUDGET).await
+        self.answer(query, query::BUDGET, None).await
+    }
+
+    /// The same for a caller of this registration: of each registration one query is worked on at a
+    /// time.
+    ///
+    /// # Errors
+    /// As [`Index::query`].
+    pub async fn query_by(&self, asker: RegistrationId, query: Query) -> Result<Found, Error> {
+        self.answer(query, query::BUDGET, Some(asker)).await
     }
 
     /// The same with another bound of what one answer may cost, in something like microseconds.
     ///
     /// # Errors
     /// As [`Index::query`].
-    pub async fn query_within(&self, mut query: Query, budget: u64) -> Result<Found, Error> {
+    pub async fn query_within(&self, query: Query, budget: u64) -> Result<Found, Error> {
+        self.answer(query, budget, None).await
+    }
+
+    async fn answer(
+        &self,
+        mut query: Query,
+        budget: u64,
+        asker: Option<RegistrationId>,
+    ) -> Result<Found, Error> {
         query.end = query.end.min(self.0.log.appender().position().audit.size);
-        let stopping = |why: String| Error::Unavailable(why);
-        let turn = Arc::clone(&self.0.turn).acquire_owned().await;
-        let turn = turn.map_err(|error| stopping(error.to_string()))?;
+        let turn = self.0.turns.turn(asker).await?;
         let index = self.clone();
         let answer = tokio::task::spawn_blocking(move || {
             let answer = hub_store::block_on(index.look(&query, budget));
             drop(turn);
             answer
         });
-        answer.await.map_err(|error| stopping(error.to_string()))?
+        answer.await.map_err(|error| Error::Unavailable(error.to_string()))?
     }
 
     fn state(&self) -> RwLockReadGuard<'_, State> {

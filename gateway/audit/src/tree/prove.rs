@@ -13,6 +13,17 @@ use crate::{Error, Log};
 /// background task.
 const MAX_PAGES: usize = 64;
 
+/// That the log of one size goes on from what it was at another.
+#[derive(Debug)]
+pub struct Grown {
+    /// The root at the smaller size.
+    pub old: Hash,
+    /// The root at the larger size.
+    pub new: Hash,
+    /// The consistency proof between them.
+    pub hashes: Vec<Hash>,
+}
+
 impl Log {
     /// The inclusion proof of an entry in the tree of `size` entries (RFC 6962 §2.1.1), verified.
     ///
@@ -41,6 +52,14 @@ impl Log {
     /// # Errors
     /// As [`Log::inclusion_proof`].
     pub async fn consistency_proof(&self, from: u64, to: u64) -> Result<Vec<Hash>, Error> {
+        Ok(self.consistency(from, to).await?.hashes)
+    }
+
+    /// The consistency proof between two sizes with both roots, each reckoned once, verified.
+    ///
+    /// # Errors
+    /// As [`Log::inclusion_proof`].
+    pub async fn consistency(&self, from: u64, to: u64) -> Result<Grown, Error> {
         if from > to {
             return Err(Error::Beyond { asked: from, size: to });
         }
@@ -48,7 +67,8 @@ impl Log {
         let old = merkle::root(&self.frontier_unchecked(from).await?);
         let hashes = self.consistency_unchecked(from, to).await?;
         let sound = proof::verify_consistency(from, &old, to, &new, &hashes).is_ok();
-        self.answer(sound, hashes)
+        // An empty tree is proven by nothing; its root is known.
+        self.answer(sound, Grown { old, new, hashes })
     }
 
     /// The frontier of the tree of `size` entries, verified: [`merkle::push`] goes on from it, and

@@ -1,5 +1,6 @@
 //! `keys.encrypt`, `keys.decrypt`, `keys.rewrap`. Every failed opening is one error on one path.
 
+use hub_audit::keyed::Field;
 use hub_crypto::{Envelope, MAX_PLAINTEXT};
 use hub_model::api::crypto::{
     Decrypt as DecryptBody, Decrypted, Encrypt as EncryptBody, Encrypted, Rewrap as RewrapBody,
@@ -356,8 +357,17 @@ async fn rewrap(
     // The entry has the new context, and by its digest what the ciphertext was bound to before.
     Ok(match new {
         Some(_) => {
-            let digest = hub_crypto::hash::sha256(&context.canonical());
-            plan.detail(format!("from context sha256:{}", hub_audit::encode::hex(&digest)))
+            let canonical = context.canonical();
+            // Where contexts are not to be guessed from entries, this one is not, either.
+            let keyed = scene.hub.log().appender().keyed();
+            let digest = match keyed.filter(|keyed| keyed.has(Field::Context)) {
+                Some(keyed) => keyed.hash(Field::Context, "", &canonical),
+                None => {
+                    let digest = hub_crypto::hash::sha256(&canonical);
+                    format!("sha256:{}", hub_audit::encode::hex(&digest))
+                }
+            };
+            plan.detail(format!("from context {digest}"))
         }
         None => plan,
     })

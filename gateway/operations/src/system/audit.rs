@@ -39,7 +39,8 @@ impl Operation for ReadAudit {
         scene: Scene<'_, AtHub>,
     ) -> Result<Plan<AuditPage>, Error> {
         if let Some(asked) = &self.asked {
-            return asked.answer(permit, scene.hub, None, &self.page).await;
+            let asker = scene.caller.principal().registration;
+            return asked.answer(permit, scene.hub, asker, None, &self.page).await;
         }
         let log = scene.hub.log();
         let limit = self.page.limit()?;

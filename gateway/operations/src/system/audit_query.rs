@@ -65,6 +65,7 @@ impl AuditQuestion {
         &self,
         permit: Permit,
         hub: &Hub,
+        asker: RegistrationId,
         within: Option<&RegistrationFacts>,
         page: &PageRequest,
     ) -> Result<Plan<AuditPage>, Error> {
@@ -80,7 +81,12 @@ impl AuditQuestion {
             Some(token) => range(&page::open_token(hub, &list, token)?)?,
         };
         let query = Query { filter, order: self.order, first, end, limit };
-        let found = hub.audit_index().query(query).await?;
+        let found =
+            hub.audit_index().query_by(asker, query).await.map_err(|error| match within {
+                // Where the hub keeps its archives is nothing to a registration.
+                Some(_) => Error::from(error).veiled(),
+                None => error.into(),
+            })?;
         let next_page_token =
             found.rest.map(|(first, end)| page::seal_token(hub, &list, &format!("{first}.{end}")));
         let page = AuditPage {
@@ -122,7 +128,18 @@ impl AuditQuestion {
             None => None,
         };
         if let Some(registration) = &self.caller_registration {
-            filter.caller_registration = Some(registration_id(hub, registration).await?);
+            let id = match (within, registration) {
+                // Within one no other name is looked up: whether it is there, and its uid, is not
+                // told.
+                (Some(within), Ref::Name(name)) if *name == within.registration.name => {
+                    within.registration.id.to_string().into()
+                }
+                (Some(_), Ref::Name(_)) => {
+                    return Err(Error::not_found("registration", registration));
+                }
+                (Some(_), Ref::Id(_)) | (None, _) => registration_id(hub, registration).await?,
+            };
+            filter.caller_registration = Some(id);
         }
         filter.registration = match (within, &self.registration) {
             (Some(within), _) => Some(within.registration.id.to_string().into()),
@@ -216,6 +233,7 @@ impl Operation for ReadRegistrationAudit {
         permit: Permit,
         scene: Scene<'_, AtRegistration>,
     ) -> Result<Plan<AuditPage>, Error> {
-        self.asked.answer(permit, scene.hub, Some(&scene.place.0), &self.page).await
+        let asker = scene.caller.principal().registration;
+        self.asked.answer(permit, scene.hub, asker, Some(&scene.place.0), &self.page).await
     }
 }

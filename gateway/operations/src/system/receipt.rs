@@ -6,8 +6,8 @@
 //! trail (`audit.read`). Policy decides in each case, and the entry names the action.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use hub_audit::Log;
 use hub_audit::encode::hex;
 use hub_audit::log::Signed;
 use hub_audit::merkle::leaf_hash;
@@ -30,8 +30,6 @@ pub struct Asked {
     pub seq: u64,
     /// Under the checkpoint of this size; the newest when absent.
     pub size: Option<u64>,
-    /// How long to wait for the checkpoint that covers the entry.
-    pub wait: Duration,
 }
 
 /// By which right a caller has a receipt.
@@ -43,6 +41,27 @@ pub enum Right {
     Own,
     /// The whole trail.
     Hub,
+}
+
+/// By which right, and whether policy gives it.
+#[derive(Debug)]
+pub struct Standing {
+    /// The right.
+    pub right: Right,
+    /// Whether policy permits it now.
+    pub permitted: bool,
+}
+
+/// One entry, without keeping others waiting: from memory, else on a thread that may block.
+async fn read(log: &Log, asker: RegistrationId, seq: u64) -> Result<Option<Vec<u8>>, Error> {
+    if let Some(bytes) = log.recent_entry(seq) {
+        return Ok(Some(bytes));
+    }
+    // What is not there yet is not looked for.
+    if seq >= log.appender().position().audit.size {
+        return Ok(None);
+    }
+    Ok(log.aside(asker, async move |log: Log| log.entry(seq).await).await?)
 }
 
 /// What of an entry decides who has its receipt.
@@ -79,16 +98,19 @@ impl Hub {
     ///
     /// # Errors
     /// When the entry cannot be read.
-    pub async fn receipt_right(&self, caller: &Caller, seq: u64) -> Result<Right, Error> {
-        let Some(bytes) = self.log().entry(seq).await? else { return Ok(Right::Hub) };
-        let entry = concerns(&bytes)?;
+    pub async fn receipt_right(&self, caller: &Caller, seq: u64) -> Result<Standing, Error> {
         let policies = self.policies();
         let may = |action, target: &Target<'_>| {
             policies.authorize(caller, action, target, &RequestFacts::default()).is_ok()
         };
+        // Who reads the whole trail needs no look at the entry.
         if may(Action::AuditRead, &Target::Hub) {
-            return Ok(Right::Hub);
+            return Ok(Standing { right: Right::Hub, permitted: true });
         }
+        let refused = |right| Ok(Standing { right, permitted: false });
+        let bytes = read(self.log(), caller.principal().registration, seq).await;
+        let Some(bytes) = bytes.map_err(Error::veiled)? else { return refused(Right::Hub) };
+        let entry = concerns(&bytes)?;
         let registration = match entry.registration {
             // Of a registration that was erased, the hub's auditors alone have the trail.
             Some(id) => self.find_registration(&Ref::Id(id)).await.ok(),
@@ -97,36 +119,52 @@ impl Hub {
         if let Some(facts) = &registration
             && may(Action::AuditReceipt, &Target::Registration(facts))
         {
-            return Ok(Right::Registration(Arc::clone(facts)));
+            let right = Right::Registration(Arc::clone(facts));
+            return Ok(Standing { right, permitted: true });
         }
         let own = caller.principal().participant.to_string();
         let named = entry.caller.as_deref().and_then(|name| name.rsplit(':').next());
-        Ok(match registration {
-            _ if named == Some(own.as_str()) => Right::Own,
-            Some(facts) => Right::Registration(facts),
-            None => Right::Hub,
+        if named == Some(own.as_str()) {
+            let permitted = may(Action::AuditOwnReceipt, &Target::Hub);
+            return Ok(Standing { right: Right::Own, permitted });
+        }
+        refused(match registration {
+            Some(facts) if policies.may_see(caller, &facts) => Right::Registration(facts),
+            // The trail of a registration is not for strangers to write into.
+            _ => Right::Hub,
         })
     }
 
     /// Makes a receipt.
-    async fn receipt(&self, asked: &Asked, own: bool) -> Result<AuditReceipt, Error> {
-        let Asked { seq, size, wait } = *asked;
+    async fn receipt(
+        &self,
+        caller: &Caller,
+        asked: &Asked,
+        own: bool,
+    ) -> Result<AuditReceipt, Error> {
+        let Asked { seq, size } = *asked;
+        let asker = caller.principal().registration;
         let log = self.log();
         let missing = || Error::not_found("entry", seq);
-        let bytes = log.entry(seq).await?.ok_or_else(missing)?;
+        let bytes = read(log, asker, seq).await?.ok_or_else(missing)?;
         let signed: Arc<Signed> = match size {
             Some(size) => log.checkpoint_at(size).ok_or_else(|| Error::Invalid {
                 pointer: "size",
                 detail: format!("no checkpoint over {size} entries is known any more"),
             })?,
-            None => tokio::time::timeout(wait, log.covered(seq)).await.or(Err(NO_CHECKPOINT))?,
+            None => {
+                log.latest().filter(|signed| seq < signed.checkpoint.size).ok_or(NO_CHECKPOINT)?
+            }
         };
         let size = signed.checkpoint.size;
         if seq >= size {
             let detail = format!("entry {seq} lies behind the end of that checkpoint");
             return Err(Error::Invalid { pointer: "size", detail });
         }
-        let hashes = log.inclusion_proof(seq, size).await.map_err(unproven)?;
+        let hashes = log
+            .aside(asker, async move |log: Log| log.inclusion_proof(seq, size).await)
+            .await
+            .map_err(unproven)?;
         let proof = hashes.iter().map(|hash| hex(hash)).collect();
         let text = TlogProof { index: seq, hashes, checkpoint: signed.note.clone() };
         let hash = hex(&leaf_hash(&bytes));
@@ -180,7 +218,8 @@ impl Operation for RegistrationReceipt {
         permit: Permit,
         scene: Scene<'_, AtRegistration>,
     ) -> Result<Plan<AuditReceipt>, Error> {
-        let receipt = scene.hub.receipt(&self.asked, false).await?;
+        let receipt =
+            scene.hub.receipt(scene.caller, &self.asked, false).await.map_err(Error::veiled)?;
         Ok(Plan::new(permit, receipt).detail(detail(&self.asked)))
     }
 }
@@ -199,7 +238,8 @@ impl Operation for OwnReceipt {
         permit: Permit,
         scene: Scene<'_, AtHub>,
     ) -> Result<Plan<AuditReceipt>, Error> {
-        let receipt = scene.hub.receipt(&self.0, true).await?;
+        let receipt =
+            scene.hub.receipt(scene.caller, &self.0, true).await.map_err(Error::veiled)?;
         Ok(Plan::new(permit, receipt).detail(detail(&self.0)))
     }
 }
@@ -218,7 +258,7 @@ impl Operation for HubReceipt {
         permit: Permit,
         scene: Scene<'_, AtHub>,
     ) -> Result<Plan<AuditReceipt>, Error> {
-        let receipt = scene.hub.receipt(&self.0, false).await?;
+        let receipt = scene.hub.receipt(scene.caller, &self.0, false).await?;
         Ok(Plan::new(permit, receipt).detail(detail(&self.0)))
     }
 }
@@ -259,16 +299,14 @@ impl Operation for Consistency {
             let detail = format!("`from` is larger than `to`, which is {to}");
             return Err(Error::Invalid { pointer: "from", detail });
         }
-        let proof = log.consistency_proof(from, to).await.map_err(unproven)?;
-        let tree = async |size| -> Result<AuditTree, Error> {
-            let root = log.root_at(size).await.map_err(unproven)?;
-            Ok(AuditTree { size, root: hex(&root) })
-        };
+        let asker = scene.caller.principal().registration;
+        let grown = log.aside(asker, async move |log: Log| log.consistency(from, to).await).await;
+        let grown = grown.map_err(|error| unproven(error).veiled())?;
         let signed = if to == covered { Some(newest) } else { log.checkpoint_at(to) };
         let answer = AuditConsistency {
-            from: tree(from).await?,
-            to: tree(to).await?,
-            proof: proof.iter().map(|hash| hex(hash)).collect(),
+            from: AuditTree { size: from, root: hex(&grown.old) },
+            to: AuditTree { size: to, root: hex(&grown.new) },
+            proof: grown.hashes.iter().map(|hash| hex(hash)).collect(),
             checkpoint: signed.map(|signed| signed.note.clone()),
             verifier_key: log.verifier_key(),
         };

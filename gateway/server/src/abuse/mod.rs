@@ -16,6 +16,7 @@ use std::hash::{BuildHasher as _, Hash, Hasher as _, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hub_audit::keyed::Field;
 use hub_auth::Caller;
 use hub_model::api::quota::BlockView;
 use hub_model::entry::Outcome;
@@ -176,9 +177,24 @@ struct Seen {
 struct Alarm {
     kind: Kind,
     address: PeerAddress,
+    /// What is unusual, but not from where.
     detail: String,
+    /// ` by` whom, where that is known.
+    participant: String,
     blocked: bool,
     count: u64,
+}
+
+impl Alarm {
+    /// For the entry. Where addresses are keyed, the source would be the address in the clear.
+    fn describe(&self, keyed: bool) -> String {
+        let Self { address, detail, participant, .. } = self;
+        if keyed && *address != PeerAddress::Unix {
+            return format!("{detail}{participant}");
+        }
+        let source = blocks::describe(Source::from(*address));
+        format!("{detail} from {source}{participant}")
+    }
 }
 
 #[derive(Debug, Default)]
@@ -367,12 +383,11 @@ impl Abuse {
             _ => String::new(),
         };
         let window = self.config.window.as_secs();
-        let source = blocks::describe(Source::from(address));
-        let detail = format!("{} in {window} s from {source}{participant}", kind.name());
+        let detail = format!("{} in {window} s", kind.name());
         tracing::warn!(target: "hub::abuse", kind = kind.name(), blocked, "unusual behaviour");
         let mut alarms = lock(&self.alarms);
         if alarms.waiting.len() < MOST_ALARMS {
-            alarms.waiting.push(Alarm { kind, address, detail, blocked, count });
+            alarms.waiting.push(Alarm { kind, address, detail, participant, blocked, count });
         } else {
             alarms.dropped += 1;
         }
@@ -443,9 +458,11 @@ impl Abuse {
         }
         let Alarms { waiting, dropped } = std::mem::take(&mut *lock(&self.alarms));
         let mut waiting = waiting.into_iter();
+        let keyed = hub.log().appender().keyed();
+        let keyed = keyed.is_some_and(|keyed| keyed.has(Field::Address));
         while let Some(alarm) = waiting.next() {
             let outcome = Outcome(if alarm.blocked { "blocked" } else { "alarm" });
-            let detail: Box<str> = alarm.detail.as_str().into();
+            let detail: Box<str> = alarm.describe(keyed).into();
             let (action, count) = (alarm.kind.action(), alarm.count);
             let written = hub.record_event(action, alarm.address, detail, outcome, count).await;
             if let Err(error) = written {

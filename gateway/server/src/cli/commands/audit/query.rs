@@ -1,6 +1,7 @@
 //! `cipher-hub audit query`, `audit show` and `audit tail --registration`: finding entries, and what
 //! belongs together.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cipher_hub_client::{AuditQuery, Client, PageRequest};
@@ -34,7 +35,7 @@ Examples:
 
 Newest first. An entry is shown when it fits everything that is given. Keys and participants that are
 gone are found by their uid. With --registration owners and auditors of a registration read its
-entries; without, auditors of the hub read those of all.")]
+entries, and auditors of the hub too; without, auditors of the hub read those of all.")]
 pub(crate) struct QueryArgs {
     /// Since a time, or so long ago: `2d`, `90m`, `2026-11-26`, `2026-11-26T05:00:00Z`
     #[arg(long, value_name = "WHEN", value_parser = moment)]
@@ -123,6 +124,8 @@ fn moment(text: &str) -> Result<Timestamp, String> {
 struct Trail {
     client: Client,
     registration: Option<String>,
+    /// Whether the hub's trail is asked for it, since its own may not be or is gone.
+    wide: AtomicBool,
 }
 
 impl Trail {
@@ -130,13 +133,20 @@ impl Trail {
         let Some(registration) = &self.registration else {
             return Ok(self.client.query_audit(query, page).await?);
         };
+        let everywhere =
+            || AuditQuery { registration: Some(registration.clone()), ..query.clone() };
+        if self.wide.load(Ordering::Relaxed) {
+            return Ok(self.client.query_audit(&everywhere(), page).await?);
+        }
         let found = self.client.query_registration_audit(registration, query, page).await;
         match found.map_err(Failure::from) {
-            // One that is gone has no trail of its own any more; auditors of the hub still find it.
-            Err(failure) if failure.code == Code::NotFound && registration.starts_with("reg_") => {
-                let query =
-                    AuditQuery { registration: Some(registration.clone()), ..query.clone() };
-                self.client.query_audit(&query, page).await.map_err(|_| failure)
+            // Auditors of the hub ask the trail of the hub, which has those that are gone, too.
+            Err(failure) if matches!(failure.code, Code::NotFound | Code::Denied) => {
+                let found = self.client.query_audit(&everywhere(), page).await;
+                let found = found.map_err(|_| failure)?;
+                // Not refused again for each page.
+                self.wide.store(true, Ordering::Relaxed);
+                Ok(found)
             }
             found => found,
         }
@@ -184,7 +194,11 @@ impl Trail {
 }
 
 pub(crate) async fn query(args: QueryArgs, session: &mut Session<'_>) -> Result<(), Failure> {
-    let trail = Trail { client: session.connect()?, registration: args.registration };
+    let trail = Trail {
+        client: session.connect()?,
+        registration: args.registration,
+        wide: AtomicBool::new(false),
+    };
     let query = AuditQuery {
         from: args.since,
         to: args.until,
@@ -232,7 +246,11 @@ pub(crate) async fn query(args: QueryArgs, session: &mut Session<'_>) -> Result<
 }
 
 pub(crate) async fn show(args: ShowArgs, session: &mut Session<'_>) -> Result<(), Failure> {
-    let trail = Trail { client: session.connect()?, registration: args.registration };
+    let trail = Trail {
+        client: session.connect()?,
+        registration: args.registration,
+        wide: AtomicBool::new(false),
+    };
     let at = AuditQuery { after: Some(args.seq), oldest_first: true, ..AuditQuery::default() };
     let found = trail.some(&at, 1).await?;
     let Some(record) = found.into_iter().find(|record| record.seq == args.seq) else {
@@ -301,7 +319,11 @@ pub(super) async fn tail(
     json: bool,
     session: &mut Session<'_>,
 ) -> Result<(), Failure> {
-    let trail = Trail { client: session.connect()?, registration: Some(registration) };
+    let trail = Trail {
+        client: session.connect()?,
+        registration: Some(registration),
+        wide: AtomicBool::new(false),
+    };
     let stored_form = json || session.global.output != Format::Table;
     let console = &mut *session.console;
     let mut show = |record: AuditRecord| {
