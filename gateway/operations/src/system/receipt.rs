@@ -115,10 +115,12 @@ impl Hub {
         let missing = || Error::not_found("entry", seq);
         let bytes = log.entry(seq).await?.ok_or_else(missing)?;
         let signed: Arc<Signed> = match size {
-            Some(size) => log.checkpoint_at(size).ok_or_else(|| Error::Invalid {
-                pointer: "size",
-                detail: format!("no checkpoint over {size} entries is known any more"),
-            })?,
+            Some(size) => {
+                log.checkpoint_at(size).await.map_err(unproven)?.ok_or_else(|| Error::Invalid {
+                    pointer: "size",
+                    detail: format!("no checkpoint over {size} entries is known any more"),
+                })?
+            }
             None => tokio::time::timeout(wait, log.covered(seq)).await.or(Err(NO_CHECKPOINT))?,
         };
         let size = signed.checkpoint.size;
@@ -139,8 +141,8 @@ impl Hub {
             size,
             proof,
             tlog_proof: text.to_text(),
+            verifier_key: self.signer_of(&text.checkpoint).await?,
             checkpoint: text.checkpoint,
-            verifier_key: log.verifier_key(),
         })
     }
 }
@@ -264,13 +266,20 @@ impl Operation for Consistency {
             let root = log.root_at(size).await.map_err(unproven)?;
             Ok(AuditTree { size, root: hex(&root) })
         };
-        let signed = if to == covered { Some(newest) } else { log.checkpoint_at(to) };
+        let signed = match to == covered {
+            true => Some(newest),
+            false => log.checkpoint_at(to).await.map_err(unproven)?,
+        };
+        let verifier_key = match &signed {
+            Some(signed) => scene.hub.signer_of(&signed.note).await?,
+            None => log.verifier_key(),
+        };
         let answer = AuditConsistency {
             from: tree(from).await?,
             to: tree(to).await?,
             proof: proof.iter().map(|hash| hex(hash)).collect(),
             checkpoint: signed.map(|signed| signed.note.clone()),
-            verifier_key: log.verifier_key(),
+            verifier_key,
         };
         Ok(Plan::new(permit, answer).detail(format!("{from} to {to}")))
     }
