@@ -81,8 +81,7 @@ async fn no_key_is_given_up_before_it_has_signed_for_the_next() {
     let (_, last) = rotate(&world).await.unwrap();
     let keys = listed(&world).await.items;
     let places: Vec<_> = keys.iter().map(|key| (key.first_sequence, key.last_sequence)).collect();
-    let expected =
-        [(0, Some(dropped)), (named, Some(retired)), (dropped, None), (last, None)];
+    let expected = [(0, Some(dropped)), (named, Some(retired)), (dropped, None), (last, None)];
     assert_eq!(places, expected);
 }
 
