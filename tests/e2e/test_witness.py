@@ -214,11 +214,15 @@ def test_two_rotations_in_one_overlap_drop_the_oldest(make_hub):
     path = "/v1/audit/signing-keys:rotate"
     one = vkey_of(hub)
     two = hub.ok("POST", path)["verifierKey"]
+    # Signed at once, by both: who trusts the first key can follow, however fast the next one comes.
+    between = checkpoint(hub)
     three = hub.ok("POST", path)["verifierKey"]
     keys = hub.ok("GET", path.split(":")[0])["items"]
     assert [key["verifierKey"] for key in keys] == [one, two, three]
     assert [key["state"] for key in keys] == ["retired", "overlap", "active"]
     assert keys[0]["lastSequence"] == keys[2]["firstSequence"]
+    assert c2sp.verified(between["note"], one) and c2sp.verified(between["note"], two)
+    assert between["size"] > keys[1]["firstSequence"]
     _, page = audit.covered(hub, keys[2]["firstSequence"])
     signed = [bool(c2sp.verified(page["checkpoint"], key)) for key in (one, two, three)]
     assert signed == [False, True, True]
@@ -370,6 +374,55 @@ def test_store_and_checkpoint_both_put_back_are_refused(watched, witness, monito
     accepted = [e for e in audit.entries(hub) if e["action"] == "system.acceptRollback"]
     assert accepted and "w1" in accepted[-1]["detail"]
     problem(hub, "entries")
+
+
+def test_what_was_kept_of_a_witness_tells_without_it(watched, witness):
+    hub = watched
+    cosigned(hub, witness.vkey)
+    assert hub.stop() == 0
+    for name in ("store", "checkpoint"):
+        shutil.copytree(hub.data / name, hub.folder / "aside" / name)
+    hub.start()
+    hub.shop().encrypt("x")
+    cosigned(hub, witness.vkey, size_of(hub) - 1)
+    assert hub.stop() == 0
+    for name in ("store", "checkpoint"):
+        shutil.rmtree(hub.data / name)
+        shutil.copytree(hub.folder / "aside" / name, hub.data / name)
+    configured(hub, (f"http://127.0.0.1:{free_ports(1)[0]}", witness.vkey))
+    for _ in range(2):
+        code, said = hub.fails_to_start()
+        assert code == 10 and "store_behind_checkpoint" in said and "`w1`" in said, said
+    # Accepted, it is evidence that nothing reads, and on record.
+    hub.start("--accept-rollback")
+    assert (hub.data / "audit" / "witnesses" / "w1.aside").exists()
+    assert [e for e in audit.entries(hub) if e["action"] == "system.acceptRollback"]
+    hub.restart()
+
+
+def test_a_rollback_is_on_record_before_the_checkpoint_is_replaced(make_hub):
+    hub = make_hub(env=FAST).start()
+    assert hub.stop() == 0
+    shutil.copytree(hub.data / "store", hub.folder / "aside")
+    hub.start().shop().encrypt("x")
+    assert hub.stop() == 0
+    shutil.rmtree(hub.data / "store")
+    shutil.copytree(hub.folder / "aside", hub.data / "store")
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        silent.settimeout(60)
+        configured(hub, (f"http://127.0.0.1:{silent.getsockname()[1]}", c2sp.Witness().vkey))
+        settings = hub.folder / "hub.toml"
+        settings.write_text(settings.read_text().replace('"1s"', '"60s"'))
+        hub.spawn("--accept-rollback")
+        # Killed while the witness is being asked: the checkpoint is replaced by then.
+        asked, _ = silent.accept()
+        hub.kill()
+        asked.close()
+    hub.args = []
+    hub.start()
+    assert [e for e in audit.entries(hub) if e["action"] == "system.acceptRollback"]
 
 
 def test_another_history_is_refused(watched, witness):

@@ -12,7 +12,7 @@
 //! — <hub id>.audit <base64 of 4-byte key id ‖ Ed25519 signature>
 //! ```
 
-use std::path::Path as FilePath;
+use std::path::{Path as FilePath, PathBuf};
 
 use hub_crypto::hash::sha256_parts;
 use hub_crypto::sign::{SigningKey, VerifyingKey};
@@ -206,6 +206,29 @@ pub fn read_file(path: &FilePath) -> Result<Option<String>, Error> {
         Ok(note) => Ok(Some(note)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(Error::CheckpointFile { path: path.display().to_string(), source }),
+    }
+}
+
+/// Gives the file another name that nothing reads, and that no other has: evidence of a history that
+/// is no more. The new name; `None` when there is no file.
+///
+/// # Errors
+/// [`Error::CheckpointFile`].
+pub fn put_aside(path: &FilePath) -> Result<Option<PathBuf>, Error> {
+    let failed = |source| Error::CheckpointFile { path: path.display().to_string(), source };
+    let Some(name) = path.file_name().map(|name| name.to_string_lossy().into_owned()) else {
+        return Ok(None);
+    };
+    let mut aside = path.with_file_name(format!("{name}.aside"));
+    let mut more = 1_u32;
+    while aside.exists() {
+        more = more.saturating_add(1);
+        aside = path.with_file_name(format!("{name}.aside-{more}"));
+    }
+    match std::fs::rename(path, &aside) {
+        Ok(()) => Ok(Some(aside)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(failed(source)),
     }
 }
 

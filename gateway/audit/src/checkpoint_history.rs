@@ -8,7 +8,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hub_model::Timestamp;
 
-use crate::Error;
+use crate::note::Note;
+use crate::witness::TreeHead;
+use crate::{Error, checkpoint};
 
 /// For how long.
 const HOURS: u64 = 400 * 24;
@@ -73,23 +75,42 @@ impl History {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a note, durably, in place of those of its hour that say no more. Blocks on the disk.
+    /// Keeps a note, durably, in place of those of its hour that say no more. With one of the same
+    /// text it is made one, so that a later cosignature erases none; one of the same size and
+    /// another root is of another history, and put aside. What is then kept of this size comes
+    /// back. Blocks on the disk.
     ///
     /// # Errors
-    /// [`Error::Store`] with file and reason.
+    /// [`Error::Store`] and [`Error::CheckpointFile`] with file and reason.
     pub fn keep(
         &self,
         size: u64,
         time: Timestamp,
         cosignatures: usize,
         note: &str,
-    ) -> Result<(), Error> {
+    ) -> Result<String, Error> {
         let hour = hour_of(time);
         let mut known = self.lock();
-        let more = |other: &Kept| other.cosignatures > cosignatures;
-        if known.get(&size).is_some_and(more) {
-            return Ok(());
+        let mut merged = None;
+        if let Some(before) = known.get(&size) {
+            let there = self.text_of(size, before)?;
+            match there.as_deref().map(|there| relation(note, there)) {
+                Some(Relation::Same(whole, others)) => merged = Some((whole, others)),
+                Some(Relation::Forked) => {
+                    self.put_aside(size, before)?;
+                    known.remove(&size);
+                }
+                Some(Relation::Other) if before.cosignatures > cosignatures => {
+                    return Ok(there.unwrap_or_default());
+                }
+                Some(Relation::Other) | None => {}
+            }
         }
+        let (note, cosignatures) = match &merged {
+            Some((whole, others)) => (whole.as_str(), *others),
+            None => (note, cosignatures),
+        };
+        let more = |other: &Kept| other.cosignatures > cosignatures;
         let text = self.dir.is_none().then(|| note.to_owned());
         let kept = Kept { hour, cosignatures, note: text };
         let name = file_name(size, &kept);
@@ -114,7 +135,30 @@ impl History {
             }
         }
         known.insert(size, kept);
-        Ok(())
+        Ok(note.to_owned())
+    }
+
+    /// Puts notes of more entries than this aside: of a history that is no more, they are evidence
+    /// of it and nothing of this log. How many there were. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`Error::CheckpointFile`].
+    pub fn set_aside_above(&self, size: u64) -> Result<usize, Error> {
+        let mut known = self.lock();
+        let above: Vec<u64> =
+            known.range(size.saturating_add(1)..).map(|(size, _)| *size).collect();
+        for size in &above {
+            if let Some(kept) = known.get(size) {
+                self.put_aside(*size, kept)?;
+            }
+            known.remove(size);
+        }
+        Ok(above.len())
+    }
+
+    fn put_aside(&self, size: u64, kept: &Kept) -> Result<(), Error> {
+        let Some(dir) = &self.dir else { return Ok(()) };
+        checkpoint::put_aside(&dir.join(file_name(size, kept))).map(drop)
     }
 
     /// The newest that is kept: its size and hour since 1970.
@@ -142,10 +186,40 @@ impl History {
     /// [`Error::CheckpointFile`].
     pub fn note(&self, size: u64) -> Result<Option<String>, Error> {
         let Some(kept) = self.lock().get(&size).cloned() else { return Ok(None) };
+        self.text_of(size, &kept)
+    }
+
+    fn text_of(&self, size: u64, kept: &Kept) -> Result<Option<String>, Error> {
         match &self.dir {
-            None => Ok(kept.note),
-            Some(dir) => crate::checkpoint::read_file(&dir.join(file_name(size, &kept))),
+            None => Ok(kept.note.clone()),
+            Some(dir) => checkpoint::read_file(&dir.join(file_name(size, kept))),
         }
+    }
+}
+
+/// How two notes of one size stand to each other.
+enum Relation {
+    /// Of one text: both in one, and how many of its signatures are not the log's own.
+    Same(String, usize),
+    /// With another root.
+    Forked,
+    /// Of another time, or one of them cannot be read.
+    Other,
+}
+
+fn relation(note: &str, there: &str) -> Relation {
+    let (Ok(one), Ok(other)) = (Note::parse(note), Note::parse(there)) else {
+        return Relation::Other;
+    };
+    if let Some(whole) = one.merged(&other) {
+        let own = one.text.lines().next().unwrap_or_default();
+        let count = |note: Note<'_>| note.signers().filter(|name| *name != own).count();
+        let others = Note::parse(&whole).map_or(0, count);
+        return Relation::Same(whole, others);
+    }
+    match (TreeHead::parse(one.text), TreeHead::parse(other.text)) {
+        (Ok(one), Ok(other)) if one.root != other.root => Relation::Forked,
+        _ => Relation::Other,
     }
 }
 
@@ -187,6 +261,63 @@ mod tests {
             assert_eq!(history.note(5).unwrap(), None);
         }
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
+    }
+
+    /// A note over one entry; signatures are not checked here.
+    fn note(root: u8, time: u64, signers: &[(&str, u8)]) -> String {
+        let root = hub_model::secret::encode_base64(&[root; 32]);
+        let mut note = format!("log.example\n7\n{root}\ntime {time}\n\n");
+        for (signer, id) in signers {
+            let blob = hub_model::secret::encode_base64(&[*id; 12]);
+            note.push_str(&format!("\u{2014} {signer} {blob}\n"));
+        }
+        note
+    }
+
+    #[test]
+    fn cosignatures_of_one_checkpoint_add_up() {
+        let dir = tempfile::tempdir().unwrap();
+        for history in [History::open(dir.path()).unwrap(), History::in_memory()] {
+            let keep = |count, note: &str| history.keep(7, at(500_000, 0), count, note).unwrap();
+            let (log, one, two) = (("log.example", 1), ("w1.example", 2), ("w2.example", 3));
+            keep(1, &note(1, 1, &[log, one]));
+            let both = keep(1, &note(1, 1, &[log, two]));
+            assert_eq!(both, note(1, 1, &[log, two, one]));
+            // The same again, and by nobody: nothing is lost, and nothing is there twice.
+            assert_eq!(keep(1, &note(1, 1, &[log, one])), note(1, 1, &[log, one, two]));
+            assert_eq!(keep(0, &note(1, 1, &[log])), note(1, 1, &[log, one, two]));
+            // Of the same tree at another time: the one that says more stays.
+            let kept = note(1, 1, &[log, one, two]);
+            assert_eq!(keep(1, &note(1, 2, &[log, one])), kept);
+            assert_eq!(history.note(7).unwrap().unwrap(), kept);
+            // Of another tree: that is no longer this log.
+            let other = note(2, 3, &[log]);
+            assert_eq!(keep(0, &other), other);
+            assert_eq!(history.note(7).unwrap().unwrap(), other);
+        }
+        assert_eq!(History::open(dir.path()).unwrap().sizes(None, 9), [7]);
+        let aside = |file: &std::fs::DirEntry| file.file_name().to_string_lossy().contains("aside");
+        let files: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|f| f.unwrap()).collect();
+        let aside: Vec<_> = files.iter().filter(|file| aside(file)).collect();
+        assert_eq!((files.len(), aside.len()), (2, 1));
+        let evidence = std::fs::read_to_string(aside[0].path()).unwrap();
+        assert!(evidence.contains("w2.example"));
+    }
+
+    #[test]
+    fn notes_of_a_history_that_is_no_more_are_put_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let history = History::open(dir.path()).unwrap();
+        for round in 0..2 {
+            for size in 1..=3 {
+                history.keep(size, at(500_000 + size as i64, 0), 0, "note").unwrap();
+            }
+            assert_eq!(history.set_aside_above(1).unwrap(), 2);
+            assert_eq!(history.sizes(None, 9), [1]);
+            assert_eq!(History::open(dir.path()).unwrap().sizes(None, 9), [1]);
+            // Each time's evidence stays.
+            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3 + 2 * round);
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::note::Note;
 use crate::tree::Tree;
 use crate::turns::Turns;
 use crate::verify::Verifier;
+use crate::witness::TreeHead;
 use crate::{Appender, Error, Follower, batch, merkle};
 
 /// What to do when store and checkpoint disagree at start.
@@ -42,8 +43,9 @@ pub struct Log {
     history: Arc<History>,
     /// For how long the signing key before signs beside the active one.
     key_overlap: Duration,
-    /// One checkpoint at a time: of two the smaller must not end up in the file.
-    signing: Arc<Mutex<()>>,
+    /// One checkpoint at a time: of two the smaller must not end up in the file. Holds the epoch of
+    /// the key that signed last.
+    signing: Arc<Mutex<Option<u32>>>,
     accepted: Option<Arc<str>>,
     tree: Arc<Tree>,
     /// Rung with every checkpoint.
@@ -129,6 +131,7 @@ impl Log {
             }
         }
         let cosigned = file.as_deref().and_then(|file| last_cosigned(file, &keys, &origin));
+        let cosigned = cosigned.filter(|known| known.checkpoint.size <= size);
         let appender = Appender::start(writer, name)?;
         Ok(Self {
             store,
@@ -185,22 +188,47 @@ impl Log {
         self.cosigned.load_full()
     }
 
-    /// Takes a checkpoint of this log with cosignatures, and keeps it durably. Blocks on the disk.
+    /// Takes a checkpoint of this log with cosignatures, and keeps it durably, with those that are
+    /// known of it already. Blocks on the disk.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] when it is none of this log, [`Error::Store`].
     pub fn keep_cosigned(&self, note: &str) -> Result<(), Error> {
+        let _one = self.signing.lock().unwrap_or_else(PoisonError::into_inner);
         let keys = self.keys.checkpoint_keys();
         let signers = keys.signing().map(SigningKey::public);
         let checkpoint = Checkpoint::open_any(note, &self.origin, signers)?;
         let others = Note::parse(note)?.signers().filter(|name| *name != &*self.origin).count();
-        self.history.keep(checkpoint.size, checkpoint.time, others, note)?;
-        if let Some(file) = &self.file {
-            checkpoint::write_file(&cosigned_file(file), note)?;
-        }
+        let note = self.history.keep(checkpoint.size, checkpoint.time, others, note)?;
+        // Of that size and root, perhaps of another time: the one with more cosignatures.
+        let checkpoint = Checkpoint::read(Note::parse(&note)?.text)?;
         let newer = |known: &Signed| known.checkpoint.size > checkpoint.size;
-        if !self.cosigned.load().as_deref().is_some_and(newer) {
-            self.cosigned.store(Some(Arc::new(Signed { checkpoint, note: note.to_owned() })));
+        if self.cosigned.load().as_deref().is_some_and(newer) {
+            return Ok(());
+        }
+        if let Some(file) = &self.file {
+            checkpoint::write_file(&cosigned_file(file), &note)?;
+        }
+        self.cosigned.store(Some(Arc::new(Signed { checkpoint, note })));
+        Ok(())
+    }
+
+    /// After an accepted rollback: puts what is known of more entries than there were at the start
+    /// aside, as evidence of what the log was. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`Error::CheckpointFile`].
+    pub fn set_aside_above(&self, size: u64) -> Result<(), Error> {
+        let _one = self.signing.lock().unwrap_or_else(PoisonError::into_inner);
+        let notes = self.history.set_aside_above(size)?;
+        if notes > 0 {
+            tracing::warn!(notes, size, "checkpoints of more entries were put aside");
+        }
+        let Some(file) = self.file.as_deref().map(cosigned_file) else { return Ok(()) };
+        let Some(note) = checkpoint::read_file(&file)? else { return Ok(()) };
+        let seen = Note::parse(&note).and_then(|note| TreeHead::parse(note.text));
+        if seen.is_ok_and(|seen| seen.size > size) {
+            checkpoint::put_aside(&file)?;
         }
         Ok(())
     }
@@ -239,10 +267,29 @@ impl Log {
         self.latest.load_full()
     }
 
-    /// The checkpoint over so many entries, if it is still known.
-    #[must_use]
-    pub fn checkpoint_at(&self, size: u64) -> Option<Arc<Signed>> {
-        self.latest().filter(|signed| signed.checkpoint.size == size)
+    /// The checkpoint over so many entries, if it is still known: the newest, or one that is kept.
+    /// One that is kept may be signed by a key that is gone.
+    ///
+    /// # Errors
+    /// When the history or the tree cannot be read.
+    pub async fn checkpoint_at(&self, size: u64) -> Result<Option<Arc<Signed>>, Error> {
+        let newest = self.latest().filter(|signed| signed.checkpoint.size == size);
+        if newest.is_some() {
+            return Ok(newest);
+        }
+        let history = Arc::clone(&self.history);
+        let read = tokio::task::spawn_blocking(move || history.note(size)).await;
+        let Some(note) = read.map_err(|error| Error::Unavailable(error.to_string()))?? else {
+            return Ok(None);
+        };
+        // What cannot be read, or is of another history, is none of this log's checkpoints.
+        let Ok(checkpoint) = Note::parse(&note).and_then(|note| Checkpoint::read(note.text)) else {
+            return Ok(None);
+        };
+        let same = checkpoint.size == size
+            && size <= self.appender.position().audit.size
+            && self.root_at(size).await? == checkpoint.root;
+        Ok(same.then(|| Arc::new(Signed { checkpoint, note })))
     }
 
     /// Waits for a checkpoint that covers this entry. Cancelling loses nothing.
@@ -266,15 +313,17 @@ impl Log {
     }
 
     /// Signs a checkpoint over what is durable now and puts it into the file. Does nothing when the
-    /// newest one covers it already. Blocks on the file.
+    /// newest one covers it already and is signed by the same keys. Blocks on the file.
     ///
     /// # Errors
     /// [`Error::CheckpointFile`].
     pub fn checkpoint(&self, now: Timestamp) -> Result<(), Error> {
-        let _one = self.signing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut epoch = self.signing.lock().unwrap_or_else(PoisonError::into_inner);
+        // The keys first: whatever they were made durable with is then covered.
+        let keys = self.keys.checkpoint_keys();
         let position = self.appender.position();
         let same = |signed: &Signed| signed.checkpoint.size == position.audit.size;
-        if self.latest.load().as_deref().is_some_and(same) {
+        if *epoch == Some(keys.epoch()) && self.latest.load().as_deref().is_some_and(same) {
             return Ok(());
         }
         let checkpoint = Checkpoint {
@@ -286,22 +335,37 @@ impl Log {
             digest: position.digest,
             time: now,
         };
-        let keys = self.keys.checkpoint_keys();
         let note = checkpoint.sign_by(keys.signing());
         if let Some(file) = &self.file {
             checkpoint::write_file(file, &note)?;
         }
+        *epoch = Some(keys.epoch());
         let signed = Arc::new(Signed { checkpoint, note });
         let before = self.latest.swap(Some(Arc::clone(&signed)));
         self.signed.notify_waiters();
         // Once an hour, with the last one of the hour before. Last: a history that cannot be
-        // written must not hold checkpoints up.
+        // written must not hold checkpoints up, nor the start.
         if self.history.is_due(now) {
             for kept in before.into_iter().chain([signed]) {
-                self.history.keep(kept.checkpoint.size, kept.checkpoint.time, 0, &kept.note)?;
+                let Signed { checkpoint, note } = &*kept;
+                if let Err(error) = self.history.keep(checkpoint.size, checkpoint.time, 0, note) {
+                    tracing::error!(%error, "a checkpoint was not kept in the history");
+                }
             }
         }
         Ok(())
+    }
+
+    /// Whether the newest checkpoint is signed by every key that signs now. Until it is, none of
+    /// them may be given up: nothing that the oldest signed would cover the entry that names the
+    /// next, and the file would carry no signature of a key that is left.
+    #[must_use]
+    pub fn is_signed_by_all(&self) -> bool {
+        let Some(newest) = self.latest() else { return false };
+        let keys = self.keys.checkpoint_keys();
+        keys.signing()
+            .map(SigningKey::public)
+            .all(|key| Checkpoint::open(&newest.note, &self.origin, &key).is_ok())
     }
 
     /// Keeps the newest checkpoint among those of the last 400 days: at the end of the process.
@@ -311,7 +375,8 @@ impl Log {
     pub fn keep_latest(&self) -> Result<(), Error> {
         match self.latest() {
             Some(last) => {
-                self.history.keep(last.checkpoint.size, last.checkpoint.time, 0, &last.note)
+                let Signed { checkpoint, note } = &*last;
+                self.history.keep(checkpoint.size, checkpoint.time, 0, note).map(drop)
             }
             None => Ok(()),
         }
@@ -493,6 +558,13 @@ async fn check_against(
     let signers = keys.checkpoint_keys();
     let signers = signers.signing().map(SigningKey::public);
     let seen = Checkpoint::open_any(&note, origin, signers)?;
+    // Where the file alone was put back, what witnesses have signed beside it still tells.
+    if let Some(known) = last_cosigned(file, keys, origin)
+        && head.audit.size < known.checkpoint.size
+    {
+        let checkpoint = known.checkpoint.size;
+        return Err(Error::StoreBehindCheckpoint { checkpoint, store: head.audit.size });
+    }
     if head.audit.size < seen.size || head.commits < seen.commits {
         return Err(Error::StoreBehindCheckpoint { checkpoint: seen.size, store: head.audit.size });
     }

@@ -183,6 +183,25 @@ impl<'a> Note<'a> {
     pub fn signers(&self) -> impl Iterator<Item = &'a str> {
         self.signatures().map(|line| line.name)
     }
+
+    /// This note with what another one of the same text has besides: of each signer and key id one
+    /// line, this note's first. `None` when the other is over another text. Checks no signature.
+    #[must_use]
+    pub fn merged(&self, other: &Self) -> Option<String> {
+        if self.text != other.text {
+            return None;
+        }
+        let mut whole = format!("{}\n{}", self.text, self.lines);
+        let mut known: Vec<_> = self.signatures().map(|line| (line.name, line.id)).collect();
+        for line in other.signatures() {
+            if known.len() < MAX_SIGNATURES && !known.contains(&(line.name, line.id)) {
+                known.push((line.name, line.id));
+                whole.push_str(line.text);
+                whole.push('\n');
+            }
+        }
+        Some(whole)
+    }
 }
 
 #[cfg(test)]

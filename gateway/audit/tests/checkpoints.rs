@@ -2,14 +2,20 @@
 
 mod common;
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hub_audit::checkpoint::{Checkpoint, parse_verifier_key};
+use hub_audit::checkpoint_history::History;
 use hub_audit::cosignature::cosign;
+use hub_audit::log::OnRollback;
 use hub_audit::note::{Kind, Note, VerifierKey};
 use hub_audit::witness_proof::{Folded, is_consistent};
-use hub_crypto::SigningKey;
-use hub_model::Timestamp;
+use hub_audit::{Error, Log};
+use hub_crypto::{SigningKey, SystemKeys};
+use hub_model::{HubId, Timestamp};
+use hub_store::{MemoryBackend, Store, Writer};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_micros(1_795_000_000_000_000 + second * 1_000_000)
@@ -93,4 +99,133 @@ async fn cosigned_notes_are_kept_and_others_are_not() {
     log.keep_cosigned(&log.latest().unwrap().note.clone()).unwrap();
     log.keep_cosigned(&note).unwrap();
     assert_eq!(log.cosigned().unwrap().checkpoint.size, 4);
+}
+
+/// With a checkpoint file and a history in this folder.
+async fn in_folder(
+    (store, keys): &(Store, Arc<SystemKeys>),
+    dir: &Path,
+    on_rollback: OnRollback,
+) -> Result<Log, Error> {
+    let writer = Writer::open(store.clone(), "main").await.unwrap();
+    let (hub, keys) = (HubId::from_bytes([7; 16]), Arc::clone(keys));
+    let file = Some(dir.join("checkpoint"));
+    let log = Log::open(store.clone(), writer, "main", keys, hub, file, on_rollback).await?;
+    let history = dir.join("history");
+    std::fs::create_dir_all(&history).unwrap();
+    Ok(log.with_history(History::open(&history).unwrap()))
+}
+
+fn by_witness(note: &str, name: &str) -> String {
+    let text = Note::parse(note).unwrap().text;
+    format!("{note}{}", cosign(text, name, &SigningKey::generate().unwrap(), 7))
+}
+
+#[tokio::test]
+async fn a_later_cosignature_erases_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = in_folder(&common::parts(), dir.path(), OnRollback::Refuse).await.unwrap();
+    common::append(&log, 3).await;
+    log.checkpoint(at(0)).unwrap();
+    let plain = log.latest().unwrap().note.clone();
+    log.keep_cosigned(&by_witness(&plain, "w1.example")).unwrap();
+    log.keep_cosigned(&by_witness(&plain, "w2.example")).unwrap();
+    log.keep_cosigned(&plain).unwrap();
+    let file = std::fs::read_to_string(dir.path().join("checkpoint.cosigned")).unwrap();
+    let kept = log.history().note(3).unwrap().unwrap();
+    for note in [&log.cosigned().unwrap().note, &file, &kept] {
+        let mut signers: Vec<_> = Note::parse(note).unwrap().signers().skip(1).collect();
+        signers.sort_unstable();
+        assert_eq!(signers, ["w1.example", "w2.example"]);
+    }
+}
+
+#[tokio::test]
+async fn what_was_cosigned_tells_of_a_store_that_was_put_back() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let keys = common::parts().1;
+    let parts = || (Store::new(Arc::new(MemoryBackend::new()), Arc::clone(&keys)), keys.clone());
+    // One log goes on; of the other no more than two entries are left, and their checkpoint.
+    let log = in_folder(&parts(), dirs[0].path(), OnRollback::Refuse).await.unwrap();
+    common::append(&log, 5).await;
+    log.checkpoint(at(0)).unwrap();
+    log.keep_cosigned(&by_witness(&log.latest().unwrap().note, "w.example")).unwrap();
+    let back = parts();
+    let log = in_folder(&back, dirs[1].path(), OnRollback::Refuse).await.unwrap();
+    common::append(&log, 2).await;
+    log.checkpoint(at(0)).unwrap();
+    drop(log);
+    let beside = dirs[1].path().join("checkpoint.cosigned");
+    std::fs::copy(dirs[0].path().join("checkpoint.cosigned"), &beside).unwrap();
+    for file in std::fs::read_dir(dirs[0].path().join("history")).unwrap() {
+        let file = file.unwrap();
+        let to = dirs[1].path().join("history").join(file.file_name());
+        std::fs::copy(file.path(), to).unwrap();
+    }
+    let refused = in_folder(&back, dirs[1].path(), OnRollback::Refuse).await.unwrap_err();
+    assert!(
+        matches!(refused, Error::StoreBehindCheckpoint { checkpoint: 5, store: 2 }),
+        "{refused}"
+    );
+    // Accepted: it is evidence, and none of this log's.
+    let log = in_folder(&back, dirs[1].path(), OnRollback::Accept).await.unwrap();
+    assert!(log.accepted().is_some() && log.cosigned().is_none());
+    assert_eq!(log.history().sizes(Some(2), 9), [5]);
+    log.set_aside_above(2).unwrap();
+    assert_eq!(log.history().sizes(Some(2), 9), [] as [u64; 0]);
+    assert!(!beside.exists() && dirs[1].path().join("checkpoint.cosigned.aside").exists());
+    drop(log);
+    in_folder(&back, dirs[1].path(), OnRollback::Refuse).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_history_that_cannot_be_written_holds_nothing_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = in_folder(&common::parts(), dir.path(), OnRollback::Refuse).await.unwrap();
+    common::append(&log, 1).await;
+    std::fs::remove_dir_all(dir.path().join("history")).unwrap();
+    log.checkpoint(at(0)).unwrap();
+    assert_eq!(log.latest().unwrap().checkpoint.size, 1);
+    assert_eq!(log.history().newest(), None);
+}
+
+#[tokio::test]
+async fn kept_checkpoints_are_found_by_their_size() {
+    let log = common::log().await;
+    common::append(&log, 2).await;
+    log.checkpoint(at(0)).unwrap();
+    let two = log.latest().unwrap().note.clone();
+    common::append(&log, 1).await;
+    log.checkpoint(at(7200)).unwrap();
+    common::append(&log, 1).await;
+    log.checkpoint(at(7201)).unwrap();
+    assert_eq!(log.checkpoint_at(2).await.unwrap().unwrap().note, two);
+    assert_eq!(log.checkpoint_at(4).await.unwrap().unwrap().checkpoint.size, 4);
+    assert!(log.checkpoint_at(1).await.unwrap().is_none());
+    assert!(log.checkpoint_at(99).await.unwrap().is_none());
+    // One of another log is none of this one's, wherever it came from.
+    let other = common::log().await;
+    common::append(&other, 3).await;
+    let root = Note::parse(&two).unwrap().text.lines().nth(2).unwrap();
+    let spoiled = two.replace(root, &hub_model::secret::encode_base64(&[9; 32]));
+    log.history().keep(2, at(7300), 0, &spoiled).unwrap();
+    assert!(log.checkpoint_at(2).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_new_key_signs_at_once_and_none_is_given_up_before() {
+    let (log, keys) = common::log_with_keys().await;
+    assert!(!log.is_signed_by_all());
+    common::append(&log, 2).await;
+    log.checkpoint(at(0)).unwrap();
+    assert!(log.is_signed_by_all());
+    let rotated = keys.checkpoint_keys().rotated(at(0), Duration::from_secs(9)).unwrap();
+    keys.follow_checkpoint_keys(Arc::new(rotated));
+    assert!(!log.is_signed_by_all());
+    // Nothing was appended since: signed again all the same.
+    log.checkpoint(at(1)).unwrap();
+    assert!(log.is_signed_by_all());
+    let note = log.latest().unwrap();
+    log.checkpoint(at(2)).unwrap();
+    assert!(Arc::ptr_eq(&note, &log.latest().unwrap()));
 }

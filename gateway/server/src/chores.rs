@@ -71,9 +71,15 @@ pub(crate) async fn checkpoints(
     }
 }
 
-/// Erases the signing key before, when its overlap is over.
+/// Erases the signing key before, when its overlap is over, and follows a rotation that nobody
+/// waited for the end of.
 pub(crate) async fn signing_keys(hub: Arc<Hub>, token: CancellationToken) {
     while until(&token, SECOND).await {
+        match hub.follow_signing_keys().await {
+            Ok(false) => {}
+            Ok(true) => tracing::info!("signs with the key of a rotation that was given up"),
+            Err(error) => tracing::error!(%error, "the signing keys could not be followed"),
+        }
         match hub.retire_signing_key().await {
             Ok(false) => {}
             Ok(true) => tracing::info!("the signing key before the last rotation was erased"),

@@ -586,6 +586,12 @@ impl Config {
             let message = "must be twice server.max_batch_body_bytes: one registration has half";
             return invalid("limits.body_bytes_in_work", message.into());
         }
+        // Each key must have signed a checkpoint that covers the entry that names the next.
+        let least = self.audit.checkpoint_interval.saturating_mul(10).max(Duration::from_secs(1));
+        if self.audit.key_overlap < least {
+            let message = "must be at least 1s and ten times audit.checkpoint_interval";
+            return invalid("audit.key_overlap", message.into());
+        }
         if self.audit.archive_entries.get() > 1_000_000 {
             return invalid("audit.archive_entries", "1000000 is the most".into());
         }
@@ -1040,6 +1046,23 @@ mod tests {
         load(toml, &[], &[]).unwrap();
         let text = error("server.tls.cert_file = \"c\"", &[], &[]);
         assert!(text.starts_with("server.tls.key_file"), "{text}");
+    }
+
+    #[test]
+    fn an_overlap_of_signing_keys_has_room_for_checkpoints() {
+        let overlap = |interval: &str, overlap: &str| {
+            let toml = format!(
+                "[audit]\ncheckpoint_interval = \"{interval}\"\nkey_overlap = \"{overlap}\"\n"
+            );
+            load(&toml, &[], &[]).map(drop)
+        };
+        overlap("1s", "10s").unwrap();
+        overlap("10ms", "1s").unwrap();
+        overlap("1h", "7d").unwrap();
+        for (interval, short) in [("1s", "9s"), ("10ms", "999ms"), ("1s", "0s"), ("1d", "7d")] {
+            let text = overlap(interval, short).unwrap_err().to_string();
+            assert!(text.contains("audit.key_overlap"), "{text}");
+        }
     }
 
     #[test]

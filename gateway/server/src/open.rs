@@ -212,6 +212,12 @@ pub async fn open(
     }
     let now = clock.now();
     let mut disputed = None;
+    let head = log.appender().position().audit.size;
+    let accepted = log.accepted().is_some();
+    if accepted && !fresh {
+        // Before the file is written: it is what tells of the rollback until the log does.
+        accept(&log, &witnesses, head, now, log.accepted().as_slice()).await?;
+    }
     if !witnesses.is_empty() {
         if !fresh {
             // What is submitted where a witness serves no checkpoint of its own.
@@ -235,8 +241,11 @@ pub async fn open(
         changes.put_wrapped(&keyring_path, keys.wrap(&unsealed.root, unsealed.hub));
         let entry = bootstrap::first_entry(now);
         // Before the commit: a store with entries and no checkpoint would not open again, and a key
-        // nobody has seen would leave the hub without an administrator.
-        log.checkpoint(now)?;
+        // nobody has seen would leave the hub without an administrator. Not over a file that tells
+        // of a store that was here: it stays until the log says that this was accepted.
+        if !accepted {
+            log.checkpoint(now)?;
+        }
         if config.store.engine == StoreEngine::Fjall {
             keep_first_key(&config.data_dir, &first.api_key)?;
         }
@@ -248,10 +257,11 @@ pub async fn open(
     if record.id != unsealed.hub {
         return Err(OpenError::Mismatch { store: record.id, seal: unsealed.hub });
     }
-    for reason in log.accepted().into_iter().chain(disputed.as_deref()) {
-        let entry = bootstrap::accepted_rollback_entry(now, reason);
-        let _receipt = log.appender().append(&entry, Changes::new()).await?;
-    }
+    let reasons: Vec<&str> =
+        log.accepted().filter(|_| fresh).into_iter().chain(disputed.as_deref()).collect();
+    // What is above the head after one entry of that kind is this log's.
+    let aside = if accepted && !fresh { u64::MAX } else { head };
+    accept(&log, &witnesses, aside, now, &reasons).await?;
     log.checkpoint(now)?;
     if config.store.engine == StoreEngine::Fjall
         && same_mount(&config.seal.key_file, &config.store.path)
@@ -293,6 +303,26 @@ pub async fn open(
     hub.resume_policies().await?;
     let seal_kind = unsealed.kind;
     Ok(Opened { hub, keys, first_key, seal_kind, notices, stopped_cleanly, rules, uses, witnesses })
+}
+
+/// Says in the log why it goes on all the same, then puts what is known of more entries aside.
+async fn accept(
+    log: &Log,
+    witnesses: &Witnesses,
+    head: u64,
+    now: hub_model::Timestamp,
+    reasons: &[&str],
+) -> Result<(), OpenError> {
+    if reasons.is_empty() {
+        return Ok(());
+    }
+    for reason in reasons {
+        let entry = bootstrap::accepted_rollback_entry(now, reason);
+        let _receipt = log.appender().append(&entry, Changes::new()).await?;
+    }
+    log.set_aside_above(head)?;
+    witnesses.set_aside_above(head)?;
+    Ok(())
 }
 
 /// The log with the folder of its older checkpoints, and its witnesses with theirs.

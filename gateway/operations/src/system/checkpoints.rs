@@ -18,6 +18,8 @@ use crate::page::{PageRequest, open_token, seal_token};
 use crate::plan::Plan;
 
 const LIST: &str = "checkpoints";
+/// Most on a page: each is a file that is read.
+const MOST: usize = 100;
 
 /// Which checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +118,7 @@ impl Operation for ListCheckpoints {
         scene: Scene<'_, AtHub>,
     ) -> Result<Plan<Page<CheckpointView>>, Error> {
         let hub = scene.hub;
-        let limit = self.page.limit()?;
+        let limit = self.page.limit()?.min(MOST);
         let after = match &self.page.token {
             None => None,
             Some(token) => {

@@ -148,10 +148,12 @@ impl Hub {
         let missing = || Error::not_found("entry", seq);
         let bytes = read(log, asker, seq).await?.ok_or_else(missing)?;
         let signed: Arc<Signed> = match size {
-            Some(size) => log.checkpoint_at(size).ok_or_else(|| Error::Invalid {
-                pointer: "size",
-                detail: format!("no checkpoint over {size} entries is known any more"),
-            })?,
+            Some(size) => {
+                log.checkpoint_at(size).await.map_err(unproven)?.ok_or_else(|| Error::Invalid {
+                    pointer: "size",
+                    detail: format!("no checkpoint over {size} entries is known any more"),
+                })?
+            }
             None => {
                 log.latest().filter(|signed| seq < signed.checkpoint.size).ok_or(NO_CHECKPOINT)?
             }
@@ -177,8 +179,8 @@ impl Hub {
             size,
             proof,
             tlog_proof: text.to_text(),
+            verifier_key: self.signer_of(&text.checkpoint).await?,
             checkpoint: text.checkpoint,
-            verifier_key: log.verifier_key(),
         })
     }
 }
@@ -302,13 +304,20 @@ impl Operation for Consistency {
         let asker = scene.caller.principal().registration;
         let grown = log.aside(asker, async move |log: Log| log.consistency(from, to).await).await;
         let grown = grown.map_err(|error| unproven(error).veiled())?;
-        let signed = if to == covered { Some(newest) } else { log.checkpoint_at(to) };
+        let signed = match to == covered {
+            true => Some(newest),
+            false => log.checkpoint_at(to).await.map_err(|error| unproven(error).veiled())?,
+        };
+        let verifier_key = match &signed {
+            Some(signed) => scene.hub.signer_of(&signed.note).await?,
+            None => log.verifier_key(),
+        };
         let answer = AuditConsistency {
             from: AuditTree { size: from, root: hex(&grown.old) },
             to: AuditTree { size: to, root: hex(&grown.new) },
             proof: grown.hashes.iter().map(|hash| hex(hash)).collect(),
             checkpoint: signed.map(|signed| signed.note.clone()),
-            verifier_key: log.verifier_key(),
+            verifier_key,
         };
         Ok(Plan::new(permit, answer).detail(format!("{from} to {to}")))
     }

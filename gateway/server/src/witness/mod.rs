@@ -5,10 +5,12 @@
 mod settings;
 mod state;
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,9 +34,10 @@ use state::State;
 /// Most bytes of a submission: 63 hashes and a note with 64 signatures, some of them post-quantum.
 const MAX_BODY: usize = 128 * 1024;
 const CONNECTIONS: usize = 256;
+/// Of one address: a log needs one, and nobody can keep it from that with all of them.
+const CONNECTIONS_EACH: usize = 8;
+/// For a handshake, a head, a body. There is one request a connection.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// A connection that does nothing for so long is closed.
-const IDLE: Duration = Duration::from_secs(60);
 
 /// Why a witness does not start.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +119,7 @@ impl Witness {
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let crew = Crew::new();
         let room = Arc::new(Semaphore::new(CONNECTIONS));
+        let seats = Seats::default();
         let acceptor = self.tls.map(TlsAcceptor::from);
         loop {
             let accepted = tokio::select! {
@@ -123,11 +127,12 @@ impl Witness {
                 _ = int.recv() => return Ok(()),
                 accepted = self.listener.accept() => accepted,
             };
-            let Ok((stream, _)) = accepted else {
+            let Ok((stream, from)) = accepted else {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
             let Ok(slot) = Arc::clone(&room).try_acquire_owned() else { continue };
+            let Some(seat) = Seat::take(&seats, from.ip()) else { continue };
             let (state, acceptor) = (Arc::clone(&self.state), acceptor.clone());
             crew.spawn(async move {
                 match acceptor {
@@ -139,8 +144,42 @@ impl Witness {
                         }
                     }
                 }
-                drop(slot);
+                drop((slot, seat));
             });
+        }
+    }
+}
+
+/// How many connections each address has.
+type Seats = Arc<Mutex<HashMap<IpAddr, usize>>>;
+
+/// One of them.
+struct Seat {
+    seats: Seats,
+    of: IpAddr,
+}
+
+impl Seat {
+    fn take(seats: &Seats, of: IpAddr) -> Option<Self> {
+        let of = of.to_canonical();
+        let mut taken = seats.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = taken.entry(of).or_default();
+        if *count >= CONNECTIONS_EACH {
+            return None;
+        }
+        *count += 1;
+        Some(Self { seats: Arc::clone(seats), of })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut taken = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut count) = taken.entry(self.of) {
+            *count.get_mut() = count.get().saturating_sub(1);
+            if *count.get() == 0 {
+                count.remove();
+            }
         }
     }
 }
@@ -152,7 +191,8 @@ where
     let mut http1 = http1::Builder::new();
     http1
         .timer(TokioTimer::new())
-        .header_read_timeout(IDLE)
+        .header_read_timeout(PATIENCE)
+        .keep_alive(false)
         .max_headers(64)
         .max_buf_size(16 * 1024);
     let service = service_fn(move |request: Request<Incoming>| {
@@ -236,4 +276,44 @@ fn text(status: StatusCode, page: impl Into<Bytes>) -> Response<Full<Bytes>> {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_request_a_connection() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let dir = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            name: "w.example".to_owned(),
+            data_dir: dir.path().join("state"),
+            ..Settings::default()
+        };
+        let state = Arc::new(State::open(&settings).unwrap());
+        let (mut ours, theirs) = tokio::io::duplex(4096);
+        let served = tokio::spawn(serve(theirs, state));
+        ours.write_all(b"GET /00/checkpoint HTTP/1.1\r\nhost: w\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        ours.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+        served.await.unwrap();
+    }
+
+    #[test]
+    fn an_address_has_eight_seats() {
+        let seats = Seats::default();
+        let one: IpAddr = "192.0.2.1".parse().unwrap();
+        let mut taken: Vec<_> =
+            (0..CONNECTIONS_EACH).map(|_| Seat::take(&seats, one).unwrap()).collect();
+        assert!(Seat::take(&seats, one).is_none());
+        // The same one by its other name, and another one.
+        assert!(Seat::take(&seats, "::ffff:192.0.2.1".parse().unwrap()).is_none());
+        assert!(Seat::take(&seats, "192.0.2.2".parse().unwrap()).is_some());
+        taken.pop();
+        assert!(Seat::take(&seats, one).is_some());
+        drop(taken);
+        assert!(seats.lock().unwrap().is_empty());
+    }
 }

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use hub_audit::encode::hex;
 use hub_audit::note::{Kind, Note, VerifierKey};
-use hub_audit::witness::{Refused, Seen, TreeHead, decide};
+use hub_audit::witness::{Refused, Seen, Submission, TreeHead, decide};
 use hub_crypto::hash::sha256_parts;
 use hub_crypto::{Secret, SigningKey, random};
 use hub_model::Clock as _;
@@ -109,8 +109,7 @@ impl State {
             Ok(decided) => decided,
             Err(refused) => {
                 if refused == Refused::Inconsistent {
-                    // Perhaps proof of a fork: whoever runs the witness should look at it.
-                    tracing::error!(submission = %body.escape_debug(), "inconsistent checkpoint");
+                    tell(body, &seen);
                 }
                 return Ok(Err(refused));
             }
@@ -126,6 +125,27 @@ impl State {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.values().find(|seen| file_name(&seen.head.origin) == hash).map(|s| s.note.clone())
     }
+}
+
+/// Says what was refused: as a fork, which whoever runs the witness must look at, only what is one
+/// without doubt. A wrong proof is none. The log has signed either.
+fn tell(body: &str, seen: &BTreeMap<String, Seen>) {
+    let Some((head, forked)) = inconsistent(body, seen) else { return };
+    let (origin, size, root) = (head.origin.escape_debug(), head.size, hex(&head.root));
+    if forked {
+        tracing::error!(%origin, size, root, "a fork: another checkpoint of that size was signed");
+    } else {
+        tracing::warn!(%origin, size, root, "a checkpoint without a proof that it goes on");
+    }
+}
+
+/// What a refused submission was of, and whether it forks from what this witness has signed.
+fn inconsistent(body: &str, seen: &BTreeMap<String, Seen>) -> Option<(TreeHead, bool)> {
+    let submission = Submission::parse(body)?;
+    let head = TreeHead::parse(Note::parse(&submission.note).ok()?.text).ok()?;
+    let held = seen.get(&head.origin).map(|seen| &seen.head);
+    let forked = held.is_some_and(|held| held.size == head.size && held.root != head.root);
+    Some((head, forked))
 }
 
 /// The key of this file; made when there is none.
@@ -153,7 +173,6 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use hub_audit::merkle;
-    use hub_audit::witness::Submission;
     use hub_model::secret::encode_base64;
 
     use super::*;
@@ -198,6 +217,15 @@ mod tests {
         assert_eq!(state.add(&submission(&log, 0, &[], &two, 1)).unwrap(), Err(Refused::Size(1)));
         let fork = state.add(&submission(&log, 1, &[], &two, 1)).unwrap();
         assert_eq!(fork, Err(Refused::Inconsistent));
+        // A fork is what has the same size; a wrong proof may be a fault.
+        let told = |body: &str| {
+            let (head, forked) = inconsistent(body, &state.seen.lock().unwrap()).unwrap();
+            (head.size, forked)
+        };
+        assert_eq!(told(&submission(&log, 1, &[], &two, 1)), (1, true));
+        assert_eq!(told(&submission(&log, 1, &[one], &two, 1)), (1, true));
+        assert_eq!(told(&submission(&log, 1, &[], &two, 2)), (2, false));
+        assert_eq!(told(&submission(&log, 1, &[one], &one, 1)), (1, false));
         let next = merkle::node_hash(&one, &two);
         state.add(&submission(&log, 1, &[two], &next, 2)).unwrap().unwrap();
         let hash = file_name("log.example");

@@ -6,6 +6,7 @@ use http::{Method, StatusCode};
 use hub_audit::encode::hex;
 use hub_audit::note::Note;
 use hub_audit::witness::TreeHead;
+use hub_audit::witness_proof::Folded;
 use hub_audit::{Error, Log};
 use hub_crypto::hash::sha256_parts;
 
@@ -13,7 +14,7 @@ use super::{Failure, Witness, Witnesses};
 
 impl Witnesses {
     /// Holds the store against every witness, all at once, each within its own time. What could
-    /// not be asked comes back as a notice; of a first start nothing more is demanded.
+    /// not be asked comes back as a notice; at a first start no witness needs to know the log.
     ///
     /// # Errors
     /// [`Error::StoreBehindWitness`], [`Error::StoreForkedFromWitness`], and
@@ -32,7 +33,9 @@ impl Witnesses {
                 Err(Failure::Forked(seen)) => {
                     return Err(Error::StoreForkedFromWitness { witness: name, seen });
                 }
-                Err(failure) if witness.required && !first => {
+                Err(failure)
+                    if witness.required && !(first && matches!(failure, Failure::Unknown(_))) =>
+                {
                     let reason = failure.to_string();
                     return Err(Error::WitnessUnavailable { witness: name, reason });
                 }
@@ -43,11 +46,37 @@ impl Witnesses {
         }
         Ok(notices)
     }
+
+    /// After an accepted rollback: what was kept of witnesses that have seen more is put aside. What
+    /// they say themselves goes on counting.
+    ///
+    /// # Errors
+    /// [`Error::CheckpointFile`].
+    pub(crate) fn set_aside_above(&self, size: u64) -> Result<(), Error> {
+        for witness in &self.all {
+            if witness.with(|standing| standing.seen.size) <= size {
+                continue;
+            }
+            if let Some(file) = &witness.file {
+                hub_audit::checkpoint::put_aside(file)?;
+            }
+            witness.with(|standing| {
+                standing.seen = Folded::default();
+                standing.cosigned = None;
+            });
+        }
+        Ok(())
+    }
 }
 
 impl Witness {
     /// By the checkpoint that the witness serves; where it serves none, by submitting ours.
     async fn compare(&self, log: &Log, first: bool) -> Result<(), Failure> {
+        // What was kept of it tells without it, too: it may be what keeps it from answering.
+        let seen = self.with(|standing| standing.seen.size);
+        if seen > log.appender().position().audit.size {
+            return Err(Failure::Ahead(seen));
+        }
         let path = format!("/{}/checkpoint", hex(&sha256_parts(&[log.origin().as_bytes()])));
         let answer = self.ask(&self.monitoring, Method::GET, &path, String::new()).await?;
         if answer.status == StatusCode::OK {
@@ -61,7 +90,12 @@ impl Witness {
             return self.reproduce(log, &head).await;
         }
         if first {
-            return Err(Failure::Unknown(answer.status.as_u16()));
+            return Err(match answer.status {
+                StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => {
+                    Failure::Unknown(answer.status.as_u16())
+                }
+                status => Failure::Unreachable(format!("it answers {status}")),
+            });
         }
         let Some(signed) = log.latest() else { return Ok(()) };
         self.submit(log, &signed.note, signed.checkpoint.size).await.map(drop)
