@@ -1,6 +1,11 @@
 //! Sinks that lag into an archive which cannot be read: nothing hangs, and what is missed is named.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "tests"
+)]
 
 mod common;
 
