@@ -37,8 +37,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 const MINUTE: Duration = Duration::from_secs(60);
 /// Entries looked at for one batch, wanted or not.
 const LOOKED_AT: u64 = 4096;
-/// Bytes gathered for one batch.
+/// Bytes of the entries of one batch, as lines.
 const BATCH_BYTES: usize = 1024 * 1024;
+/// How often an archive that cannot be read is tried before best effort passes over it.
+const TRIES: u32 = 5;
 
 /// What a sink does with a batch, boxed: sinks are of many kinds, plugins among them.
 pub type Work<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -101,6 +103,7 @@ pub struct Progress {
     reached: AtomicU64,
     delivered: AtomicU64,
     dropped: AtomicU64,
+    untold: AtomicU64,
     failures: AtomicU64,
     failing: ArcSwapOption<String>,
 }
@@ -118,10 +121,30 @@ impl Progress {
         self.delivered.load(Ordering::Relaxed)
     }
 
-    /// Entries passed over.
+    /// Wanted entries passed over since the start.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Wanted entries passed over that the log does not tell of yet, by earlier processes too. The
+    /// cursor keeps it.
+    #[must_use]
+    pub fn untold(&self) -> u64 {
+        self.untold.load(Ordering::Acquire)
+    }
+
+    /// Takes note that the log tells of so many, durably.
+    pub fn told(&self, count: u64) {
+        let less = |untold: u64| Some(untold.saturating_sub(count));
+        let _ = self.untold.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+    }
+
+    /// Goes on at another place, without so many wanted entries.
+    fn pass_over(&self, to: u64, missed: u64) {
+        self.dropped.fetch_add(missed, Ordering::Relaxed);
+        self.untold.fetch_add(missed, Ordering::AcqRel);
+        self.reached.store(to, Ordering::Release);
     }
 
     /// Deliveries that failed.
@@ -167,7 +190,8 @@ impl Relay {
     /// Finds out where to begin.
     ///
     /// # Errors
-    /// When the cursor cannot be read or written.
+    /// When the cursor cannot be read or written. That entries cannot be read is no reason: it is
+    /// told, here and in the progress.
     pub async fn new(log: Log, sink: Box<dyn Sink>, settings: Settings) -> Result<Self, Error> {
         let mut cursor = Cursor::new(settings.cursor.clone());
         let begin = cursor.begin(&log, settings.start).await?;
@@ -176,6 +200,7 @@ impl Relay {
         }
         let progress = Arc::new(Progress::default());
         progress.reached.store(begin.at, Ordering::Release);
+        progress.untold.store(begin.untold, Ordering::Release);
         Ok(Self {
             follower: log.follow(begin.at),
             wanted: Arc::new(settings.wanted.clone()),
@@ -223,10 +248,10 @@ impl Relay {
     }
 
     async fn work(&mut self) {
-        let mut failed = 0_u32;
+        let (mut failed, mut unread) = (0_u32, 0_u32);
         let mut limit = self.settings.batch;
         loop {
-            self.shed();
+            self.shed().await;
             let batch = match self.gather(limit).await {
                 Ok(Some(batch)) => batch,
                 Ok(None) => {
@@ -239,16 +264,23 @@ impl Relay {
                 }
                 Err(error) => {
                     self.failed(&format!("the log cannot be read: {error}"));
-                    failed += 1;
-                    self.back_off(failed).await;
+                    unread += 1;
+                    if unread >= TRIES && self.skip(&error) {
+                        unread = 0;
+                    } else {
+                        self.back_off(unread).await;
+                    }
                     continue;
                 }
             };
+            unread = 0;
             match self.deliver(&batch).await {
                 Ok(reached) => {
                     let stuck = reached == batch.from();
                     failed = if stuck { failed + 1 } else { 0 };
-                    limit = (limit * 2).min(self.settings.batch);
+                    // By steps: doubled, it would be too much for a slow receiver every other time.
+                    let step = (self.settings.batch / 16).max(1);
+                    limit = (limit + step).min(self.settings.batch);
                     self.reached(&batch, reached);
                     if stuck {
                         self.back_off(failed).await;
@@ -284,15 +316,49 @@ impl Relay {
         size.saturating_sub(self.progress.reached())
     }
 
-    /// Passes over the oldest entries where more wait than may.
-    fn shed(&mut self) {
+    /// Passes over the oldest entries where more wait than may. Where not all are wanted they are
+    /// read, to count those that are.
+    async fn shed(&mut self) {
         let Some(most) = self.settings.backlog else { return };
         let over = self.follower_lag().saturating_sub(most);
-        if over > 0 {
-            let reached = self.progress.reached() + over;
-            self.progress.reached.store(reached, Ordering::Release);
-            self.progress.dropped.fetch_add(over, Ordering::Relaxed);
+        let end = self.progress.reached() + over;
+        if over > 0 && self.wanted.is_all() {
+            self.progress.pass_over(end, over);
         }
+        while self.progress.reached() < end {
+            let from = self.progress.reached();
+            self.follower.seek(from);
+            let (to, missed) = match self.follower.try_next().await {
+                Ok(Some(group)) => {
+                    let to = group.end().min(end);
+                    let entries = group.entries(from).take_while(|(seq, ..)| *seq < to);
+                    let wanted = entries.filter(|(_, bytes, _)| self.wanted.takes(bytes)).count();
+                    (to, wanted as u64)
+                }
+                // Whether they are wanted cannot be told: better some too many.
+                Err(Error::Archive { last, .. }) => {
+                    let to = last.saturating_add(1).clamp(from + 1, end);
+                    (to, to - from)
+                }
+                // Whoever gathers a batch says so.
+                Ok(None) | Err(_) => return,
+            };
+            self.progress.pass_over(to, missed);
+        }
+    }
+
+    /// Passes over an archive that cannot be read, where that is allowed. A required sink stays
+    /// before it, until it is back or an operator decides otherwise.
+    fn skip(&self, error: &Error) -> bool {
+        let (Error::Archive { last, .. }, Some(_)) = (error, self.settings.backlog) else {
+            return false;
+        };
+        let from = self.progress.reached();
+        let to = last.saturating_add(1).max(from + 1);
+        self.progress.pass_over(to, to - from);
+        let sink = &*self.settings.name;
+        tracing::error!(sink, from, to, %error, "a best-effort sink goes on behind an archive");
+        true
     }
 
     /// The next batch, or `None` when there is nothing.
@@ -300,7 +366,14 @@ impl Relay {
         let from = self.progress.reached();
         self.follower.seek(from);
         let (mut groups, mut count, mut bytes) = (Vec::new(), 0, 0);
-        while let Some(group) = self.follower.try_next().await? {
+        loop {
+            let group = match self.follower.try_next().await {
+                Ok(Some(group)) => group,
+                Ok(None) => break,
+                Err(error) if groups.is_empty() => return Err(error),
+                // What lies before it is delivered first.
+                Err(_) => break,
+            };
             for (_, entry, _) in group.entries(from) {
                 bytes += entry.len();
                 count += usize::from(self.wanted.takes(entry));
@@ -312,7 +385,7 @@ impl Relay {
             }
         }
         let some = !groups.is_empty();
-        Ok(some.then(|| Batch::new(groups, Arc::clone(&self.wanted), from, limit)))
+        Ok(some.then(|| Batch::new(groups, Arc::clone(&self.wanted), from, limit, BATCH_BYTES)))
     }
 
     async fn deliver(&mut self, batch: &Batch) -> Result<u64, SinkError> {
@@ -382,7 +455,8 @@ impl Relay {
         self.kept = Instant::now();
         let reached = self.progress.reached();
         let safe = self.sink.safe().map_or(reached, |safe| safe.min(reached));
-        if let Err(error) = self.cursor.keep(&self.log, safe).await {
+        let untold = self.progress.untold();
+        if let Err(error) = self.cursor.keep(&self.log, safe, untold).await {
             let sink = &*self.settings.name;
             tracing::warn!(sink, %error, "the cursor of a sink could not be written");
         }

@@ -276,6 +276,43 @@ async fn what_is_not_wanted_is_passed_over_without_a_count() {
 }
 
 #[tokio::test]
+async fn what_is_passed_over_counts_where_it_is_wanted_only() {
+    let log = log().await;
+    for _ in 0..8 {
+        append(&log, 5).await;
+        let other = hub_model::entry::AuditEntry { action: "keys.encrypt", ..entry("x") };
+        let _receipt = log.appender().append(&other, Changes::new()).await.unwrap();
+    }
+    let wanted = Wanted { include: vec!["keys.".to_owned()], exclude: Vec::new() };
+    let bounded = Settings { wanted, backlog: Some(8), ..settings(None, Start::Beginning) };
+    let running = run(&log, bounded).await;
+    running.receiver.until(47).await;
+    let progress = Arc::clone(&running.progress);
+    assert_eq!(running.stop().await, [41, 47]);
+    assert_eq!((progress.dropped(), progress.untold()), (6, 6), "every sixth of the first forty");
+}
+
+#[tokio::test]
+async fn what_was_not_told_is_kept_with_the_cursor() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("test");
+    let log = log().await;
+    append(&log, 50).await;
+    let bounded = Settings { backlog: Some(8), ..settings(Some(&file), Start::Beginning) };
+    let running = run(&log, bounded.clone()).await;
+    running.receiver.until(49).await;
+    running.progress.told(40);
+    running.stop().await;
+    let again = run(&log, bounded.clone()).await;
+    assert_eq!((again.progress.dropped(), again.progress.untold()), (0, 2));
+    again.progress.told(2);
+    again.stop().await;
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(text.lines().count(), 3, "{text}");
+    assert_eq!(run(&log, bounded).await.progress.untold(), 0);
+}
+
+#[tokio::test]
 async fn a_log_closed_for_new_work_takes_what_had_begun() {
     let log = log().await;
     let appender = log.appender();

@@ -15,10 +15,16 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// Whether every entry is wanted.
+    #[must_use]
+    pub const fn is_all(&self) -> bool {
+        self.include.is_empty() && self.exclude.is_empty()
+    }
+
     /// Whether an entry is wanted.
     #[must_use]
     pub fn takes(&self, entry: &[u8]) -> bool {
-        if self.include.is_empty() && self.exclude.is_empty() {
+        if self.is_all() {
             return true;
         }
         // What cannot be told is wanted: better one too many.
@@ -58,18 +64,21 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// The wanted ones among the entries from `from` on, at most `limit` of them.
+    /// The wanted ones among the entries from `from` on, at most `limit` of them, and no more than
+    /// `most` bytes as lines unless the first has more.
     pub(crate) fn new(
         groups: Vec<Arc<Committed>>,
         wanted: Arc<Wanted>,
         from: u64,
         limit: usize,
+        most: usize,
     ) -> Self {
-        let (mut end, mut count) = (from, 0);
+        let (mut end, mut count, mut size) = (from, 0, 0);
         'groups: for group in &groups {
             for (seq, bytes, _) in group.entries(from) {
                 if wanted.takes(bytes) {
-                    if count == limit {
+                    size += bytes.len() + 1;
+                    if count == limit || (count > 0 && size > most) {
                         break 'groups;
                     }
                     count += 1;
@@ -85,7 +94,7 @@ impl Batch {
     pub fn of(from: u64, entries: &[&[u8]]) -> Self {
         let page = entries.iter().zip(from..).map(|(bytes, seq)| (seq, bytes.to_vec()));
         let groups = Committed::of_page(page.collect()).map(Arc::new).into_iter().collect();
-        Self::new(groups, Arc::default(), from, usize::MAX)
+        Self::new(groups, Arc::default(), from, usize::MAX, usize::MAX)
     }
 
     /// The sequence it begins at.
@@ -144,7 +153,7 @@ mod tests {
         let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect();
         let wanted = Wanted { include: words(include), exclude: words(exclude) };
         let groups = Batch::of(7, &ENTRIES).groups.to_vec();
-        let batch = Batch::new(groups, Arc::new(wanted), 7, limit);
+        let batch = Batch::new(groups, Arc::new(wanted), 7, limit, usize::MAX);
         assert_eq!(batch.entries().count(), batch.len());
         (batch.entries().map(|entry| entry.seq).collect(), batch.end())
     }
@@ -157,6 +166,16 @@ mod tests {
         assert_eq!(cut(&["audit."], &[], 9), (vec![], 11));
         assert_eq!(cut(&["keys."], &[], 2), (vec![7, 8], 10));
         assert_eq!(cut(&[], &["keys."], 1), (vec![9], 11));
+    }
+
+    #[test]
+    fn a_batch_is_bounded_by_bytes_and_never_empty_for_that() {
+        let groups = Batch::of(7, &ENTRIES).groups.to_vec();
+        let two = ENTRIES[0].len() + ENTRIES[1].len() + 2;
+        for (most, end) in [(two, 9), (two - 1, 8), (1, 8), (usize::MAX, 11)] {
+            let batch = Batch::new(groups.clone(), Arc::default(), 7, 9, most);
+            assert_eq!((batch.end(), batch.len() as u64), (end, end - 7), "{most}");
+        }
     }
 
     #[test]

@@ -54,9 +54,14 @@ impl Lag {
         while self.marks.front().is_some_and(|(_, mark)| *mark <= reached) {
             self.marks.pop_front();
         }
+        let full = self.marks.len() >= MARKS;
         let newest = self.marks.back().map_or(reached, |(_, mark)| *mark);
-        if size > newest && self.marks.len() < MARKS {
-            self.marks.push_back((now, size));
+        if size > newest {
+            // Full: what is new counts as old as the newest mark, never as not there.
+            match self.marks.back_mut().filter(|_| full) {
+                Some((_, mark)) => *mark = size,
+                None => self.marks.push_back((now, size)),
+            }
         }
         let time = self.marks.front().map(|(since, _)| now.saturating_duration_since(*since));
         Waiting { entries: size.saturating_sub(reached), time: time.unwrap_or_default() }
@@ -101,6 +106,23 @@ mod tests {
         assert_eq!(waiting.time, Duration::from_millis(2300));
         assert!(behind, "not before it has caught up");
         assert!(!look(5400, 41, 40).1, "what came since the last look does not count");
+    }
+
+    #[test]
+    fn what_comes_when_the_marks_are_full_is_not_forgotten() {
+        let start = Instant::now();
+        let mut lag = Lag::default();
+        let mut at = start;
+        for size in 1..=MARKS as u64 + 500 {
+            at += Duration::from_millis(100);
+            lag.look(at, size, 0);
+        }
+        // All that had marks is delivered, the last 400 are not.
+        let (size, reached) = (MARKS as u64 + 500, MARKS as u64 + 100);
+        let waiting = lag.look(at, size, reached);
+        assert_eq!(waiting.entries, 400);
+        assert!(waiting.time >= Duration::from_secs(40), "{waiting:?}");
+        assert_eq!(lag.look(at, size, size).time, Duration::ZERO);
     }
 
     #[test]

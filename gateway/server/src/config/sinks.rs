@@ -272,8 +272,9 @@ pub struct HttpTarget {
     pub ca_file: Option<PathBuf>,
 }
 
+/// As many as wait: what is behind catches up with few calls.
 const fn batch() -> usize {
-    512
+    MAX_BATCH
 }
 
 const fn timeout() -> Span {
@@ -524,6 +525,7 @@ mod tests {
     fn a_sink_needs_little() {
         let config = read(&sink("file", "path = \"/var/log/a.log\"\nkeep = 3")).unwrap();
         let one = &config.sinks[0];
+        assert_eq!(one.batch_size, 4096, "what is behind goes in large pieces");
         assert_eq!((one.mode, one.start), (SinkMode::BestEffort, SinkStart::End));
         assert_eq!((one.backlog(), one.bounds()), (Some(100_000), None));
         let path = PathBuf::from("/var/log/a.log");

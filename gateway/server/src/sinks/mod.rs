@@ -15,11 +15,12 @@ use hub_model::Clock;
 use hub_model::api::system::SinkView;
 use hub_model::entry::Outcome;
 use hub_model::principal::PeerAddress;
+use hub_model::quota::QuotaScope;
 use hub_operations::Hub;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Check, Health};
-use crate::config::{Config, SinkConfig, SinkTarget, StoreEngine};
+use crate::config::{Config, QuotaConfig, SinkConfig, SinkMode, SinkTarget, StoreEngine};
 use crate::metrics::Metrics;
 use crate::open;
 use crate::tasks::Tasks;
@@ -100,6 +101,12 @@ pub(crate) async fn set_up(
     if config.audit.sinks.is_empty() {
         return Ok(Sinks::default());
     }
+    if anyone_closes(&config.audit.sinks, &config.limits.quotas) {
+        tracing::warn!(
+            "a required sink, and no quota per registration in `limits.quotas`: whoever writes more \
+             entries than the sink takes closes the hub for all (docs/audit/sinks.md)"
+        );
+    }
     let failed = |name: &str, why: String| SinkSetUpError::Sink { name: name.to_owned(), why };
     let folder = match config.store.engine {
         StoreEngine::Memory => None,
@@ -144,6 +151,12 @@ pub(crate) async fn set_up(
         None => {}
     }
     Ok(Sinks { relays, watched, check })
+}
+
+/// Whether one registration alone may push a required sink behind, and so stop the work of all.
+fn anyone_closes(sinks: &[SinkConfig], quotas: &[QuotaConfig]) -> bool {
+    let bounds = |quota: &QuotaConfig| quota.per == QuotaScope::Registration;
+    sinks.iter().any(|sink| sink.mode == SinkMode::Required) && !quotas.iter().any(bounds)
 }
 
 /// Whether the files that the sinks need are there, for `config check`.
@@ -321,19 +334,19 @@ async fn watch(
     check: Option<Check>,
     token: CancellationToken,
 ) {
-    let mut told: Vec<u64> = vec![0; watched.len()];
-    let mut last = Instant::now();
+    // At once: what an earlier process could not tell any more.
+    let mut last: Option<Instant> = None;
     loop {
         look(&hub, &watched, check.as_ref()).await;
-        let stopping = token.is_cancelled();
-        if stopping || last.elapsed() >= TOLD {
-            last = Instant::now();
-            for (sink, told) in watched.iter().zip(&mut told) {
-                tell_missed(&hub, sink, told).await;
-            }
-        }
-        if stopping {
+        if token.is_cancelled() {
+            // What is not told yet lies with the cursors, for the next start.
             return;
+        }
+        if last.is_none_or(|last| last.elapsed() >= TOLD) {
+            last = Some(Instant::now());
+            for sink in watched.iter() {
+                tell_missed(&hub, sink).await;
+            }
         }
         tokio::select! {
             () = token.cancelled() => {}
@@ -346,7 +359,7 @@ async fn watch(
 async fn look(hub: &Hub, watched: &[Watched], check: Option<&Check>) {
     let now = Instant::now();
     let size = hub.log().appender().position().audit.size;
-    let mut late = Vec::new();
+    let (mut late, mut why) = (Vec::new(), Vec::new());
     for sink in watched {
         let mut seen = sink.seen();
         seen.waiting = seen.lag.look(now, size, sink.progress.reached());
@@ -354,14 +367,19 @@ async fn look(hub: &Hub, watched: &[Watched], check: Option<&Check>) {
         if let Some(bounds) = sink.bounds
             && seen.lag.judge(waiting, bounds)
         {
-            late.push(sink.config.name.as_str());
+            let name = sink.config.name.as_str();
+            late.push(name);
+            why.push(match sink.progress.failing() {
+                Some(problem) => format!("{name} ({problem})"),
+                None => name.to_owned(),
+            });
         }
     }
     let Some(check) = check else { return };
     if late.is_empty() {
         check.pass();
     } else {
-        check.fail(format!("new work is refused: too far behind are {}", late.join(", ")));
+        check.fail(format!("new work is refused: too far behind are {}", why.join(", ")));
     }
     let appender = hub.log().appender();
     if appender.sinks_behind() != late.is_empty() {
@@ -370,30 +388,67 @@ async fn look(hub: &Hub, watched: &[Watched], check: Option<&Check>) {
     appender.set_sinks_behind(!late.is_empty());
     if late.is_empty() {
         tracing::info!("required sinks have caught up: work goes on");
-        record(hub, "sinks.caughtUp", None, 1).await;
+        let _ = record(hub, "sinks.caughtUp", None, 1).await;
     } else {
         let sinks = late.join(", ");
         tracing::error!(sinks, "required sinks are too far behind: new work is refused");
-        record(hub, "sinks.behind", Some(sinks.into()), 1).await;
+        let _ = record(hub, "sinks.behind", Some(sinks.into()), 1).await;
     }
 }
 
 /// An entry about entries that were passed over, so that the gap is known where it was looked for.
-async fn tell_missed(hub: &Hub, sink: &Watched, told: &mut u64) {
-    let dropped = sink.progress.dropped();
-    let missed = dropped - *told;
+/// Counted as told once it is durable: what cannot be told now is told later.
+async fn tell_missed(hub: &Hub, sink: &Watched) {
+    let missed = sink.progress.untold();
     if missed == 0 {
         return;
     }
     let name = sink.config.name.as_str();
     tracing::warn!(sink = name, missed, "a best-effort sink has missed entries");
-    *told = dropped;
-    record(hub, "sinks.dropped", Some(name.into()), missed).await;
+    if record(hub, "sinks.dropped", Some(name.into()), missed).await {
+        sink.progress.told(missed);
+    }
 }
 
-async fn record(hub: &Hub, action: &'static str, detail: Option<Box<str>>, count: u64) {
+/// Whether it is in the log now.
+async fn record(hub: &Hub, action: &'static str, detail: Option<Box<str>>, count: u64) -> bool {
     let done = hub.record_event(action, PeerAddress::Unix, detail, Outcome::OK, count).await;
-    if let Err(error) = done {
+    if let Err(error) = &done {
         tracing::error!(%error, action, "an event could not be recorded");
+    }
+    done.is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(serde::Deserialize)]
+    struct Both {
+        sinks: Vec<SinkConfig>,
+        #[serde(default)]
+        quotas: Vec<QuotaConfig>,
+    }
+
+    #[test]
+    fn a_required_sink_without_quotas_per_registration_is_told() {
+        let sink =
+            |mode| format!("[[sinks]]\nname = \"aa\"\nkind = \"stdout\"\nmode = \"{mode}\"\n");
+        let quota = |per| {
+            format!(
+                "[[quotas]]\nname = \"a\"\nper = \"{per}\"\n\
+                 limits = [{{ requests = 1, window = \"1s\" }}]\n"
+            )
+        };
+        for (text, told) in [
+            (sink("required"), true),
+            (sink("best-effort"), false),
+            (sink("required") + &quota("registration"), false),
+            // One tenant has as many of these as it likes.
+            (sink("required") + &quota("participant"), true),
+        ] {
+            let Both { sinks, quotas } = toml::from_str(&text).unwrap();
+            assert_eq!(anyone_closes(&sinks, &quotas), told, "{text}");
+        }
     }
 }
