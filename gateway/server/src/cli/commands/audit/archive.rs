@@ -203,6 +203,11 @@ async fn verify(args: VerifyArgs, session: &mut Session<'_>) -> Result<(), Failu
     let keys = keys.map_err(|error| {
         Failure::usage(error.to_string(), "a verifier key reads NAME+ID+BASE64")
     })?;
+    // Without a key signatures are not asked for.
+    if keys.is_empty() {
+        let hint = "a verifier key of the hub's log reads HUB.audit+ID+BASE64";
+        return Err(Failure::usage("there is no verifier key", hint));
+    }
     let checkpoints = args.checkpoint.iter().map(|path| read_checkpoint(path, &keys));
     let checkpoints = checkpoints.collect::<Result<Vec<_>, _>>()?;
     let files = expand(&args.files)?;
