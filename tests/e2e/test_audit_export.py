@@ -343,9 +343,10 @@ def test_who_may_read_the_trail_of_a_registration_exports_it_alone(world, tmp_pa
     assert [e for e in shown if e["seq"] in entries] == [
         e for e in entries.values() if e.get("registration") == uid
     ]
-    # Of the others it holds hashes alone.
+    # Of the others it holds hashes alone; who came from there is named.
     text = b"".join(path.read_bytes() for path in folder.iterdir()).decode()
-    assert world.two.registration["uid"] not in text
+    other = world.two.registration["uid"]
+    assert f'"callerRegistration":"{other}"' in text and f'"registration":"{other}"' not in text
     path = "/v1/registrations/{}/audit/export"
     stream = tmp_path / "stream"
     answer = world.call("GET", path.format(uid) + "?after=9", key=world.one.owner)
