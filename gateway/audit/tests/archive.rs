@@ -514,7 +514,8 @@ async fn entries_of_another_history_are_not_archived_and_nothing_is_deleted() {
         let other: Arc<dyn Backend> = Arc::new(MemoryBackend::new());
         let log = open(&other, &world.keys, elsewhere.path()).await.unwrap();
         for n in 0..300 {
-            log.appender().append(&entry(&format!("other {n}")), Changes::new()).await.unwrap();
+            let other = entry(&format!("other {n}"));
+            let _receipt = log.appender().append(&other, Changes::new()).await.unwrap();
         }
         let found = other.scan("w/main/b/", None, 1000, None).await.unwrap().entries;
         assert_eq!(found.len(), 300, "a batch each");
