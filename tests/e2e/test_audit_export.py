@@ -1,5 +1,6 @@
 """Exports prove themselves to our own verifier and to one written from the specifications alone."""
 
+import concurrent.futures
 import csv
 import importlib.util
 import json
@@ -254,8 +255,13 @@ def test_kept_checkpoints_and_foreign_keys(world, export, make_hub, tmp_path):
     assert done.returncode == 10 and "it was cut" in done.stderr
     bare = tmp_path / "bare.jsonl"
     bare.write_bytes((later / "entries.jsonl").read_bytes())
+    # What lies behind the checkpoint is proven by nothing.
     done = offline(bare, "--verifier-key", world.vkey, "--checkpoint", kept)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 10 and "are not proven" in done.stderr, done
+    done = offline(bare, "--verifier-key", world.vkey, "--checkpoint", kept, "--allow-uncovered")
+    assert done.returncode == 0 and "are not proven" in done.stderr, done
+    done = offline(bare, "--verifier-key", world.vkey, "--checkpoint", newer)
+    assert done.returncode == 0 and f"the first {count_of(later)} under" in done.stdout, done
     assert offline(bare, "--verifier-key", world.vkey).returncode == 2
     assert offline(later).returncode == 2, "the hub's own word is no key"
     online = world.cli("audit", "verify", "--verifier-key", world.vkey, "--checkpoint", str(kept))
@@ -315,7 +321,8 @@ def test_who_may_export_and_what_is_on_record(world, export):
         return found[0] if found else None
 
     entry = audit.wait_for("the entry of the end", ended)
-    assert (entry["action"], entry["outcome"], entry["decision"]) == ("audit.read", "ok", "allow")
+    facts = (entry["action"], entry["outcome"], entry["decision"])
+    assert facts == ("audit.readRegistration", "ok", "allow")
     assert entry["registration"] == world.one.registration["uid"]
     assert entry["detail"].startswith(f"export ended: {count_of(folder)} entries")
     same = [e for e in audit.entries(world) if e["request"] == entry["request"]]
@@ -323,6 +330,64 @@ def test_who_may_export_and_what_is_on_record(world, export):
     for query in ("format=xml", "after=x", "from=yesterday", "registration=!", "nonsense=1"):
         world.refused(400, "invalid_query", "GET", f"/v1/audit/export?{query}")
     world.refused(404, "not_found", "GET", "/v1/audit/export?registration=missing")
+
+
+def test_who_may_read_the_trail_of_a_registration_exports_it_alone(world, tmp_path):
+    uid = world.one.registration["uid"]
+    entries = {e["seq"]: e for e in audit.entries(world)}
+    folder = tmp_path / "mine"
+    world.cli("audit", "export", str(folder), "--registration", "one", key=world.one.owner)
+    both(world, folder)
+    shown = [json.loads(line) for line in (folder / "entries.jsonl").read_text().splitlines()]
+    assert {e["registration"] for e in shown} == {uid}
+    assert [e for e in shown if e["seq"] in entries] == [
+        e for e in entries.values() if e.get("registration") == uid
+    ]
+    # Of the others it holds hashes alone; who came from there is named.
+    text = b"".join(path.read_bytes() for path in folder.iterdir()).decode()
+    other = world.two.registration["uid"]
+    assert f'"callerRegistration":"{other}"' in text and f'"registration":"{other}"' not in text
+    path = "/v1/registrations/{}/audit/export"
+    stream = tmp_path / "stream"
+    answer = world.call("GET", path.format(uid) + "?after=9", key=world.one.owner)
+    stream.write_bytes(answer.content)
+    SECOND.split(stream, tmp_path / "apart")
+    facts = SECOND.verify(tmp_path / "apart", [world.vkey])
+    assert facts["range"].split(" ")[0] == "9" and facts["registration"] == uid
+    world.refused(403, "denied", "GET", path.format("one"), key=world.one.app)
+    world.refused(404, "not_found", "GET", path.format("two"), key=world.one.owner)
+    for query in ("registration=two", "format=xml"):
+        world.refused(
+            400, "invalid_query", "GET", f"{path.format('one')}?{query}", key=world.one.owner
+        )
+    denied = world.cli(
+        "audit", "export", str(tmp_path / "x"), "--registration", "two", key=world.one.owner, check=6
+    )
+    assert "not_found" in denied.stderr or "not found" in denied.stderr
+    assert not (tmp_path / "x").exists()
+
+
+def test_more_exports_than_are_made_at_a_time_are_told_to_come_back(world):
+    with concurrent.futures.ThreadPoolExecutor(10) as pool:
+        answers = list(pool.map(lambda _: world.call("GET", "/v1/audit/export"), range(10)))
+    refused = [a for a in answers if a.status_code != 200]
+    assert 0 < len(refused) < 10
+    for answer in refused:
+        assert answer.status_code == 503 and answer.json()["code"] == "overloaded", answer.text
+        assert answer.headers["retry-after"] == "1"
+    # A place is free again when an export has ended.
+    again = lambda: world.call("GET", "/v1/audit/export").status_code == 200
+    audit.wait_for("a place", again)
+
+
+def test_files_that_nobody_signed_are_refused_by_both(world, export):
+    folder = export("--format", "csv")
+    both(world, folder)
+    (folder / "entries.jsonl").write_bytes(b"")
+    done = offline(folder, "--verifier-key", world.vkey)
+    assert done.returncode == 10 and "entries.jsonl" in done.stderr, done
+    with pytest.raises(SECOND.Wrong):
+        SECOND.verify(folder, [world.vkey])
 
 
 def test_a_reader_that_goes_away_leaves_no_folder_and_an_entry(world, tmp_path):

@@ -331,6 +331,7 @@ def test_nobody_may_do_more_than_the_role(hub):
         "grant": ("PUT", f"{shop.path}/roles/apps/members/the-operators", None),
         "freeze": ("POST", f"{shop.path}:freeze", None),
         "audit": ("GET", "/v1/audit/events", None),
+        "export": ("GET", f"{shop.path}/audit/export", None),
     }
     allowed = {
         "owners": {
@@ -342,10 +343,11 @@ def test_nobody_may_do_more_than_the_role(hub):
             "issue",
             "grant",
             "freeze",
+            "export",
         },
         "operators": {"get key", "list keys", "list members"},
         "rotators": {"rewrap", "rotate", "get key", "list keys"},
-        "auditors": {"get key", "list keys", "list members"},
+        "auditors": {"get key", "list keys", "list members", "export"},
         "apps": {"encrypt", "decrypt", "rewrap", "get key", "list keys"},
     }
     for role, key in members.items():

@@ -172,6 +172,8 @@ def follow(entries, trusted):
 def test_a_rotation_overlaps_and_verifiers_follow(make_hub):
     hub = make_hub(env={**FAST, "CIPHER_HUB__AUDIT__KEY_OVERLAP": "4s"}).start()
     old = vkey_of(hub)
+    kept = hub.folder / "kept-before"
+    kept.write_text(checkpoint(hub)["note"])
     dry = hub.call("POST", "/v1/audit/signing-keys:rotate?dryRun=true")
     assert dry.is_success and vkey_of(hub) == old
     shop = hub.shop()
@@ -198,6 +200,13 @@ def test_a_rotation_overlaps_and_verifiers_follow(make_hub):
         "the end of the overlap",
         lambda: hub.ok("GET", path.split(":")[0])["items"][0]["state"] == "retired",
     )
+    wait_for("a checkpoint by the new one alone", lambda: not c2sp.verified(checkpoint(hub)["note"], old))
+    # The old checkpoint and the new one have no signer in common: it takes both keys.
+    consistency = ["audit", "consistency", str(kept)]
+    hub.cli(*consistency, "--verifier-key", old, "--verifier-key", new)
+    assert hub.cli(*consistency).stderr.count("by the hub's word") == 2
+    for one in (old, new):
+        hub.cli(*consistency, "--verifier-key", one, check=10)
     keys = hub.ok("GET", path.split(":")[0])["items"]
     items, page = audit.covered(hub, keys[0]["lastSequence"])
     entries = audit.verify(items, page)

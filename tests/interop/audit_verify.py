@@ -198,6 +198,8 @@ def verify(folder, key_texts, kept_notes=()):
         need((folder / name).is_file(), f"{name}: missing")
         if name != body or not proves:
             need(sha256_of(folder / name) == expected, f"{name}: its size or SHA-256 is another")
+    for name in FILES - set(facts["files"]) - {"manifest"}:
+        need(not (folder / name).exists(), f"{name}: the manifest does not name it")
     checkpoint = within("checkpoint", read_checkpoint, text("checkpoint"), keys)
     size, root = facts["checkpoint"].split(" ")
     need(

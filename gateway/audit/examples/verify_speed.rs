@@ -37,7 +37,7 @@ fn main() {
     }
     file.flush().unwrap();
     let started = Instant::now();
-    let proven = offline::bare(&path, Vec::new(), &mut |_| {}).unwrap();
+    let proven = offline::bare(&path, Vec::new(), true, &mut |_| {}).unwrap();
     let took = started.elapsed().as_secs_f64();
     let mut hash = RunningSha256::default();
     let piece = vec![0x55; 64 * 1024];

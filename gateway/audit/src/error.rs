@@ -54,6 +54,12 @@ pub enum Error {
     /// A checkpoint that is malformed or carries no valid signature.
     #[error("the checkpoint is not valid: {0}")]
     Checkpoint(&'static str),
+    /// The key that an export began under signs no more.
+    #[error(
+        "the signing key was changed while the export was made, and the one before signs no more: \
+         export again"
+    )]
+    SigningKeyGone,
     /// The checkpoint file cannot be read or written.
     #[error("the checkpoint file `{path}`: {source}")]
     CheckpointFile {

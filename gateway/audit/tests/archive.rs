@@ -502,3 +502,53 @@ async fn a_folder_that_cannot_be_made_is_an_error_and_nothing_more() {
     assert!(matches!(error, Error::ArchiveFile { .. }), "{error}");
     assert_eq!(whole(&world.log, 7).await.len(), 20);
 }
+
+#[tokio::test]
+async fn entries_of_another_history_are_not_archived_and_nothing_is_deleted() {
+    // One entry of another history breaks the chain; all of them have another root.
+    for (altered, expected) in [(5..6, "does not follow"), (0..300, "checkpoint")] {
+        let world = World::new().await;
+        append(&world.log, 300).await;
+        let archiver = world.archiver(64);
+        let elsewhere = tempfile::tempdir().unwrap();
+        let other: Arc<dyn Backend> = Arc::new(MemoryBackend::new());
+        let log = open(&other, &world.keys, elsewhere.path()).await.unwrap();
+        for n in 0..300 {
+            let other = entry(&format!("other {n}"));
+            let _receipt = log.appender().append(&other, Changes::new()).await.unwrap();
+        }
+        let found = other.scan("w/main/b/", None, 1000, None).await.unwrap().entries;
+        assert_eq!(found.len(), 300, "a batch each");
+        for (n, entry) in found.into_iter().enumerate() {
+            if altered.contains(&n) {
+                let mut txn = hub_store::Txn::new();
+                txn.put(entry.path, entry.value).unwrap();
+                world.backend.commit(txn).await.unwrap();
+            }
+        }
+        let stored = world.stored().await;
+        let Err(Error::NotArchived(reason)) = archiver.make(goal(), now(), &|| true) else {
+            panic!("archived what the log never was");
+        };
+        assert!(reason.contains(expected), "{reason}");
+        assert_eq!(std::fs::read_dir(world.dir()).unwrap().count(), 0, "a file was left");
+        assert_eq!(archiver.prune(1000, now(), &told, &|| true).await.unwrap(), 0);
+        assert_eq!(world.stored().await, stored);
+    }
+}
+
+#[tokio::test]
+async fn no_archive_is_made_while_its_record_could_not_be_written() {
+    let world = World::new().await;
+    append(&world.log, 100).await;
+    let archiver = world.archiver(64);
+    let appender = world.log.appender();
+    appender.set_sinks_behind(true);
+    assert!(matches!(archiver.make(goal(), now(), &|| true), Err(Error::NotArchived(_))));
+    appender.set_sinks_behind(false);
+    appender.set_low_space(true);
+    assert!(matches!(archiver.make(goal(), now(), &|| true), Err(Error::NotArchived(_))));
+    assert!(!world.dir().exists());
+    appender.set_low_space(false);
+    assert!(archiver.make(goal(), now(), &|| true).unwrap().is_some());
+}

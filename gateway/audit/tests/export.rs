@@ -6,8 +6,9 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
-use common::{append, entry, log};
+use common::{append, entry, log, log_with_keys};
 use hub_audit::Log;
 use hub_audit::export::{Format, Spec, Unpacker};
 use hub_audit::verify::offline::{self, Proven};
@@ -80,7 +81,7 @@ fn registration(n: u8) -> RegistrationId {
 async fn mixed(count: u64) -> Log {
     let log = log().await;
     for n in 0..count {
-        let mut entry = entry(&format!("entry {n} =1+1|\n\u{202e}"));
+        let mut entry = entry(&format!("entry {n} ;=1+1|\n\u{202e}"));
         if !n.is_multiple_of(4) {
             let id = registration(u8::try_from(n % 4).unwrap());
             entry.subject = Subject { registration: Some(id), ..entry.subject };
@@ -128,6 +129,7 @@ async fn forms_for_peoples_tools_verify_too() {
         let lines = 6 + usize::from(format == Format::Csv);
         assert_eq!(body.split_terminator('\n').count(), lines, "{body}");
         assert!(!body.contains('\u{202e}'));
+        assert!(format != Format::Csv || !body.contains(';'), "a cell of its own in some locales");
     }
 }
 
@@ -152,7 +154,20 @@ async fn kept_checkpoints_tell_a_rewritten_and_a_cut_log() {
     let files = export(&log, all(Format::Jsonl)).await;
     let bare = folder.path().join("bare.jsonl");
     std::fs::write(&bare, &files["entries.jsonl"]).unwrap();
-    assert_eq!(offline::bare(&bare, kept(), &mut |_| {}).unwrap().kept, 1);
+    let proven = offline::bare(&bare, kept(), true, &mut |_| {}).unwrap();
+    assert_eq!((proven.kept, proven.covered, proven.entries), (1, 5, 11));
+    // What is behind the checkpoint is proven by nothing, nor is anything by one of size 0.
+    let uncovered = |kept| match offline::bare(&bare, kept, false, &mut |_| {}) {
+        Err(Failed::Wrong { what: What::Uncovered { covered, last }, .. }) => (covered, last),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(uncovered(kept()), (5, 10));
+    let mut empty = kept();
+    empty[0].checkpoint.size = 0;
+    empty[0].checkpoint.root = hub_audit::merkle::root(&[]);
+    empty[0].checkpoint.chain = [0; 32];
+    assert_eq!(uncovered(empty), (0, 10));
+    assert_eq!(uncovered(Vec::new()), (0, 10));
     let three: Vec<u8> = files["entries.jsonl"]
         .split_inclusive(|byte| *byte == b'\n')
         .take(3)
@@ -160,7 +175,7 @@ async fn kept_checkpoints_tell_a_rewritten_and_a_cut_log() {
         .copied()
         .collect();
     std::fs::write(&bare, three).unwrap();
-    let Err(Failed::Wrong { what, .. }) = offline::bare(&bare, kept(), &mut |_| {}) else {
+    let Err(Failed::Wrong { what, .. }) = offline::bare(&bare, kept(), false, &mut |_| {}) else {
         panic!()
     };
     assert_eq!(what, What::KeptBeyond { expected: 5, found: 3 });
@@ -181,6 +196,67 @@ async fn an_export_is_not_signed_over_other_entries_than_those_of_the_checkpoint
     assert!(log.finish_export(exporter, now()).is_err());
     let exporter = log.export(all(Format::Jsonl)).unwrap();
     assert!(log.finish_export(exporter, now()).is_err(), "signed without its entries");
+}
+
+#[tokio::test]
+async fn an_export_across_a_rotation_verifies_under_the_key_of_its_checkpoint() {
+    use std::time::Duration;
+    let (log, system) = log_with_keys().await;
+    append(&log, 5).await;
+    log.checkpoint(now()).unwrap();
+    let old = keys(&log);
+    let rotate = || {
+        let rotated = system.checkpoint_keys().rotated(now(), Duration::from_secs(9)).unwrap();
+        system.follow_checkpoint_keys(Arc::new(rotated));
+    };
+    let page = log.page(0, 10).await.unwrap();
+    let begin = || {
+        let mut exporter = log.export(all(Format::Csv)).unwrap();
+        for (seq, bytes) in &page {
+            exporter.push(*seq, bytes).unwrap();
+        }
+        exporter
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let write_out = |stream: Vec<u8>| {
+        let (mut unpacker, mut files) = (Unpacker::default(), Files::new());
+        let unpacked = unpacker.push::<&'static str>(&stream, |piece| {
+            files.entry(piece.file.to_owned()).or_default().extend_from_slice(piece.bytes);
+            Ok(())
+        });
+        unpacked.unwrap();
+        files.remove("end");
+        write(folder.path(), &files);
+        files
+    };
+    let exporter = begin();
+    rotate();
+    write_out(log.finish_export(exporter, now()).unwrap().0);
+    verify(folder.path(), &old, Vec::new()).unwrap();
+    // Begun after it, under the checkpoint that only the key before has signed.
+    let files = write_out(log.finish_export(begin(), now()).unwrap().0);
+    verify(folder.path(), &old, Vec::new()).unwrap();
+    let listed = std::str::from_utf8(&files["verifier-keys"]).unwrap();
+    assert!(listed.contains(&log.verifier_key()), "{listed}");
+    assert_eq!(listed.lines().count(), 4);
+    let exporter = begin();
+    rotate();
+    let gone = log.finish_export(exporter, now());
+    assert!(matches!(gone, Err(hub_audit::Error::SigningKeyGone)), "{gone:?}");
+}
+
+#[tokio::test]
+async fn files_that_the_manifest_does_not_name_are_refused() {
+    let log = mixed(5).await;
+    let folder = tempfile::tempdir().unwrap();
+    let files = export(&log, all(Format::Csv)).await;
+    for name in ["entries.jsonl", "proof.jsonl", "entries.cef", "entries.ocsf.jsonl"] {
+        write(folder.path(), &files);
+        verify(folder.path(), &keys(&log), Vec::new()).unwrap();
+        std::fs::write(folder.path().join(name), b"").unwrap();
+        let found = verify(folder.path(), &keys(&log), Vec::new()).unwrap_err();
+        assert_eq!(found, (name.to_owned(), What::Unlisted));
+    }
 }
 
 /// Small, fast, and the same every time.
@@ -341,7 +417,8 @@ async fn entries_of_other_versions_are_refused_although_their_hashes_hold() {
             bytes.push(b'\n');
         }
         std::fs::write(&path, &bytes).unwrap();
-        let Err(Failed::Wrong { place, what }) = offline::bare(&path, Vec::new(), &mut |_| {})
+        let Err(Failed::Wrong { place, what }) =
+            offline::bare(&path, Vec::new(), false, &mut |_| {})
         else {
             panic!()
         };

@@ -11,11 +11,12 @@ use http::{HeaderValue, Response};
 use hub_audit::export::{Exporter, Format};
 use hub_auth::Caller;
 use hub_model::entry::Outcome;
-use hub_operations::system::{ExportAudit, Exports, Selection};
+use hub_operations::system::{ExportAudit, ExportRegistrationAudit, Exports, Selection};
 use hub_operations::{Error, Hub, Meta, Ref};
 use tokio::sync::mpsc;
 
 use crate::endpoint::Endpoint;
+use crate::inbound::EdgeError;
 use crate::listen::Reply;
 use crate::metrics::Metrics;
 use crate::pipeline::Gateway;
@@ -29,6 +30,10 @@ use crate::streaming::{Credential, deliver};
 pub(crate) const EXPORT: &str = "application/vnd.cipher-hub.audit-export";
 /// The query parameters.
 pub(crate) const QUERY: &[&str] = &["format", "after", "before", "from", "to", "registration"];
+/// Those of an export of one registration.
+pub(crate) const WITHIN: &[&str] = &["format", "after", "before", "from", "to"];
+/// Exports in work at a time: each reads the whole log.
+pub(crate) const AT_ONCE: usize = 2;
 /// How often the caller is asked for again.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// How long a reader may take for a piece.
@@ -53,6 +58,14 @@ pub(crate) fn of_hub(parts: &Parts<'_>) -> Result<ExportAudit, Refusal> {
         }
     };
     Ok(ExportAudit::new(selection(parts)?, registration))
+}
+
+/// Reads a request for the entries of one registration.
+///
+/// # Errors
+/// 400 `invalid_query`.
+pub(crate) fn of_registration(parts: &Parts<'_>) -> Result<ExportRegistrationAudit, Refusal> {
+    Ok(ExportRegistrationAudit::new(selection(parts)?, parts.param("registration")?))
 }
 
 fn wrong(detail: &str) -> Refusal {
@@ -96,7 +109,10 @@ where
     ) -> BoxFuture<'a, Result<Reply, Refusal>> {
         Box::pin(async move {
             // It goes on when this is answered, and has a place for as long.
-            let place = parts.work.another().map_err(|error| Refusal::from(&error));
+            let turn = Arc::clone(&gateway.exports).try_acquire_owned();
+            let turn = turn.map_err(|_| EdgeError::Overloaded("other exports are being made"));
+            let place = turn.and_then(|turn| Ok((parts.work.another()?, turn)));
+            let place = place.map_err(|error| Refusal::from(&error));
             let begun = place.and_then(|place| Ok((place, (self.0)(&parts)?)));
             let (place, operation) = match begun {
                 Ok(begun) => begun,
@@ -149,6 +165,23 @@ where
     }
 }
 
+/// Gives the next page to the export, and what can be sent then. Blocks.
+fn take_page(
+    hub: &Hub,
+    mut exporter: Exporter,
+    next: u64,
+) -> Result<(Exporter, Vec<Vec<u8>>), hub_audit::Error> {
+    let mut blocks = Vec::new();
+    for (seq, entry) in hub_store::block_on(hub.log().page(next, PAGE))? {
+        if exporter.next().is_none() {
+            break;
+        }
+        exporter.push(seq, &entry)?;
+        blocks.extend(exporter.take());
+    }
+    Ok((exporter, blocks))
+}
+
 /// An export that is being sent.
 struct Job<O> {
     hub: Arc<Hub>,
@@ -189,16 +222,15 @@ impl<O: Exports> Job<O> {
                 return Err("stopping");
             }
             self.ask_again().await?;
-            let page = self.hub.log().page(next, PAGE).await.map_err(|_| UNREADABLE)?;
-            for (seq, entry) in page {
-                if exporter.next().is_none() {
-                    break;
-                }
-                exporter.push(seq, &entry).map_err(|_| UNREADABLE)?;
-                if let Some(blocks) = exporter.take() {
-                    self.send(blocks).await?;
-                    quiet = Instant::now();
-                }
+            // Opening, hashing and writing anew a page takes milliseconds: not among requests.
+            let hub = Arc::clone(&self.hub);
+            let read = move || take_page(&hub, exporter, next);
+            let read = tokio::task::spawn_blocking(read).await.map_err(|_| UNREADABLE)?;
+            let (back, blocks) = read.map_err(|_| UNREADABLE)?;
+            exporter = back;
+            for blocks in blocks {
+                self.send(blocks).await?;
+                quiet = Instant::now();
             }
             self.entries = exporter.entries();
             if exporter.next() == Some(next) {
@@ -209,13 +241,17 @@ impl<O: Exports> Job<O> {
                 self.send(exporter.sign_of_life()).await?;
                 quiet = Instant::now();
             }
-            // Others share this thread.
-            tokio::task::yield_now().await;
         }
         self.ask_again().await?;
         let log = self.hub.log();
         let ended = log.finish_export(exporter, self.hub.clock().now());
-        let (rest, digest) = ended.map_err(|_| UNREADABLE)?;
+        let (rest, digest) = ended.map_err(|error| {
+            tracing::warn!(%error, "an export of the audit log was not signed");
+            match error {
+                hub_audit::Error::SigningKeyGone => "signing_key_changed",
+                _ => UNREADABLE,
+            }
+        })?;
         self.signed = Some(digest);
         Ok(rest)
     }

@@ -116,7 +116,7 @@ fn operation(row: &Route, schemas: &mut BTreeMap<String, Value>) -> Value {
             "content": { media(row): { "schema": reference(&name) } },
         });
     }
-    if row.operation_id.ends_with(".export") && row.method == http::Method::GET {
+    if row.operation_id.starts_with("audit.export") {
         success = json!({
             "description": "Files in blocks (docs/formats/audit-export.md). A connection that \
                 breaks off before the block `end` means failure",

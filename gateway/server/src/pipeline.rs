@@ -66,6 +66,8 @@ pub struct Gateway {
     /// Streams that are being worked on.
     pub(crate) streams: Crew,
     pub(crate) watchers: Watchers,
+    /// Exports of the audit log that may still begin.
+    pub(crate) exports: Arc<tokio::sync::Semaphore>,
     pub(crate) status: Box<dyn Fn() -> StatusFacts + Send + Sync>,
     pub(crate) swept: Arc<tokio::sync::Notify>,
     rows: Vec<Row>,
@@ -141,6 +143,7 @@ impl Gateway {
             settings: parts.settings,
             streams: Crew::new(),
             watchers: Watchers::default(),
+            exports: Arc::new(tokio::sync::Semaphore::new(crate::exporting::AT_ONCE)),
             status: parts.status,
             swept: parts.swept,
             rows,

@@ -823,6 +823,16 @@ fn hub() -> Vec<Route> {
                 .called("audit.export")
         },
         Route {
+            query: crate::exporting::WITHIN,
+            endpoint: Box::new(crate::exporting::ExportEndpoint(crate::exporting::of_registration)),
+            ..Route::new(
+                Method::GET,
+                "/v1/registrations/{registration}/audit/export",
+                crate::exporting::of_registration,
+            )
+            .called("audit.exportRegistration")
+        },
+        Route {
             dry_run: false,
             ..Route::new(Method::POST, "/v1/policies:explain", |p| {
                 Ok(sys::Explain { body: p.json()? })

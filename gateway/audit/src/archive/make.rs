@@ -18,7 +18,8 @@ use super::format::{END, Head, Row, Section, Summary, origin};
 use super::set::ArchiveRecord;
 use crate::encode::hex;
 use crate::merkle::{self, Hash};
-use crate::{Error, batch};
+use crate::verify::scan::scan;
+use crate::{Error, Log, batch};
 
 /// Batches read at once.
 const PAGE: usize = 16;
@@ -36,6 +37,8 @@ pub struct Bounds {
 
 /// What is to be made.
 pub(super) struct Order<'a> {
+    /// What the archive is held against before it is named.
+    pub(super) log: &'a Log,
     pub(super) store: &'a Store,
     pub(super) dir: &'a FilePath,
     pub(super) writer: &'a str,
@@ -59,7 +62,8 @@ struct Timed {
 struct Batch {
     sealed: Vec<u8>,
     last: u64,
-    leaves: Vec<Hash>,
+    /// What each entry says of the one before, and its own leaf hash.
+    links: Vec<(Hash, Hash)>,
     from: Timestamp,
     until: Timestamp,
 }
@@ -76,7 +80,11 @@ impl Order<'_> {
         let name = file_name(self.writer, self.first);
         let temporary = self.dir.join(format!(".{name}.making"));
         let made = self.write(&temporary).and_then(|summary| match summary {
-            Some(summary) => self.read_back(&temporary).map(|found| Some((summary, found))),
+            Some(summary) => {
+                let found = self.read_back(&temporary)?;
+                self.hold_against_log(&found)?;
+                Ok(Some((summary, found)))
+            }
             None => Ok(None),
         });
         let finished = match made {
@@ -144,7 +152,12 @@ impl Order<'_> {
                 Row { last: batch.last, offset: out.at, length, sha256: sha256(&batch.sealed) };
             row.append_to(&mut index);
             rows += 1;
-            for leaf in &batch.leaves {
+            for (prev, leaf) in &batch.links {
+                // What is signed here is the last that is left of these entries.
+                if *prev != chain {
+                    let reason = format!("entry {size} does not follow the one before it");
+                    return Err(Error::NotArchived(reason));
+                }
                 merkle::push(&mut frontier, size, *leaf);
                 leaves.extend_from_slice(leaf);
                 (size, chain) = (size + 1, *leaf);
@@ -203,6 +216,23 @@ impl Order<'_> {
             return Ok(examined);
         }
         Err(unfit("the store holds less than was written, or the hub is stopping".to_owned()))
+    }
+
+    /// Proves that the archive ends in the tree the newest checkpoint has signed: only then its
+    /// batches may leave the store.
+    fn hold_against_log(&self, examined: &Examined) -> Result<(), Error> {
+        let unfit = |reason: String| Error::NotArchived(reason);
+        let end = examined.end;
+        if self.log.latest().is_none_or(|signed| signed.checkpoint.size < end) {
+            return Err(unfit(format!("no checkpoint covers its {end} entries")));
+        }
+        let frontier = block_on(self.log.frontier_at(end)).map_err(|error| {
+            unfit(format!("its end cannot be held against the newest checkpoint: {error}"))
+        })?;
+        if frontier == examined.frontier {
+            return Ok(());
+        }
+        Err(unfit(format!("its root at {end} entries is not that of the log")))
     }
 
     /// Gives the file its name. One of that name is no archive the store knows of: left by a crash,
@@ -270,13 +300,14 @@ impl Order<'_> {
             return Err(Error::Batch(found.path.to_string()));
         }
         let (mut from, mut until) = (Timestamp::MAX, Timestamp::from_micros(i64::MIN));
+        let mut links = Vec::with_capacity(entries.len());
         for (_, bytes) in &entries {
-            let entry: Timed =
-                serde_json::from_slice(bytes).map_err(|_| Error::Batch(found.path.to_string()))?;
+            let malformed = || Error::Batch(found.path.to_string());
+            let entry: Timed = serde_json::from_slice(bytes).map_err(|_| malformed())?;
             (from, until) = (from.min(entry.time), until.max(entry.time));
+            links.push((scan(bytes).map_err(|_| malformed())?.prev, merkle::leaf_hash(bytes)));
         }
-        let leaves = entries.iter().map(|(_, bytes)| merkle::leaf_hash(bytes)).collect();
-        Ok(Batch { sealed: found.value.clone(), last: *last, leaves, from, until })
+        Ok(Batch { sealed: found.value.clone(), last: *last, links, from, until })
     }
 }
 

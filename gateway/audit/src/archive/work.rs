@@ -141,6 +141,12 @@ impl Archiver {
         if !due {
             return Ok(None);
         }
+        // Its record could not be written: the file would be made again and again.
+        let appender = self.log.appender();
+        if appender.sinks_behind() || appender.low_space() {
+            let reason = "the log takes no entries: a sink is behind, or the disk is nearly full";
+            return Err(Error::NotArchived(reason.to_owned()));
+        }
         let (before, frontier) = match self.archives.list().last() {
             None => ([0; 32], Vec::new()),
             Some(held) => held.record.tree().ok_or_else(|| {
@@ -149,6 +155,7 @@ impl Archiver {
         };
         let signing = self.log.keys().checkpoint_keys();
         let order = Order {
+            log: &self.log,
             store: self.archives.store(),
             dir: self.archives.dir(),
             writer: self.archives.writer(),

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use hub_crypto::hash::RunningSha256;
-use hub_crypto::sign::SigningKey;
+use hub_crypto::sign::{SigningKey, VerifyingKey};
 use hub_model::{RegistrationId, Timestamp};
 
 use crate::encode::hex;
@@ -41,6 +41,8 @@ pub struct Exporter {
     wanted: Option<String>,
     signed: Arc<Signed>,
     keys: Vec<String>,
+    /// The key that is to sign the manifest.
+    signer: Option<VerifyingKey>,
     writer: String,
     renderer: Renderer,
     body: Part,
@@ -97,6 +99,7 @@ impl Exporter {
             spec,
             signed,
             keys,
+            signer: None,
             writer: writer.to_owned(),
             renderer,
             body,
@@ -108,6 +111,15 @@ impl Exporter {
             entries: 0,
             ends: None,
         }
+    }
+
+    /// The same, whose manifest this key is to sign.
+    pub(super) fn signed_by(self, key: VerifyingKey) -> Self {
+        Self { signer: Some(key), ..self }
+    }
+
+    pub(super) const fn signer(&self) -> Option<&VerifyingKey> {
+        self.signer.as_ref()
     }
 
     /// The entry that must come next; `None` when all have come.

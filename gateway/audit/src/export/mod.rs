@@ -7,8 +7,10 @@ mod manifest;
 mod render;
 pub mod sparse;
 
+use hub_crypto::SigningKey;
 use hub_model::Timestamp;
 
+use crate::checkpoint::{Checkpoint, verifier_key};
 use crate::merkle::Hash;
 use crate::{Error, Log};
 
@@ -81,21 +83,37 @@ impl Format {
 
 impl Log {
     /// Begins an export under the newest checkpoint; `None` before the first one.
+    ///
+    /// Checkpoint and manifest must verify under one key, although the signing key may change
+    /// meanwhile: it is chosen here, among those that have signed the checkpoint.
     #[must_use]
     pub fn export(&self, spec: Spec) -> Option<Exporter> {
-        let (signed, keys) = (self.latest()?, vec![self.verifier_key()]);
-        Some(Exporter::new(spec, signed, keys, self.appender().writer()))
+        let (signed, signing) = (self.latest()?, self.keys().checkpoint_keys());
+        let has_signed = |key: &&SigningKey| {
+            Checkpoint::open(&signed.note, self.origin(), &key.public()).is_ok()
+        };
+        let signer = signing.signing().find(has_signed)?.public();
+        let keys = signing.signing().map(|key| verifier_key(self.origin(), &key.public()));
+        let (keys, writer) = (keys.collect(), self.appender().writer());
+        Some(Exporter::new(spec, signed, keys, writer).signed_by(signer))
     }
 
     /// Ends an export: signs its manifest. The rest of the stream, and the SHA-256 of the manifest.
     ///
     /// # Errors
-    /// As [`Exporter::finish`].
+    /// As [`Exporter::finish`]; [`Error::SigningKeyGone`] when the key of the beginning signs no
+    /// more.
     pub fn finish_export(
         &self,
         exporter: Exporter,
         now: Timestamp,
     ) -> Result<(Vec<u8>, Hash), Error> {
-        exporter.finish(self.keys().checkpoint_keys().active(), now)
+        let signing = self.keys().checkpoint_keys();
+        let chosen = exporter.signer().map(|key| key.to_bytes());
+        let key = signing
+            .signing()
+            .find(|key| chosen.is_none_or(|chosen| key.public().to_bytes() == chosen))
+            .ok_or(Error::SigningKeyGone)?;
+        exporter.finish(key, now)
     }
 }

@@ -34,6 +34,20 @@ pub enum What {
     /// A file of the manifest is not there.
     #[error("the file is missing")]
     Missing,
+    /// A file of an export's name that the manifest does not name.
+    #[error("the manifest does not name this file: it was added, and nothing proves it")]
+    Unlisted,
+    /// Entries that no checkpoint has seen.
+    #[error(
+        "entries {covered} to {last} are not proven: the checkpoints given cover the first \
+         {covered}, and whoever holds the file could have written the rest"
+    )]
+    Uncovered {
+        /// How many the checkpoints cover.
+        covered: u64,
+        /// The last entry there is.
+        last: u64,
+    },
     /// A file is shorter or longer than the manifest says.
     #[error("the file has {found} bytes, the manifest says {expected}")]
     Size {

@@ -10,7 +10,9 @@ use super::damage::{Failed, Place, What};
 use super::entries::{Entries, Kept, Proof, Stop, Wanted};
 use super::keys::Keyring;
 use crate::encode::hex;
-use crate::export::{CHECKPOINT, FileFacts, MANIFEST, MAX_MANIFEST, Manifest, PROOF};
+use crate::export::{
+    CHECKPOINT, FileFacts, Format, MANIFEST, MAX_MANIFEST, Manifest, PROOF, README, VERIFIER_KEYS,
+};
 use crate::merkle::Hash;
 
 /// Read at once.
@@ -31,6 +33,8 @@ pub struct Proven {
     pub size: u64,
     /// The Merkle root over it, in hex; none where the form of the entries does not prove it.
     pub root: Option<String>,
+    /// How many entries from the first on signed checkpoints cover.
+    pub covered: u64,
     /// How many kept checkpoints it agrees with.
     pub kept: u64,
 }
@@ -78,6 +82,13 @@ pub fn folder(
     let Some(body) = manifest.file(body_name) else {
         return Err(wrong(MANIFEST, What::Manifest("it does not name its entries")));
     };
+    // What the manifest does not name may lie there, but not where readers look for an export.
+    let known = Format::ALL.into_iter().map(Format::file);
+    for name in known.chain([CHECKPOINT, PROOF, VERIFIER_KEYS, README]) {
+        if manifest.file(name).is_none() && folder.join(name).symlink_metadata().is_ok() {
+            return Err(wrong(name, What::Unlisted));
+        }
+    }
     // The small ones and the proof first: what follows relies on them.
     for facts in manifest.files.iter().filter(|facts| facts.name != body_name) {
         whole(folder, facts)?;
@@ -100,7 +111,8 @@ pub fn folder(
             return Err(wrong(&kept.file, What::KeptInGap(kept.checkpoint.size)));
         }
         let entries = manifest.entries;
-        return Ok(Proven { manifest: Some(manifest), entries, size, root: None, kept: 0 });
+        let (manifest, root) = (Some(manifest), None);
+        return Ok(Proven { manifest, entries, size, root, covered: size, kept: 0 });
     }
     if manifest.file(PROOF).is_none() {
         return Err(wrong(MANIFEST, What::Manifest("it names no proof")));
@@ -142,24 +154,37 @@ pub fn folder(
     Ok(Proven {
         entries: entries.count,
         size,
+        covered: size,
         root: Some(hex(&root)),
         kept: entries.met,
         manifest: Some(manifest),
     })
 }
 
-/// Verifies bare entries, from the first of the log on, under checkpoints.
+/// Verifies bare entries, from the first of the log on, under checkpoints. Entries behind the
+/// largest of them hang together, but nobody has signed them: they are `allowed`, or a failure.
 ///
 /// # Errors
 /// As [`folder`].
-pub fn bare(path: &Path, kept: Vec<Kept>, progress: Progress<'_>) -> Result<Proven, Failed> {
+pub fn bare(
+    path: &Path,
+    kept: Vec<Kept>,
+    allowed: bool,
+    progress: Progress<'_>,
+) -> Result<Proven, Failed> {
+    let covered = kept.iter().map(|kept| kept.checkpoint.size).max().unwrap_or(0);
     let file = path.display().to_string();
     let stopped = |stop| failed(stop, path);
     let mut entries = Entries::new(&file, Wanted::default(), None, kept).map_err(stopped)?;
     feed(path, &file, &mut entries, path, progress)?;
     entries.beyond().map_err(stopped)?;
+    if covered < entries.count && !allowed {
+        let what = What::Uncovered { covered, last: entries.count - 1 };
+        return Err(Failed::Wrong { place: entries.end(), what });
+    }
     Ok(Proven {
         manifest: None,
+        covered,
         entries: entries.count,
         size: entries.tree.size(),
         root: Some(hex(&entries.tree.root())),

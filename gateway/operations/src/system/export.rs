@@ -15,7 +15,7 @@ use hub_policy::{DecisionTrace, Permit, RequestFacts};
 use serde::{Deserialize, Serialize};
 
 use crate::hub::Hub;
-use crate::operation::{AtHub, Lost, Meta, Operation, Place as _, Scene};
+use crate::operation::{AtHub, AtRegistration, Lost, Meta, Operation, Place as _, Scene};
 use crate::perform::Done;
 use crate::plan::Plan;
 use crate::{Error, Ref};
@@ -216,6 +216,46 @@ impl Operation for ExportAudit {
             Some(name) => Some(scene.hub.find_registration(name).await?.registration.id),
         };
         Ok(self.export.begin(permit, scene.hub, registration))
+    }
+}
+
+/// Exports the entries of one registration: those that name it as what was acted on.
+#[derive(Debug)]
+pub struct ExportRegistrationAudit {
+    export: Export,
+    registration: Ref<RegistrationId>,
+}
+
+impl ExportRegistrationAudit {
+    /// The export of this selection.
+    #[must_use]
+    pub const fn new(selection: Selection, registration: Ref<RegistrationId>) -> Self {
+        Self { export: Export::new(selection), registration }
+    }
+}
+
+impl Exports for ExportRegistrationAudit {
+    fn export(&self) -> &Export {
+        &self.export
+    }
+}
+
+impl Operation for ExportRegistrationAudit {
+    const ACTION: Action = Action::AuditReadRegistration;
+    type Place = AtRegistration;
+    type Reply = ExportBegun;
+
+    async fn find(&self, hub: &Hub) -> Result<AtRegistration, Lost> {
+        AtRegistration::find(hub, &self.registration).await
+    }
+
+    /// INVARIANT: only entries of the registration that was permitted are exported.
+    async fn plan(
+        &self,
+        permit: Permit,
+        scene: Scene<'_, AtRegistration>,
+    ) -> Result<Plan<ExportBegun>, Error> {
+        Ok(self.export.begin(permit, scene.hub, Some(scene.place.0.registration.id)))
     }
 }
 

@@ -47,14 +47,37 @@ impl Client {
     /// # Errors
     /// Those of any call: see [`Error`]. A failure later on is one of reading the [`ByteStream`].
     pub async fn audit_export(&self, export: &AuditExport) -> Result<ByteStream, Error> {
-        let mut path = Path::new("/v1/audit/export");
+        let path = Path::new("/v1/audit/export");
+        self.export_at(path, export, export.registration.clone()).await
+    }
+
+    /// As [`Client::audit_export`], of the `registration` alone, for those who may read its trail
+    /// only.
+    ///
+    /// # Errors
+    /// As [`Client::audit_export`], and of a registration that cannot be part of a path.
+    pub async fn registration_audit_export(
+        &self,
+        registration: &str,
+        export: &AuditExport,
+    ) -> Result<ByteStream, Error> {
+        let path = Path::registration(registration)?.then("audit").then("export");
+        self.export_at(path, export, None).await
+    }
+
+    async fn export_at(
+        &self,
+        mut path: Path,
+        export: &AuditExport,
+        registration: Option<String>,
+    ) -> Result<ByteStream, Error> {
         for (name, value) in [
             ("format", export.format.clone()),
             ("after", export.after.map(|number| number.to_string())),
             ("before", export.before.map(|number| number.to_string())),
             ("from", export.from.map(|time| time.to_string())),
             ("to", export.to.map(|time| time.to_string())),
-            ("registration", export.registration.clone()),
+            ("registration", registration),
         ] {
             if let Some(value) = value {
                 path = path.query(name, &value);

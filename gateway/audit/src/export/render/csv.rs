@@ -71,7 +71,8 @@ fn cell(text: &str, out: &mut Vec<u8>) {
         shown.push('\'');
     }
     for c in text.chars() {
-        if is_unsafe(c) {
+        // A sheet that separates by semicolon would begin a cell there, and take it for a formula.
+        if is_unsafe(c) || c == ';' {
             shown.push_str(&format!("\\u{:04x}", u32::from(c)));
         } else {
             shown.push(c);

@@ -28,6 +28,8 @@ pub(crate) use query::{QueryArgs, ShowArgs};
 const PAGE: u32 = 1000;
 /// Between two looks for new entries.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Looks for a first checkpoint.
+const SIGNS: u32 = 5;
 /// Between two lines of progress where there is no terminal.
 const WORD: Duration = Duration::from_secs(10);
 
@@ -112,8 +114,10 @@ Examples:
   cipher-hub audit verify entries.jsonl --verifier-key hub.vkey --checkpoint kept.checkpoint
 
 With a folder that `audit export` has made, or a file of bare entries from the first on, no network
-is used. Without one every entry is fetched from the hub; then, without --verifier-key the hub itself says which key signs its checkpoints: that proves the log
-consistent, but not that it is the log you saw before. Exits with 10 when something is wrong.")]
+is used. Bare entries are proven as far as the largest --checkpoint covers them. Without a path
+every entry is fetched from the hub; then, without --verifier-key the hub itself says which key
+signs its checkpoints: that proves the log consistent, but not that it is the log you saw before.
+After a rotation give the key before and the new one. Exits with 10 when something is wrong.")]
 pub(crate) struct VerifyArgs {
     /// Folder of an export, or file of entries
     path: Option<PathBuf>,
@@ -123,6 +127,9 @@ pub(crate) struct VerifyArgs {
     /// Checkpoint kept from earlier, which the log must agree with
     #[arg(long, value_name = "FILE")]
     checkpoint: Vec<PathBuf>,
+    /// Of bare entries, let those pass that lie behind the largest checkpoint, unproven
+    #[arg(long, requires = "path")]
+    allow_uncovered: bool,
 }
 
 pub(crate) async fn run(command: AuditCommand, session: &mut Session<'_>) -> Result<(), Failure> {
@@ -132,9 +139,7 @@ pub(crate) async fn run(command: AuditCommand, session: &mut Session<'_>) -> Res
         AuditCommand::Show(args) => query::show(args, session).await,
         AuditCommand::Prove(args) => prove::prove(args, session).await,
         AuditCommand::Consistency(args) => prove::consistency(args, session).await,
-        AuditCommand::Verify(VerifyArgs { path: Some(path), verifier_key, checkpoint }) => {
-            offline::run(path, &verifier_key, &checkpoint, session).await
-        }
+        AuditCommand::Verify(args) if args.path.is_some() => offline::run(args, session).await,
         AuditCommand::Verify(args) => verify(args, session).await,
         AuditCommand::Export(args) => export::run(args, session).await,
         AuditCommand::Report(args) => report::run(args, session).await,
@@ -235,7 +240,16 @@ async fn verify(args: VerifyArgs, session: &mut Session<'_>) -> Result<(), Failu
     };
     let client = session.connect()?;
     let mut page = client.audit_events(0, Some(PAGE)).await?;
-    if trusted.is_none() {
+    if trusted.is_some() {
+        // A hub that has just started signs its first checkpoint within a second.
+        for _ in 0..SIGNS {
+            if page.checkpoint.is_some() || page.size == 0 {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+            page = client.audit_events(0, Some(PAGE)).await?;
+        }
+    } else {
         session.console.note(&format!("verifier key, by the hub's word: {}", page.verifier_key));
     }
     // The log grows while it is read, by our own reading too: this much is verified.

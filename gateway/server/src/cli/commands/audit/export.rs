@@ -52,7 +52,7 @@ pub(crate) struct ExportArgs {
     /// Up to the last entry before this time
     #[arg(long, value_name = "TIME")]
     to: Option<Timestamp>,
-    /// Only what concerns this registration
+    /// Only what concerns this registration: for its owners and auditors, too
     #[arg(long, value_name = "REGISTRATION")]
     registration: Option<String>,
 }
@@ -95,9 +95,25 @@ pub(crate) async fn run(args: ExportArgs, session: &mut Session<'_>) -> Result<(
         before: args.before,
         from: args.from,
         to: args.to,
-        registration: args.registration,
+        registration: args.registration.clone(),
     };
-    let stream = session.connect()?.audit_export(&wanted).await?;
+    let client = session.connect()?;
+    let stream = match &args.registration {
+        None => client.audit_export(&wanted).await?,
+        // Its owners and auditors may read this much. One that is gone is found by its uid, by
+        // those who may read the whole log.
+        Some(registration) => {
+            let found = client.registration_audit_export(registration, &wanted).await;
+            match found.map_err(Failure::from) {
+                Err(failure)
+                    if failure.code == Code::NotFound && registration.starts_with("reg_") =>
+                {
+                    client.audit_export(&wanted).await?
+                }
+                found => found?,
+            }
+        }
+    };
     let mut folder = Folder::begin(&args.folder)?;
     receive(session, stream, &mut folder).await?;
     let entries = folder.entries();

@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use cipher_hub_client::Client;
 use hub_audit::verify::offline::{self, Proven};
-use hub_audit::verify::{Failed, Kept, Keyring};
+use hub_audit::verify::{Failed, Kept, Keyring, What};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::super::super::failure::{Code, Failure};
 use super::super::super::output::clean;
 use super::super::super::run::Session;
+use super::VerifyArgs;
 
 /// Between two looks at how far it is.
 const LOOK: Duration = Duration::from_millis(100);
@@ -22,6 +24,36 @@ const MAX_KEYS: usize = 64 * 1024;
 /// The keys given: each is a verifier key, or a file of them.
 pub(super) fn keyring(given: &[String]) -> Result<Keyring, Failure> {
     let mut keys = Keyring::default();
+    for text in vkeys(given)? {
+        let parsed = Keyring::parse(&text).map_err(|error| {
+            let hint = "a verifier key reads NAME+ID+BASE64, as `audit verify` shows it";
+            Failure::usage(error.to_string(), hint)
+        })?;
+        keys.extend(parsed);
+    }
+    Ok(keys)
+}
+
+/// Every key the hub names, those before a rotation too; `newest` where it may not be asked.
+pub(super) async fn by_word(
+    client: &Client,
+    newest: Option<String>,
+    session: &mut Session<'_>,
+) -> Result<Vec<String>, Failure> {
+    let keys: Vec<String> = match (client.signing_keys().await, newest) {
+        (Ok(found), _) => found.items.into_iter().map(|key| key.verifier_key).collect(),
+        (Err(_), Some(newest)) => vec![newest],
+        (Err(error), None) => return Err(error.into()),
+    };
+    for key in &keys {
+        session.console.note(&format!("verifier key, by the hub's word: {key}"));
+    }
+    Ok(keys)
+}
+
+/// The texts given, files of them read.
+pub(super) fn vkeys(given: &[String]) -> Result<Vec<String>, Failure> {
+    let mut texts = Vec::new();
     for text in given {
         let path = Path::new(text);
         let text = if !text.contains('+') || path.is_file() {
@@ -32,13 +64,9 @@ pub(super) fn keyring(given: &[String]) -> Result<Keyring, Failure> {
         } else {
             text.clone()
         };
-        let parsed = Keyring::parse(&text).map_err(|error| {
-            let hint = "a verifier key reads NAME+ID+BASE64, as `audit verify` shows it";
-            Failure::usage(error.to_string(), hint)
-        })?;
-        keys.extend(parsed);
+        texts.push(text);
     }
-    Ok(keys)
+    Ok(texts)
 }
 
 /// Checkpoints from files.
@@ -46,20 +74,17 @@ pub(super) fn kept(files: &[PathBuf], keys: &Keyring) -> Result<Vec<Kept>, Failu
     files.iter().map(|file| offline::keep(file, keys).map_err(failure)).collect()
 }
 
-pub(super) async fn run(
-    path: PathBuf,
-    given: &[String],
-    checkpoints: &[PathBuf],
-    session: &mut Session<'_>,
-) -> Result<(), Failure> {
+pub(super) async fn run(args: VerifyArgs, session: &mut Session<'_>) -> Result<(), Failure> {
+    let VerifyArgs { path, verifier_key: given, checkpoint: checkpoints, allow_uncovered } = args;
+    let path = path.unwrap_or_default();
     if given.is_empty() {
         return Err(Failure::usage(
             "an export is verified under a key from a place you trust: --verifier-key",
             "`verifier-keys` of an export is but the hub's own word: ask who runs the hub",
         ));
     }
-    let keys = keyring(given)?;
-    let kept = kept(checkpoints, &keys)?;
+    let keys = keyring(&given)?;
+    let kept = kept(&checkpoints, &keys)?;
     let whole = path.is_dir();
     if !whole && kept.is_empty() {
         return Err(Failure::usage(
@@ -76,7 +101,7 @@ pub(super) async fn run(
         if whole {
             offline::folder(&path, &keys, kept, &mut told)
         } else {
-            offline::bare(&path, kept, &mut told)
+            offline::bare(&path, kept, allow_uncovered, &mut told)
         }
     };
     // Off this thread, so that an interrupt is heard.
@@ -94,7 +119,7 @@ pub(super) async fn run(
 }
 
 fn say(session: &mut Session<'_>, shown: &str, proven: &Proven) -> Result<(), Failure> {
-    let Proven { manifest, entries, size, root, kept } = proven;
+    let Proven { manifest, entries, size, root, covered, kept } = proven;
     let mut text = format!("ok  {entries} entries in {shown}");
     match (manifest, root) {
         (Some(_), Some(root)) => {
@@ -103,7 +128,10 @@ fn say(session: &mut Session<'_>, shown: &str, proven: &Proven) -> Result<(), Fa
             ));
         }
         (None, Some(root)) => {
-            text.push_str(&format!(", each chained to the one before; root {root}"))
+            text.push_str(&format!(
+                ", each chained to the one before, the first {covered} under a signed checkpoint; \
+                 root {root}"
+            ));
         }
         _ => text.push_str(", as the hub has signed them"),
     }
@@ -111,6 +139,11 @@ fn say(session: &mut Session<'_>, shown: &str, proven: &Proven) -> Result<(), Fa
         text.push_str(&format!("; {kept} kept checkpoints agree"));
     }
     session.console.line(&clean(&text))?;
+    if manifest.is_none() && covered < entries {
+        let last = entries.saturating_sub(1);
+        let note = format!("entries {covered} to {last} are not proven: no checkpoint covers them");
+        session.console.note(&note);
+    }
     let Some(manifest) = manifest else { return Ok(()) };
     let mut facts = format!("signed {} by {}", manifest.time, manifest.origin);
     if let Some(registration) = manifest.registration {
@@ -126,11 +159,18 @@ fn say(session: &mut Session<'_>, shown: &str, proven: &Proven) -> Result<(), Fa
 
 fn failure(failed: Failed) -> Failure {
     match failed {
-        Failed::Wrong { .. } => Failure::new(
-            Code::NotVerified,
-            clean(&failed.to_string()),
-            "keep the files as they are; is it the right key, and was the export made whole?",
-        ),
+        Failed::Wrong { ref what, .. } => {
+            let hint = match what {
+                What::Uncovered { .. } => {
+                    "give a newer checkpoint, or --allow-uncovered to let them pass unproven"
+                }
+                _ => {
+                    "keep the files as they are; is it the right key (after a rotation give the \
+                     key before and the new one), and was the export made whole?"
+                }
+            };
+            Failure::new(Code::NotVerified, clean(&failed.to_string()), hint)
+        }
         Failed::Unreadable { path, source } => Failure::file(&path, &source),
     }
 }

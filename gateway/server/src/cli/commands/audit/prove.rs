@@ -10,12 +10,14 @@ use hub_audit::encode::{hex, parse_hex32};
 use hub_audit::merkle::{Hash, leaf_hash};
 use hub_audit::proof;
 use hub_audit::proof::text::TlogProof;
+use hub_audit::verify::Keyring;
 use hub_model::api::receipt::{AuditConsistency, AuditReceipt};
 
 use super::super::super::failure::{Code, Failure};
 use super::super::super::files::{blocking, write_private};
 use super::super::super::output::clean;
 use super::super::super::run::Session;
+use super::offline;
 
 /// How long the hub may take until a checkpoint covers the entry.
 const WAIT: Duration = Duration::from_secs(10);
@@ -70,9 +72,10 @@ pub(crate) struct ConsistencyArgs {
     /// Write the newest checkpoint into this file, to be kept in its place
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Key that signs checkpoints, from a place you trust (C2SP vkey; public)
+    /// Key that signs checkpoints, from a place you trust (C2SP vkey; public), or a file of them;
+    /// several after a rotation
     #[arg(long, value_name = "VKEY")]
-    verifier_key: Option<String>,
+    verifier_key: Vec<String>,
 }
 
 pub(crate) async fn prove(args: ProveArgs, session: &mut Session<'_>) -> Result<(), Failure> {
@@ -161,9 +164,10 @@ pub(crate) async fn consistency(
     args: ConsistencyArgs,
     session: &mut Session<'_>,
 ) -> Result<(), Failure> {
-    if let Some(key) = &args.verifier_key {
-        parse_verifier_key(key).map_err(bad_key)?;
-    }
+    let trusted = match args.verifier_key.as_slice() {
+        [] => None,
+        given => Some(offline::keyring(given)?),
+    };
     let note = String::from_utf8(read(&args.checkpoint).await?)
         .map_err(|_| wrong("the kept checkpoint is not a text".to_owned()))?;
     // Its size is only used to ask; the signature is checked when the key is known.
@@ -178,11 +182,14 @@ pub(crate) async fn consistency(
             error.into()
         }
     })?;
-    if args.verifier_key.is_none() {
-        by_word(session, &answer.verifier_key);
-    }
-    let key = args.verifier_key.as_ref().unwrap_or(&answer.verifier_key);
-    let (old, new, signed) = grown(&note, &answer, key).map_err(wrong)?;
+    let keys = match trusted {
+        Some(keys) => keys,
+        None => {
+            let newest = Some(answer.verifier_key.clone());
+            offline::keyring(&offline::by_word(&client, newest, session).await?)?
+        }
+    };
+    let (old, new, signed) = grown(&note, &answer, &keys).map_err(wrong)?;
     if let Some(file) = args.out {
         keep(&file, signed.into_bytes()).await?;
     }
@@ -196,11 +203,10 @@ pub(crate) async fn consistency(
 fn grown(
     note: &str,
     answer: &AuditConsistency,
-    key: &str,
+    keys: &Keyring,
 ) -> Result<(Checkpoint, Checkpoint, String), String> {
-    let (name, key) = parse_verifier_key(key).map_err(|error| error.to_string())?;
     let open = |what: &str, note: &str| {
-        let opened = Checkpoint::open(note, &name, &key);
+        let opened = keys.checkpoint(note);
         opened.map_err(|error| format!("the {what} checkpoint: {error}"))
     };
     let old = open("kept", note)?;
