@@ -18,12 +18,10 @@ pub use audit::ReadAudit;
 pub use audit_query::{AuditQuestion, Named, ReadRegistrationAudit};
 pub use checkpoints::{GetCheckpoint, ListCheckpoints, WhichCheckpoint};
 pub use explain::Explain;
-pub use export::{Export, ExportAudit, ExportBegun, Exports, Selection};
+pub use export::{Export, ExportAudit, ExportBegun, ExportRegistrationAudit, Exports, Selection};
 pub use receipt::{
     Asked, Consistency, HubReceipt, OwnReceipt, RegistrationReceipt, Right, Standing,
 };
-pub use export::{Export, ExportAudit, ExportBegun, ExportRegistrationAudit, Exports, Selection};
-pub use receipt::{Asked, Consistency, HubReceipt, OwnReceipt, RegistrationReceipt, Right};
 pub use signing_keys::{ListSigningKeys, RotateSigningKey};
 pub use status::{Status, StatusFacts, Whoami};
 pub use tiles::{ReadCheckpoint, ReadTile};
