@@ -293,12 +293,14 @@ mod tests {
         };
         let state = Arc::new(State::open(&settings).unwrap());
         let (mut ours, theirs) = tokio::io::duplex(4096);
-        let served = tokio::spawn(serve(theirs, state));
-        ours.write_all(b"GET /00/checkpoint HTTP/1.1\r\nhost: w\r\n\r\n").await.unwrap();
-        let mut answer = String::new();
-        ours.read_to_string(&mut answer).await.unwrap();
+        let asking = async {
+            ours.write_all(b"GET /00/checkpoint HTTP/1.1\r\nhost: w\r\n\r\n").await.unwrap();
+            let mut answer = String::new();
+            ours.read_to_string(&mut answer).await.unwrap();
+            answer
+        };
+        let ((), answer) = tokio::join!(serve(theirs, state), asking);
         assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
-        served.await.unwrap();
     }
 
     #[test]
