@@ -1,5 +1,7 @@
 //! Checkpoints of a log that grows, under keys that change, and proofs for witnesses over it.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
 mod common;
 
 use std::path::Path;
