@@ -161,16 +161,6 @@ impl Home {
         Self { folder: folder.path().to_owned() }
     }
 
-    /// A home of its own in the same folder.
-    pub(super) fn beside(folder: &Folder, name: &str) -> Result<Self, Failure> {
-        let folder = folder.path().join(name);
-        std::fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&folder)
-            .map_err(|error| Failure::file(&folder, &error))?;
-        Ok(Self { folder })
-    }
-
     fn data(&self) -> PathBuf {
         self.folder.join("data")
     }
@@ -202,21 +192,8 @@ impl Home {
         self.start_with(&UNBOUND).await
     }
 
-    /// Starts a gateway as [`Home::start`], which forgets everything at its end.
-    pub(super) async fn start_in_memory(&self) -> Result<Gateway, Failure> {
-        self.launch(&UNBOUND, &[("CIPHER_HUB_STORE__ENGINE", "memory")]).await
-    }
-
     /// Starts a gateway with these of `limits`, and waits until it says it is ready.
     pub(super) async fn start_with(&self, limits: &[(&str, &str)]) -> Result<Gateway, Failure> {
-        self.launch(limits, &[]).await
-    }
-
-    async fn launch(
-        &self,
-        limits: &[(&str, &str)],
-        more: &[(&str, &str)],
-    ) -> Result<Gateway, Failure> {
         let [api, management] = free_addresses()?;
         let path = self.log();
         let log = File::create(&path).and_then(|log| Ok((log.try_clone()?, log)));
@@ -237,7 +214,6 @@ impl Home {
         for (name, value) in limits {
             command.env(format!("CIPHER_HUB_LIMITS__{name}"), value);
         }
-        command.envs(more.iter().copied());
         command.stdin(Stdio::null()).stdout(out).stderr(err);
         let started = Instant::now();
         let mut process = Process::spawn(&mut command)?;

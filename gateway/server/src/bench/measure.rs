@@ -85,7 +85,7 @@ async fn measure(plan: &Plan, folder: &Folder, home: &Home) -> Result<Served, Fa
         false => None,
     };
     let trail = match plan.wants(&BenchPart::Audit) {
-        true => Some(trail::measure(plan, folder, home, &callers).await?),
+        true => Some(trail::measure(plan, home, &callers).await?),
         false => None,
     };
     Ok(Served {

@@ -1,6 +1,7 @@
-//! What durable audit costs: the gateway beside one that keeps everything, its log included, in
-//! memory, in turns.
+//! What durable audit costs: the gateway beside one whose store, the log included, lies in memory
+//! (`/dev/shm`, where syncing costs nothing), in turns.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -14,6 +15,8 @@ use super::setup::{self, Callers};
 use crate::cli::Failure;
 
 const BYTES: usize = 1024;
+/// A file system in memory.
+const MEMORY: &str = "/dev/shm";
 
 /// The cost of a durable log.
 #[derive(Debug, Serialize)]
@@ -31,14 +34,14 @@ pub(super) struct TrailFigures {
 /// Measures the gateway of `home`, which is furnished, beside one in memory.
 pub(super) async fn measure(
     plan: &Plan,
-    folder: &Folder,
     home: &Home,
     callers: &Callers,
 ) -> Result<TrailFigures, Failure> {
     plan.say("durable audit beside audit in memory");
     let durable = home.start().await?;
-    let aside = Home::beside(folder, "memory")?;
-    let memory = aside.start_in_memory().await.map_err(|failure| aside.explain(failure))?;
+    let folder = Folder::make(Path::new(MEMORY))?;
+    let aside = Home::new(&folder);
+    let memory = aside.start().await.map_err(|failure| aside.explain(failure))?;
     let other = setup::furnish(memory.address, aside.admin_key()?).await?;
     let load = |gateway: &Gateway, caller: &str| {
         let request = setup::encrypt(caller, BYTES)?;
