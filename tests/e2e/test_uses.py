@@ -561,7 +561,7 @@ def test_random_bytes_and_hashes(world):
             400, "invalid_argument", "POST", f"{world.shop.path}:random", {"bytes": bad}, app
         )
     hub.refused(400, "invalid_json", "POST", path, {"message": b64("x"), "algorithm": "md5"}, app)
-    stranger = hub.member("hub", "uses-stranger", "auditors")
+    stranger = hub.member("hub", "uses-stranger")
     hub.refused(404, "not_found", "POST", f"{world.shop.path}:random", {}, stranger)
 
 
