@@ -11,26 +11,36 @@ use zeroize::Zeroizing;
 
 use crate::{Error, Result, random};
 
-/// Makes a new file with mode 0600 under any umask, writes it, and syncs it and its directory.
-/// A file half written is removed.
+/// Makes a new file with mode 0600 under any umask, and syncs it and its directory. It gets its
+/// name when it is whole, so that a process that dies in between leaves no half of it; nothing is
+/// ever overwritten.
 pub(super) fn create_new(path: &Path, content: &[u8]) -> Result<()> {
-    write_new(path, content).map_err(|source| failed("create", path, source))?;
+    let temporary = temporary_beside(path);
+    write_new(&temporary, content).map_err(|source| failed("create", &temporary, source))?;
+    let linked = std::fs::hard_link(&temporary, path);
+    let _ = std::fs::remove_file(&temporary);
+    linked.map_err(|source| failed("create", path, source))?;
     sync_directory(path)
 }
 
 /// Puts the content in the file's place in one step: whoever looks sees the old or the new.
 pub(super) fn replace(path: &Path, content: &[u8]) -> Result<()> {
-    let mut nonce = [0; 8];
-    random::fill(&mut nonce);
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{:016x}.tmp", u64::from_be_bytes(nonce)));
-    let temporary = path.with_file_name(name);
+    let temporary = temporary_beside(path);
     write_new(&temporary, content).map_err(|source| failed("create", &temporary, source))?;
     if let Err(source) = std::fs::rename(&temporary, path) {
         let _ = std::fs::remove_file(&temporary);
         return Err(failed("replace", path, source));
     }
     sync_directory(path)
+}
+
+/// A name in the same directory that nobody else has.
+fn temporary_beside(path: &Path) -> PathBuf {
+    let mut nonce = [0; 8];
+    random::fill(&mut nonce);
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".{:016x}.tmp", u64::from_be_bytes(nonce)));
+    path.with_file_name(name)
 }
 
 fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
