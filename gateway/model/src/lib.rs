@@ -11,6 +11,7 @@ pub mod clock;
 pub mod context;
 pub mod entry;
 pub mod error;
+pub mod extend;
 pub mod grant;
 pub mod id;
 pub mod identity;
