@@ -5,7 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::lifecycle::{Course, Step, effective};
-use crate::rotation::{self, Period, RotationFacts, RotationPolicy};
+use crate::rotation::{
+    self, Due, Period, Planned, PluginSchedule, RotationFacts, RotationPolicy, Schedule,
+};
 use crate::{
     Algorithm, Error, Grant, KeyId, KeyState, Name, RegistrationId, Tags, Timestamp, VersionState,
 };
@@ -148,6 +150,9 @@ pub struct Key {
     /// The date under which the hub looks at it again by itself: where its entry in the agenda is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agenda: Option<Timestamp>,
+    /// What a plugin said about its next rotation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planned: Option<Planned>,
     /// What single participants may do with it, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grants: Vec<Grant>,
@@ -194,6 +199,7 @@ impl Key {
             destroy_at: None,
             primary_since: None,
             agenda: None,
+            planned: None,
             grants: Vec::new(),
         }
     }
@@ -297,6 +303,11 @@ impl Key {
             version_created: primary.created,
             last_rotation: last,
             seed: rotation::seed(self.id, primary.number),
+            plan: self
+                .planned
+                .as_ref()
+                .filter(|plan| plan.version == primary.number && plan.last_rotation == last)
+                .map(Planned::plan),
         })
     }
 
@@ -304,9 +315,39 @@ impl Key {
     /// in the past when the rotation is overdue; keys that are not active have none.
     #[must_use]
     pub fn next_rotation(&self, registration: Option<&RotationPolicy>) -> Option<Timestamp> {
+        self.due_rotation(registration).map(|due| due.at)
+    }
+
+    /// The same, with what it comes from.
+    #[must_use]
+    pub fn due_rotation(&self, registration: Option<&RotationPolicy>) -> Option<Due> {
         let policy = self.rotation.as_ref().or(registration)?;
         let facts = self.rotation_facts().filter(|_| self.state == KeyState::Active)?;
-        rotation::next_rotation(policy, &facts, facts.last_rotation).map(|due| due.at)
+        rotation::next_rotation(policy, &facts, facts.last_rotation)
+    }
+
+    /// The plugin that says when it is rotated, and what that has said of the primary version
+    /// under this policy; `None` for keys that no plugin is asked about.
+    #[must_use]
+    pub fn by_plugin<'a>(
+        &'a self,
+        registration: Option<&'a RotationPolicy>,
+    ) -> Option<(&'a PluginSchedule, Option<&'a Planned>, RotationFacts)> {
+        let policy = self.rotation.as_ref().or(registration)?;
+        let Some(Schedule::Plugin(schedule)) = &policy.schedule else { return None };
+        let facts = self.rotation_facts().filter(|_| self.state == KeyState::Active)?;
+        let fits = facts.plan.is_some_and(|plan| plan.schedule == schedule.fingerprint());
+        Some((schedule, self.planned.as_ref().filter(|_| fits), facts))
+    }
+
+    /// When the plugin is to be asked about it. Without an answer yet that is the last rotation:
+    /// long past, and the same whenever it is looked at.
+    #[must_use]
+    pub fn ask_at(&self, registration: Option<&RotationPolicy>) -> Option<Timestamp> {
+        match self.by_plugin(registration)? {
+            (_, Some(planned), _) => planned.ask_at,
+            (_, None, facts) => Some(facts.last_rotation),
+        }
     }
 }
 

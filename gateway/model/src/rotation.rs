@@ -6,6 +6,8 @@
 
 mod cron;
 mod period;
+mod planned;
+mod plugin;
 mod schedule;
 mod zone;
 
@@ -15,6 +17,8 @@ use serde::{Deserialize, Serialize};
 
 pub use cron::Cron;
 pub use period::Period;
+pub use planned::{Asking, Plan, Planned};
+pub use plugin::PluginSchedule;
 pub use schedule::{Calendar, Day, Schedule};
 pub use zone::Zone;
 
@@ -70,6 +74,8 @@ pub struct RotationFacts {
     pub last_rotation: Timestamp,
     /// What the offset of `jitter` follows from: [`seed`].
     pub seed: u64,
+    /// What a plugin said about this version since then, if anything.
+    pub plan: Option<Plan>,
 }
 
 /// Why a rotation is due.
@@ -84,6 +90,10 @@ pub enum Reason {
     Operations,
     /// The primary version has protected too much data.
     Bytes,
+    /// The date of the plugin has come.
+    Plugin,
+    /// The plugin has given no date for as long as may be.
+    MaxInterval,
 }
 
 impl Reason {
@@ -95,6 +105,8 @@ impl Reason {
             Self::Age => "age",
             Self::Operations => "operations",
             Self::Bytes => "bytes",
+            Self::Plugin => "plugin",
+            Self::MaxInterval => "maxInterval",
         }
     }
 }
@@ -104,7 +116,8 @@ impl Reason {
 pub struct Due {
     /// The date. A function of policy and facts alone.
     pub at: Timestamp,
-    /// Which limit it comes from: [`Reason::Schedule`] or [`Reason::Age`].
+    /// Which limit it comes from: [`Reason::Schedule`] or [`Reason::Age`]; where a plugin is asked,
+    /// [`Reason::Plugin`] or [`Reason::MaxInterval`] for the first.
     pub reason: Reason,
     /// Whether the date has come.
     pub overdue: bool,
@@ -189,11 +202,12 @@ pub fn seed(key: KeyId, version: u32) -> u64 {
 fn date(policy: &RotationPolicy, facts: &RotationFacts) -> Option<(Timestamp, Reason)> {
     let last = facts.last_rotation;
     let offset = offset(policy.jitter, facts.seed);
-    let scheduled = policy
-        .schedule
-        .as_ref()
-        .and_then(|schedule| schedule.next(last))
-        .map(|date| (date.plus(offset), Reason::Schedule));
+    let scheduled = policy.schedule.as_ref().and_then(|schedule| match schedule {
+        Schedule::Plugin(it) => facts.plan?.date(it, last).map(|(date, decided)| {
+            (date, if decided { Reason::Plugin } else { Reason::MaxInterval })
+        }),
+        other => other.next(last).map(|date| (date.plus(offset), Reason::Schedule)),
+    });
     // The later of the two: a version may have been made long before it became primary.
     let start = facts.version_created.max(last);
     let aged = policy.max_age.and_then(|age| age.after(start)).map(|end| {
@@ -258,6 +272,9 @@ impl RotationPolicy {
         if self.schedule.is_none() && self.max_age.is_none() {
             return refused("jitter", "has no effect without `schedule` or `maxAge`");
         }
+        if let Some(Schedule::Plugin(_)) = self.schedule {
+            return refused("jitter", "does not go with the dates of a plugin, which spreads them");
+        }
         let gap = self.schedule.as_ref().and_then(|schedule| schedule.least_gap(now));
         let age = self.max_age.map(|age| age.at_least());
         match gap.into_iter().chain(age).min() {
@@ -283,6 +300,17 @@ fn check_schedule(schedule: &Schedule, now: Timestamp) -> Result<(), Error> {
     }
     match schedule {
         Schedule::Period(period) => return within_limits("schedule/period", period),
+        Schedule::Plugin(it) => {
+            within_limits("schedule/minInterval", &it.min_interval)?;
+            within_limits("schedule/maxInterval", &it.max_interval)?;
+            let (least, most) = (&it.min_interval, &it.max_interval);
+            let ordered = least == most
+                || (least.at_least() <= most.at_least() && least.at_most() <= most.at_most());
+            if !ordered {
+                return refused("schedule/minInterval", "must not be longer than `maxInterval`");
+            }
+            return it.check_parameters();
+        }
         Schedule::Cron { cron, .. } if cron.per_hour() > 1 => {
             return refused("schedule/cron", "rotates more than once an hour");
         }
@@ -308,5 +336,7 @@ fn refused(pointer: &'static str, detail: impl Into<String>) -> Result<(), Error
     Err(Error::Rotation { pointer, detail: detail.into() })
 }
 
+#[cfg(test)]
+mod plugin_tests;
 #[cfg(test)]
 mod tests;

@@ -50,6 +50,14 @@ pub enum Error {
         /// What is wrong.
         detail: String,
     },
+    /// The same of a member whose name the caller chose.
+    #[error("{detail}")]
+    InvalidMember {
+        /// JSON pointer.
+        pointer: Box<str>,
+        /// What is wrong.
+        detail: String,
+    },
     /// The ciphertext does not open, for whatever reason.
     #[error("the ciphertext does not open with this key, registration and context")]
     DecryptionFailed,
@@ -171,7 +179,7 @@ impl Error {
             Self::Conflict => "conflict",
             Self::PreconditionRequired => "precondition_required",
             Self::Stale { .. } => "stale",
-            Self::Invalid { .. } => "invalid_argument",
+            Self::Invalid { .. } | Self::InvalidMember { .. } => "invalid_argument",
             Self::DecryptionFailed => "decryption_failed",
             Self::State(_) => "key_state",
             Self::CredentialState(_) => "credential_state",

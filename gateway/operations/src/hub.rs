@@ -21,6 +21,7 @@ use crate::archiving::Archiving;
 use crate::guard::Guard;
 use crate::heavy::{self, Heavy, OpenFailures};
 use crate::jobs::Jobs;
+use crate::key::Planning;
 use crate::policy::{PolicySource, Revisions};
 use crate::usage::{Meter, Usage, lock};
 use crate::{Error, Ref};
@@ -88,6 +89,7 @@ pub struct Hub {
     guard: OnceLock<Box<dyn Guard>>,
     index: OnceLock<hub_audit::index::Index>,
     plugins: ArcSwap<Arc<dyn Plugins>>,
+    planning: Planning,
     /// When destroyed material was last purged, in steady time.
     purged: Mutex<Option<std::time::Duration>>,
     /// Date and steady time when it began: what dates are checked against before destruction.
@@ -147,6 +149,7 @@ impl Hub {
             archiving: Archiving::default(),
             guard: OnceLock::new(),
             index: OnceLock::new(),
+            planning: Planning::default(),
             plugins: ArcSwap::from_pointee(Arc::new(NoPlugins) as Arc<dyn Plugins>),
             purged: Mutex::default(),
             began: (parts.clock.now(), parts.clock.steady()),
@@ -239,6 +242,11 @@ impl Hub {
     #[must_use]
     pub fn plugins(&self) -> Arc<dyn Plugins> {
         Arc::clone(&self.plugins.load())
+    }
+
+    /// The keys whose rotation plugin is to be asked.
+    pub(crate) const fn planning(&self) -> &Planning {
+        &self.planning
     }
 
     /// Looks into the audit log with this index, once for all; false when there is one already.

@@ -259,7 +259,10 @@ impl Hub {
         }
         let room = hot.key.versions.len() < WORN_VERSIONS;
         let worn = room && hot.key.primary == version && is_worn(policy, limit, used);
-        if worn && meter.may_ask(now) {
+        // A plugin that has not decided may want to know of it.
+        let planned = hot.key.planned.as_ref().filter(|_| hot.key.primary == version);
+        let outgrown = planned.is_some_and(|planned| planned.outgrown(used, now));
+        if (worn || outgrown) && meter.may_ask(now) {
             lock(&self.usage().worn).insert((hot.registration(), hot.key.id));
             self.usage().wake.notify_one();
         }
@@ -436,6 +439,11 @@ impl Hub {
     /// Resolves when a key has been used as much as its policy allows, or meters are to be settled.
     pub async fn usage_due(&self) {
         self.usage().wake.notified().await;
+    }
+
+    /// Has the sweep look at what is due now.
+    pub(crate) fn wake_sweep(&self) {
+        self.usage().wake.notify_one();
     }
 
     /// Keys that asked to be rotated, once.

@@ -222,6 +222,7 @@ impl From<&Error> for Refusal {
         let mut refusal = Self::new(error.code(), error.to_string());
         match error {
             Error::Invalid { pointer, .. } => refusal.at(pointer),
+            Error::InvalidMember { pointer, .. } => refusal.at(pointer),
             Error::ProofPending(_)
             | Error::AuditUnavailable(_)
             | Error::Store(_)

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::next_rotation::NextRotation;
 use super::present;
 use crate::key::DESTROY_WAIT_DAYS;
 use crate::{
@@ -130,6 +131,9 @@ pub struct KeyView {
     /// When it is rotated next by time; a past date is overdue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_rotation_time: Option<Timestamp>,
+    /// The same date, and who says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_rotation: Option<NextRotation>,
     /// When a pending key becomes active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activation_time: Option<Timestamp>,
@@ -152,6 +156,7 @@ impl KeyView {
     /// A key, with the default rotation policy of its registration.
     #[must_use]
     pub fn new(key: &Key, registration: Option<&RotationPolicy>) -> Self {
+        let next_rotation = NextRotation::new(key, registration);
         Self {
             uid: key.id,
             name: key.name.clone(),
@@ -164,7 +169,8 @@ impl KeyView {
             origin: key.origin,
             exportable: key.exportable,
             rotation: key.rotation.as_ref().or(registration).cloned(),
-            next_rotation_time: key.next_rotation(registration),
+            next_rotation_time: next_rotation.as_ref().map(|next| next.time),
+            next_rotation,
             activation_time: key.not_before.filter(|_| key.state == KeyState::Pending),
             destroy_time: key.destroy_at,
             tags: key.tags.clone(),

@@ -9,6 +9,7 @@ pub mod crypto;
 pub mod grant;
 pub mod job;
 pub mod key;
+pub mod next_rotation;
 pub mod page;
 pub mod participant;
 pub mod policy;

@@ -1,7 +1,9 @@
-//! When to rotate: after a period, by a cron expression, or on days of the calendar.
+//! When to rotate: after a period, by a cron expression, on days of the calendar, or as a plugin
+//! says.
 //!
 //! A schedule is a set of dates. [`Schedule::next`] is the first of them after a given one, and
-//! depends on nothing else.
+//! depends on nothing else. That of a plugin has no dates of its own: what the plugin said of a key
+//! is kept with the key ([`super::Planned`]).
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,8 +13,9 @@ use jiff::civil::{Date, DateTime, Time};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::zone::instant;
-use super::{Cron, Period, Zone};
-use crate::{Error, Timestamp};
+use super::{Cron, Period, PluginSchedule, Zone};
+use crate::extend::Parameters;
+use crate::{Error, Name, Timestamp};
 
 /// How far ahead a date is looked for: 29 February is 8 years from the one before 2100 to the one
 /// after.
@@ -36,6 +39,8 @@ pub enum Schedule {
     },
     /// On a day of some months, on the clock of a time zone.
     Calendar(Calendar),
+    /// When a plugin says.
+    Plugin(PluginSchedule),
 }
 
 /// A day and time in some months of every year.
@@ -57,10 +62,11 @@ pub enum Day {
 }
 
 impl Schedule {
-    /// The first date after `last`; `None` when there is none within nine years.
+    /// The first date after `last`; `None` when there is none within nine years, and for plugins.
     #[must_use]
     pub fn next(&self, last: Timestamp) -> Option<Timestamp> {
         match self {
+            Self::Plugin(_) => None,
             Self::Period(period) => period.after(last).filter(|date| *date > last),
             Self::Cron { cron, zone } => {
                 walk(zone, last, |date| cron.matches(date), |after| cron.time(after))
@@ -77,8 +83,10 @@ impl Schedule {
     /// The least time between two dates from `now` on; `None` when there are no two.
     #[must_use]
     pub fn least_gap(&self, now: Timestamp) -> Option<Duration> {
-        if let Self::Period(period) = self {
-            return Some(period.at_least());
+        match self {
+            Self::Period(period) => return Some(period.at_least()),
+            Self::Plugin(it) => return Some(it.min_interval.at_least()),
+            Self::Cron { .. } | Self::Calendar(_) => {}
         }
         let mut gaps = Vec::new();
         let mut date = self.next(now)?;
@@ -93,7 +101,7 @@ impl Schedule {
     #[must_use]
     pub const fn zone(&self) -> Option<&Zone> {
         match self {
-            Self::Period(_) => None,
+            Self::Period(_) | Self::Plugin(_) => None,
             Self::Cron { zone, .. } => Some(zone),
             Self::Calendar(it) => Some(&it.zone),
         }
@@ -165,6 +173,7 @@ impl fmt::Display for Schedule {
                 }
                 write!(f, " of months {} at {} in {}", months.join(", "), clock(it.time), it.zone)
             }
+            Self::Plugin(it) => it.fmt(f),
         }
     }
 }
@@ -173,8 +182,8 @@ fn clock(time: Time) -> String {
     format!("{:02}:{:02}", time.hour(), time.minute())
 }
 
-/// When to rotate: exactly one of `period`, `cron` and `calendar`.
-#[derive(Serialize, Deserialize, utoipa::ToSchema)]
+/// When to rotate: exactly one of `period`, `cron`, `calendar` and `plugin`.
+#[derive(Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Body {
     /// This long after the last rotation: one hour to ten years.
@@ -192,6 +201,30 @@ struct Body {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(inline)]
     calendar: Option<CalendarBody>,
+    /// The plugin that says when, from the hub's catalogue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "rotation-business-calendar")]
+    plugin: Option<Name>,
+    /// With `plugin`: what it is to be told, texts by name; at most 32 of 1 KiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<std::collections::BTreeMap<String, String>>)]
+    parameters: Option<Parameters>,
+    /// With `plugin`: no date closer to the last rotation counts. One hour to ten years.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    min_interval: Option<Period>,
+    /// With `plugin`: no date further from the last rotation counts. `minInterval` to ten years.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    max_interval: Option<Period>,
+}
+
+impl Body {
+    /// Whether it has members that only a plugin's schedule has.
+    const fn of_plugin(&self) -> bool {
+        self.plugin.is_some()
+            || self.parameters.is_some()
+            || self.min_interval.is_some()
+            || self.max_interval.is_some()
+    }
 }
 
 /// A day of some months.
@@ -217,18 +250,37 @@ impl TryFrom<Body> for Schedule {
     type Error = Error;
 
     fn try_from(body: Body) -> Result<Self, Error> {
+        let of_plugin = body.of_plugin();
         match body {
-            Body { period: Some(period), cron: None, time_zone: None, calendar: None } => {
+            Body { period: Some(period), cron: None, time_zone: None, calendar: None, .. }
+                if !of_plugin =>
+            {
                 Ok(Self::Period(period))
             }
-            Body { period: None, cron: Some(cron), time_zone, calendar: None } => {
+            Body { period: None, cron: Some(cron), time_zone, calendar: None, .. }
+                if !of_plugin =>
+            {
                 Ok(Self::Cron { cron: cron.parse()?, zone: zone(time_zone)? })
             }
-            Body { period: None, cron: None, time_zone: None, calendar: Some(calendar) } => {
-                calendar.try_into().map(Self::Calendar)
+            Body {
+                period: None, cron: None, time_zone: None, calendar: Some(calendar), ..
+            } if !of_plugin => calendar.try_into().map(Self::Calendar),
+            Body {
+                period: None,
+                cron: None,
+                time_zone: None,
+                calendar: None,
+                plugin: Some(plugin),
+                parameters,
+                min_interval: Some(min_interval),
+                max_interval: Some(max_interval),
+            } => {
+                let parameters = parameters.unwrap_or_default();
+                Ok(Self::Plugin(PluginSchedule { plugin, parameters, min_interval, max_interval }))
             }
             _ => Err(Error::Schedule(
-                "a schedule has exactly one of `period`, `cron` (with `timeZone`) and `calendar`"
+                "a schedule has exactly one of `period`, `cron` (with `timeZone`), `calendar` and \
+                 `plugin` (with `minInterval`, `maxInterval` and perhaps `parameters`)"
                     .to_owned(),
             )),
         }
@@ -282,7 +334,7 @@ fn time_of_day(text: &str) -> Option<Time> {
 
 impl From<Schedule> for Body {
     fn from(schedule: Schedule) -> Self {
-        let none = Self { period: None, cron: None, time_zone: None, calendar: None };
+        let none = Self::default();
         match schedule {
             Schedule::Period(period) => Self { period: Some(period), ..none },
             Schedule::Cron { cron, zone } => Self {
@@ -299,6 +351,13 @@ impl From<Schedule> for Body {
                 };
                 Self { calendar: Some(calendar), ..none }
             }
+            Schedule::Plugin(it) => Self {
+                plugin: Some(it.plugin),
+                parameters: (!it.parameters.is_empty()).then_some(it.parameters),
+                min_interval: Some(it.min_interval),
+                max_interval: Some(it.max_interval),
+                ..none
+            },
         }
     }
 }
@@ -394,12 +453,14 @@ mod tests {
     }
 
     #[test]
-    fn the_three_forms_are_read_and_written_back() {
+    fn the_forms_are_read_and_written_back() {
         for json in [
             r#"{"period":"P30D"}"#,
             r#"{"cron":"0 3 1 * *","timeZone":"Europe/Zurich"}"#,
             r#"{"calendar":{"months":[1,7],"day":1,"time":"03:00","timeZone":"UTC"}}"#,
             r#"{"calendar":{"months":[2],"day":"last","time":"23:59","timeZone":"Asia/Tokyo"}}"#,
+            r#"{"plugin":"calendar","minInterval":"P7D","maxInterval":"P1Y"}"#,
+            r#"{"plugin":"calendar","parameters":{"zone":"UTC"},"minInterval":"P7D","maxInterval":"P1Y"}"#,
         ] {
             assert_eq!(serde_json::to_string(&schedule(json)).unwrap(), json);
         }
@@ -417,6 +478,15 @@ mod tests {
             (r#"{"period":"P1D","cron":"@daily"}"#, "exactly one"),
             (r#"{"period":"P1D","timeZone":"UTC"}"#, "exactly one"),
             (r#"{"calendar":{"months":[1],"day":1},"timeZone":"UTC"}"#, "exactly one"),
+            (r#"{"plugin":"calendar"}"#, "exactly one"),
+            (r#"{"plugin":"calendar","minInterval":"P1D"}"#, "exactly one"),
+            (r#"{"minInterval":"P1D","maxInterval":"P1Y"}"#, "exactly one"),
+            (r#"{"period":"P1D","parameters":{}}"#, "exactly one"),
+            (
+                r#"{"plugin":"calendar","period":"P1D","minInterval":"P1D","maxInterval":"P1Y"}"#,
+                "exactly one",
+            ),
+            (r#"{"plugin":"No","minInterval":"P1D","maxInterval":"P1Y"}"#, "not a valid name"),
             (r#"{"every":"P1D"}"#, "unknown field"),
             (r#"{"cron":"@reboot"}"#, "not a cron expression"),
             (r#"{"cron":"@daily","timeZone":"no zone"}"#, "time zone"),

@@ -18,7 +18,7 @@ fn at(text: &str) -> Timestamp {
 }
 
 fn facts(last: Timestamp, seed: u64) -> RotationFacts {
-    RotationFacts { version_created: last, last_rotation: last, seed }
+    RotationFacts { version_created: last, last_rotation: last, seed, plan: None }
 }
 
 fn used(operations: u64, bytes: u64) -> UsageCounters {

@@ -1,7 +1,7 @@
 //! The agenda: under which date the hub looks at a key again by itself. One entry a key, written
 //! with its record, so that the sweep reads what is due and nothing else.
 
-use hub_model::{Key, KeyId, KeyState, RegistrationId, RotationPolicy, Timestamp, rotation};
+use hub_model::{Key, KeyId, KeyState, Name, RegistrationId, RotationPolicy, Timestamp, rotation};
 use hub_store::{Changes, layout};
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,21 @@ pub(crate) struct Entry {
     /// Which key; none when the registration's default policy has changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) key: Option<KeyId>,
+    /// That at this date its rotation plugin is to be asked, and nothing else is due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ask: Option<Ask>,
+}
+
+/// That a plugin is to be asked. Keys that wait for an answer are passed over by the sweep without
+/// reading their records, however many they are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Ask {
+    /// Which.
+    pub(crate) plugin: Name,
+    /// When something else is due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) then: Option<Timestamp>,
 }
 
 /// Adds a new or changed key to the changes, with its place in the agenda.
@@ -30,13 +45,19 @@ pub(crate) fn put_key(
     default: Option<&RotationPolicy>,
     now: Timestamp,
 ) -> Result<(), Error> {
-    let next = next_date(key, default, now);
-    if next != key.agenda {
-        if let Some(old) = key.agenda {
+    let had = key.planned.is_some();
+    let fits = key.by_plugin(default).is_some_and(|(_, planned, _)| planned.is_some());
+    if !fits {
+        // About another version or policy: it counts for nothing any more.
+        key.planned = None;
+    }
+    let (next, ask) = (next_date(key, default, now), ask(key, default, now));
+    if next != key.agenda || ask.is_some() || had {
+        if let Some(old) = key.agenda.filter(|old| next != Some(*old)) {
             changes.delete(&layout::agenda(old, key.registration, key.id));
         }
         if let Some(at) = next {
-            let entry = Entry { at, registration: key.registration, key: Some(key.id) };
+            let entry = Entry { at, registration: key.registration, key: Some(key.id), ask };
             changes.put(&layout::agenda(at, key.registration, key.id), &entry)?;
         }
         key.agenda = next;
@@ -47,18 +68,33 @@ pub(crate) fn put_key(
 
 /// Has all keys of a registration looked at, because its default rotation policy has changed.
 pub(crate) fn put_replan(changes: &mut Changes, registration: RegistrationId) -> Result<(), Error> {
-    let entry = Entry { at: Timestamp::from_micros(0), registration, key: None };
+    let entry = Entry { at: Timestamp::from_micros(0), registration, key: None, ask: None };
     changes.put(&layout::agenda_of_all(registration), &entry)?;
     Ok(())
 }
 
 /// When time alone next asks for something: activation, destruction, rotation, the end of a grace
-/// period. `now` where something is due already that has no date of its own.
+/// period, or that a plugin is asked about the rotation. `now` where something is due already that
+/// has no date of its own.
 pub(crate) fn next_date(
     key: &Key,
     default: Option<&RotationPolicy>,
     now: Timestamp,
 ) -> Option<Timestamp> {
+    let dates = [act_date(key, default, now), key.ask_at(default)];
+    dates.into_iter().flatten().min()
+}
+
+/// That at the next date a plugin is to be asked and nothing else is due.
+fn ask(key: &Key, default: Option<&RotationPolicy>, now: Timestamp) -> Option<Ask> {
+    let (at, then) = (key.ask_at(default)?, act_date(key, default, now));
+    let (schedule, ..) = key.by_plugin(default)?;
+    let first = then.is_none_or(|then| at < then);
+    first.then(|| Ask { plugin: schedule.plugin.clone(), then })
+}
+
+/// When the hub next does something by itself, whomever it asks before.
+fn act_date(key: &Key, default: Option<&RotationPolicy>, now: Timestamp) -> Option<Timestamp> {
     let scheduled =
         |state: KeyState, at: Option<Timestamp>| at.filter(|_| state == KeyState::DestroyScheduled);
     let activation = key.not_before.filter(|_| key.state == KeyState::Pending);

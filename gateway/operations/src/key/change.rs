@@ -4,8 +4,8 @@ use hub_model::api::key::{KeyView, PatchKey};
 use hub_model::{Action, KeyId, RegistrationId};
 use hub_policy::Permit;
 
-use super::check_rotation;
 use super::steps::{alive, changed};
+use super::{asks_plugin, check_rotation};
 use crate::hub::Hub;
 use crate::operation::{AtKey, Lost, Operation, Scene};
 use crate::plan::Plan;
@@ -40,7 +40,7 @@ impl Operation for UpdateKey {
         }
         if let Some(policy) = &self.body.rotation {
             if let Some(policy) = policy {
-                check_rotation(policy, scene.now)?;
+                check_rotation(scene.hub, key.registration, policy, scene.now).await?;
             }
             key.rotation.clone_from(policy);
         }
@@ -60,5 +60,11 @@ impl Operation for UpdateKey {
         let changes = changed(&scene, &mut key)?;
         let view = KeyView::new(&key, scene.place.registration.registration.rotation.as_ref());
         Ok(Plan::new(permit, view).changing(changes).generation(key.generation))
+    }
+
+    async fn settle(&self, hub: &Hub) {
+        if asks_plugin(self.body.rotation.as_ref().and_then(Option::as_ref)) {
+            hub.wake_sweep();
+        }
     }
 }

@@ -7,7 +7,7 @@ use hub_policy::{Permit, RegistrationFacts};
 use hub_store::{Changes, Revision, layout};
 
 use super::agenda::put_key;
-use super::check_rotation;
+use super::{asks_plugin, check_rotation};
 use crate::heavy;
 use crate::hub::{Hub, is_hub};
 use crate::operation::{AtRegistration, Keeps, Lost, Operation, Scene};
@@ -51,7 +51,7 @@ impl Operation for CreateKey {
         key.tags = self.body.tags.clone();
         key.exportable = self.body.exportable;
         if let Some(policy) = &self.body.rotation {
-            check_rotation(policy, now)?;
+            check_rotation(hub, registration, policy, now).await?;
             key.rotation = Some(policy.clone());
         }
         let mut changes = put_named(hub, &mut key, &place.0, now).await?;
@@ -61,6 +61,12 @@ impl Operation for CreateKey {
         }
         let view = KeyView::new(&key, default);
         Ok(Plan::new(permit, view).changing(changes).generation(1).key(key.id).version(1))
+    }
+
+    async fn settle(&self, hub: &Hub) {
+        if asks_plugin(self.body.rotation.as_ref()) {
+            hub.wake_sweep();
+        }
     }
 }
 

@@ -3,12 +3,15 @@
 mod agenda;
 mod batch;
 mod change;
+mod check;
 mod create;
 mod crypto;
 mod data_keys;
 mod export;
 mod grants;
 mod import;
+mod plan;
+mod planning;
 mod profile;
 mod read;
 mod rotate;
@@ -28,6 +31,8 @@ pub use export::ExportKey;
 pub use grants::{CreateGrant, DeleteGrant, GetGrant, GrantDeleted, ListGrants};
 pub(crate) use import::ImportJob;
 pub use import::{CreateImportJob, ImportKey, ImportVersion};
+pub use plan::Plans;
+pub use planning::{ANSWERS, FAILURES};
 pub use read::{GetKey, GetVersion, ListKeys, ListVersions};
 pub use rotate::RotateKey;
 pub use steps::{
@@ -42,17 +47,9 @@ pub use uses::{
 };
 
 pub(crate) use agenda::put_replan;
+pub(crate) use check::{asks_plugin, check_rotation};
 pub(crate) use data_keys::{check_kind as check_keeps, rewrap as rewrap_data_key};
+pub(crate) use planning::Planning;
 pub(crate) use rotate::WORN_VERSIONS;
 pub(crate) use state::protecting;
 pub(crate) use sweep::by_hub;
-
-/// A rotation policy that a caller wants stored.
-pub(crate) fn check_rotation(
-    policy: &hub_model::RotationPolicy,
-    now: hub_model::Timestamp,
-) -> Result<(), crate::Error> {
-    policy
-        .validate(now)
-        .map_err(|error| crate::Error::Invalid { pointer: "/rotation", detail: error.to_string() })
-}

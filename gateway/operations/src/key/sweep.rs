@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::agenda::{Entry, next_date, put_key};
 use super::create::put_material;
+use super::plan;
+use super::planning::Waiting;
 use super::rotate::{MAX_VERSIONS, WORN_VERSIONS};
 use crate::hub::Hub;
 use crate::perform::event;
@@ -88,10 +90,7 @@ impl Hub {
                     break 'pages;
                 }
                 let due = match found.value.key {
-                    Some(key) => {
-                        let registration = found.value.registration;
-                        self.sweep_key(registration, key, Some(path), &mut swept).await
-                    }
+                    Some(key) => self.sweep_entry(key, path, &found.value, &mut swept).await,
                     None => self.replan(found.value.registration, path, found.revision).await,
                 };
                 // What fails for one key must not keep all others from their dates. It stays in
@@ -206,6 +205,44 @@ impl Hub {
         }
     }
 
+    /// Does what is due for a key with an entry in the agenda. Where that is to ask a plugin and
+    /// nothing else, it is left to [`Hub::plan_rotations`], and the key not even read.
+    async fn sweep_entry(
+        &self,
+        key: KeyId,
+        path: &Path,
+        entry: &Entry,
+        swept: &mut Swept,
+    ) -> Result<(), Error> {
+        let (registration, now) = (entry.registration, self.clock().now());
+        let asks = entry.ask.as_ref().filter(|ask| ask.then.is_none_or(|then| then > now));
+        let Some(ask) = asks else {
+            return self.sweep_key(registration, key, Some(path), swept).await;
+        };
+        match self.find_registration(&Ref::Id(registration)).await {
+            Ok(facts) if facts.registration.frozen => {}
+            Ok(_) => {
+                let waiting = Waiting { registration, key, at: Some(entry.at) };
+                self.planning().offer(&ask.plugin, waiting);
+            }
+            Err(Error::NotFound { .. }) => {
+                return self.leave_agenda(registration, Some(path)).await;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Does whatever is due for one key now; see [`Self::sweep_key`].
+    pub(super) async fn look_at(
+        &self,
+        registration: RegistrationId,
+        key: KeyId,
+        at: Option<&Path>,
+    ) -> Result<(), Error> {
+        self.sweep_key(registration, key, at, &mut Swept::default()).await
+    }
+
     /// Does what is due for a key: for the one with an entry `at` its date, for another whatever
     /// its use asks for.
     async fn sweep_key(
@@ -259,7 +296,10 @@ impl Hub {
         let mut entry = by_hub("system.planKeys", now, key.registration, Some(key.id));
         let usage = self.usage_of(key.id, key.primary).await?;
         match due(&key, default, &usage, now, trusted, swept) {
-            None if next_date(&key, default, now) == key.agenda => return Ok(false),
+            None if next_date(&key, default, now) == key.agenda => {
+                self.offer(&key, default, &usage, now);
+                return Ok(false);
+            }
             None => {}
             Some(Due::Activate) => {
                 entry.action = "keys.activate";
@@ -285,7 +325,7 @@ impl Hub {
                 entry.action = "keys.rotate";
                 let number = key.versions.last().map_or(1, |last| last.number.saturating_add(1));
                 entry.subject.version = Some(number);
-                entry.subject.detail = Some(reason.name().into());
+                entry.subject.detail = Some(plan::why(&key, reason.name()).into());
                 key.versions.push(KeyVersion::new(number, now));
                 key.primary = number;
                 key.primary_since = None;
@@ -310,6 +350,22 @@ impl Hub {
         // Somebody else was faster: looked at again, from what there is now.
         self.commit(&entry, changes).await?;
         Ok(true)
+    }
+
+    /// Notes a key whose plugin is to be asked, by its date or its use.
+    fn offer(
+        &self,
+        key: &Key,
+        default: Option<&RotationPolicy>,
+        usage: &UsageCounters,
+        now: Timestamp,
+    ) {
+        let Some((schedule, planned, _)) = key.by_plugin(default) else { return };
+        let date = key.ask_at(default).is_some_and(|date| date <= now);
+        if date || planned.is_some_and(|planned| planned.outgrown(usage, now)) {
+            let (registration, at) = (key.registration, key.agenda);
+            self.planning().offer(&schedule.plugin, Waiting { registration, key: key.id, at });
+        }
     }
 
     /// Removes given-up material from records, memory and files.
@@ -397,7 +453,7 @@ impl Hub {
     }
 
     /// Commits; `false` when somebody else changed the same record.
-    async fn commit(&self, entry: &AuditEntry, changes: Changes) -> Result<bool, Error> {
+    pub(super) async fn commit(&self, entry: &AuditEntry, changes: Changes) -> Result<bool, Error> {
         match self.log().appender().append(entry, changes).await {
             Ok(_receipt) => Ok(true),
             Err(hub_audit::Error::Conflict) => Ok(false),

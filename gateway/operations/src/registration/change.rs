@@ -7,7 +7,7 @@ use hub_store::{Changes, Revision, layout};
 
 use super::create::check_description;
 use crate::hub::{Hub, is_hub};
-use crate::key::{check_rotation, put_replan};
+use crate::key::{asks_plugin, check_rotation, put_replan};
 use crate::operation::{AtRegistration, Lost, Operation, Scene};
 use crate::plan::Plan;
 use crate::{Error, Ref, invalid_tags};
@@ -50,12 +50,18 @@ impl Operation for UpdateRegistration {
         let mut changes = Changes::new();
         if let Some(policy) = &self.body.rotation {
             if let Some(policy) = policy {
-                check_rotation(policy, scene.now)?;
+                check_rotation(scene.hub, changed.id, policy, scene.now).await?;
             }
             changed.rotation.clone_from(policy);
             put_replan(&mut changes, changed.id)?;
         }
         put(permit, &scene, changed, changes)
+    }
+
+    async fn settle(&self, hub: &Hub) {
+        if asks_plugin(self.body.rotation.as_ref().and_then(Option::as_ref)) {
+            hub.wake_sweep();
+        }
     }
 }
 

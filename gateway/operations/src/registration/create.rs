@@ -41,14 +41,15 @@ impl Operation for CreateRegistration {
     ) -> Result<Plan<RegistrationView>, Error> {
         let Scene { hub, caller, now, .. } = scene;
         check_description(&self.body.description)?;
+        let id = RegistrationId::generate();
         if let Some(policy) = &self.body.rotation {
-            check_rotation(policy, now)?;
+            check_rotation(hub, id, policy, now).await?;
         }
         if self.body.owners.len() > MAX_OWNERS {
             return Err(Error::TooMany("at most 32 owners can be named at creation"));
         }
         let registration = Registration {
-            id: RegistrationId::generate(),
+            id,
             name: self.body.name.clone(),
             description: self.body.description.clone(),
             environment: self.body.environment,

@@ -28,6 +28,7 @@ pub(crate) fn days(length: Duration) -> u32 {
 fn of_policy(policy: &RotationPolicy) -> Option<u32> {
     let period = match &policy.schedule {
         Some(Schedule::Period(period)) => Some(period.at_most()),
+        Some(Schedule::Plugin(it)) => Some(it.max_interval.at_most()),
         _ => None,
     };
     let greatest = policy.max_age.map(|age| age.at_most());

@@ -1,0 +1,157 @@
+//! Which keys wait for their plugin to be asked when they are rotated, and what came of asking.
+//!
+//! The agenda is what lasts; this queue is filled from it by each sweep and may be lost. Plugins are
+//! asked apart from the sweep, each in a queue of its own, so that a plugin that is slow or does not
+//! answer delays neither what else is due nor the dates of other plugins.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hub_model::extend::{FailureKind, RotationAnswer};
+use hub_model::{KeyId, Name, RegistrationId, Timestamp};
+use tokio::sync::Notify;
+
+use crate::usage::lock;
+
+/// Keys that wait for one plugin at most; more are found by a later sweep.
+const MOST_WAITING: usize = 1000;
+
+/// Every kind of failure, as metrics name them.
+pub const FAILURES: [FailureKind; 11] = [
+    FailureKind::Refused,
+    FailureKind::Internal,
+    FailureKind::Trap,
+    FailureKind::Deadline,
+    FailureKind::Fuel,
+    FailureKind::Memory,
+    FailureKind::Tables,
+    FailureKind::HostCalls,
+    FailureKind::Nonsense,
+    FailureKind::Busy,
+    FailureKind::Unavailable,
+];
+
+/// What plugins answered, as metrics name it.
+pub const ANSWERS: [&str; 3] = ["rotate-at", "rotate-now", "ask-again"];
+
+/// A key whose plugin is to be asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waiting {
+    pub(crate) registration: RegistrationId,
+    pub(crate) key: KeyId,
+    /// The date its entry in the agenda lies under; none for one that its use brought here.
+    pub(crate) at: Option<Timestamp>,
+}
+
+/// The keys whose plugins are to be asked.
+#[derive(Debug, Default)]
+pub(crate) struct Planning {
+    queue: Mutex<Queue>,
+    wake: Notify,
+    failures: [AtomicU64; FAILURES.len()],
+    answers: [AtomicU64; ANSWERS.len()],
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: BTreeMap<Name, VecDeque<Waiting>>,
+    /// Those that wait or are being asked about: none is asked about twice at once.
+    known: HashSet<KeyId>,
+    /// Whether one was left out because too many waited.
+    left_out: bool,
+}
+
+impl Planning {
+    /// Notes a key, once.
+    pub(crate) fn offer(&self, plugin: &Name, waiting: Waiting) {
+        let mut queue = lock(&self.queue);
+        if queue.known.contains(&waiting.key) {
+            return;
+        }
+        if queue.waiting.get(plugin).is_some_and(|some| some.len() >= MOST_WAITING) {
+            queue.left_out = true;
+            return;
+        }
+        queue.known.insert(waiting.key);
+        match queue.waiting.get_mut(plugin) {
+            Some(some) => some.push_back(waiting),
+            None => drop(queue.waiting.insert(plugin.clone(), VecDeque::from([waiting]))),
+        }
+        self.wake.notify_one();
+    }
+
+    /// Everything that waits. They stay known until they are [`Self::forget`]-ten.
+    pub(super) fn take(&self) -> Vec<(Name, Vec<Waiting>)> {
+        let waiting = std::mem::take(&mut lock(&self.queue).waiting);
+        waiting.into_iter().map(|(plugin, some)| (plugin, some.into())).collect()
+    }
+
+    /// One was asked about.
+    pub(super) fn forget(&self, key: KeyId) {
+        lock(&self.queue).known.remove(&key);
+    }
+
+    /// One was not asked about for want of time: before all that came meanwhile.
+    pub(super) fn put_back(&self, plugin: &Name, waiting: Waiting) {
+        lock(&self.queue).waiting.entry(plugin.clone()).or_default().push_front(waiting);
+        self.wake.notify_one();
+    }
+
+    /// Whether keys were left out since this was asked last: the agenda has more.
+    pub(super) fn left_out(&self) -> bool {
+        std::mem::take(&mut lock(&self.queue).left_out)
+    }
+
+    /// Resolves when there is somebody to ask.
+    pub(super) async fn wanted(&self) {
+        self.wake.notified().await;
+    }
+
+    pub(super) fn answered(&self, answer: &RotationAnswer) {
+        let at = match answer {
+            RotationAnswer::At(_) => 0,
+            RotationAnswer::Now(_) => 1,
+            RotationAnswer::AskAgain(_) => 2,
+        };
+        count(&self.answers, at);
+    }
+
+    pub(super) fn failed(&self, kind: FailureKind) {
+        if let Some(at) = FAILURES.iter().position(|of| *of == kind) {
+            count(&self.failures, at);
+        }
+    }
+}
+
+fn count(counts: &[AtomicU64], at: usize) {
+    if let Some(count) = counts.get(at) {
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl crate::Hub {
+    /// How often rotation plugins failed in this way, since the start.
+    #[must_use]
+    pub fn rotation_failures(&self, kind: FailureKind) -> u64 {
+        let at = FAILURES.iter().position(|of| *of == kind);
+        at.and_then(|at| self.planning().failures.get(at)).map_or(0, load)
+    }
+
+    /// How often rotation plugins gave this of the [`ANSWERS`], since the start.
+    #[must_use]
+    pub fn rotation_answers(&self, answer: &str) -> u64 {
+        let at = ANSWERS.iter().position(|of| *of == answer);
+        at.and_then(|at| self.planning().answers.get(at)).map_or(0, load)
+    }
+
+    /// How many keys wait for their rotation plugin to be asked, or are being asked about.
+    #[must_use]
+    pub fn rotations_waiting(&self) -> usize {
+        lock(&self.planning().queue).known.len()
+    }
+}
+
+fn load(count: &AtomicU64) -> u64 {
+    count.load(Ordering::Relaxed)
+}
