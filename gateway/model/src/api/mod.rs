@@ -14,6 +14,7 @@ pub mod page;
 pub mod participant;
 pub mod policy;
 pub mod problem;
+pub mod profile;
 pub mod quota;
 pub mod receipt;
 pub mod registration;
