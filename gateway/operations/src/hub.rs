@@ -90,6 +90,7 @@ pub struct Hub {
     index: OnceLock<hub_audit::index::Index>,
     plugins: ArcSwap<Arc<dyn Plugins>>,
     planning: Planning,
+    pub(crate) catalogue: crate::plugin::Shelf,
     /// When destroyed material was last purged, in steady time.
     purged: Mutex<Option<std::time::Duration>>,
     /// Date and steady time when it began: what dates are checked against before destruction.
@@ -151,6 +152,7 @@ impl Hub {
             index: OnceLock::new(),
             planning: Planning::default(),
             plugins: ArcSwap::from_pointee(Arc::new(NoPlugins) as Arc<dyn Plugins>),
+            catalogue: crate::plugin::Shelf::default(),
             purged: Mutex::default(),
             began: (parts.clock.now(), parts.clock.steady()),
             parts,

@@ -12,6 +12,7 @@ pub mod key;
 pub mod next_rotation;
 pub mod page;
 pub mod participant;
+pub mod plugin;
 pub mod policy;
 pub mod problem;
 pub mod profile;
