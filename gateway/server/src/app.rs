@@ -246,6 +246,8 @@ impl App {
             .map_err(|error| AppError::Program(error.to_string()))?;
         hub.index_audit_with(index);
         sample(&metrics, &hub, &clock).map_err(|error| AppError::Program(error.to_string()))?;
+        crate::metrics_rotation::sample(&metrics, &hub)
+            .map_err(|error| AppError::Program(error.to_string()))?;
         crate::archiving::sample(&metrics, &hub)
             .map_err(|error| AppError::Program(error.to_string()))?;
         if let Some(path) = config.server.unix_socket.as_deref().and_then(Path::parent) {
@@ -460,6 +462,7 @@ impl App {
         tasks.spawn("archives", crate::archiving::watch(Arc::clone(&hub), token.clone()));
         tasks.spawn("jobs", jobs(Arc::clone(&hub), token.clone()));
         tasks.spawn("lifecycle", lifecycle(Arc::clone(&hub), token.clone()));
+        tasks.spawn("rotation plans", crate::chores::plans(Arc::clone(&hub), token.clone()));
         tasks.spawn("sweep", sweep(Arc::clone(&hub), Arc::clone(&self.swept), token.clone()));
         health.accepting.pass();
         health.started.pass();

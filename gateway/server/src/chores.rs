@@ -297,6 +297,22 @@ pub(crate) async fn lifecycle(hub: Arc<Hub>, token: CancellationToken) {
     }
 }
 
+/// Asks plugins when keys are rotated, apart from the sweep that found them: nothing else waits for
+/// a plugin.
+pub(crate) async fn plans(hub: Arc<Hub>, token: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = token.cancelled() => return,
+            () = hub.plans_wanted() => {}
+        }
+        let plans = hub.plan_rotations().await;
+        if plans.answered + plans.failed > 0 {
+            let (answered, failed, left) = (plans.answered, plans.failed, plans.left);
+            tracing::info!(answered, failed, left, "asked plugins when keys are rotated");
+        }
+    }
+}
+
 /// Waits; `false` when the process stops meanwhile.
 async fn until(token: &CancellationToken, wait: Duration) -> bool {
     tokio::select! {

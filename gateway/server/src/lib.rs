@@ -22,6 +22,7 @@ pub mod listen;
 pub mod load;
 pub mod metrics;
 mod metrics_audit;
+mod metrics_rotation;
 pub mod open;
 pub mod openapi;
 pub mod pipeline;

@@ -63,6 +63,11 @@ impl Hub {
 
     /// Asks the rotation plugins about every key that the sweep has found to wait for that.
     pub async fn plan_rotations(&self) -> Plans {
+        for plugin in self.planning().changed() {
+            if let Err(error) = self.ask_rotations_anew(&plugin).await {
+                tracing::error!(%error, %plugin, "not every key is asked about anew");
+            }
+        }
         let work = self.planning().take().into_iter();
         let runs = future::join_all(work.map(|(plugin, keys)| self.plan_some(plugin, keys))).await;
         let plans = runs.into_iter().fold(Plans::default(), |all, one| Plans {

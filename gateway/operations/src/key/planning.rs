@@ -4,7 +4,7 @@
 //! asked apart from the sweep, each in a queue of its own, so that a plugin that is slow or does not
 //! answer delays neither what else is due nor the dates of other plugins.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -60,6 +60,8 @@ struct Queue {
     known: HashSet<KeyId>,
     /// Whether one was left out because too many waited.
     left_out: bool,
+    /// Plugins that are to be asked anew about all their keys.
+    changed: BTreeSet<Name>,
 }
 
 impl Planning {
@@ -98,6 +100,11 @@ impl Planning {
         self.wake.notify_one();
     }
 
+    /// Plugins that have changed, once.
+    pub(super) fn changed(&self) -> BTreeSet<Name> {
+        std::mem::take(&mut lock(&self.queue).changed)
+    }
+
     /// Whether keys were left out since this was asked last: the agenda has more.
     pub(super) fn left_out(&self) -> bool {
         std::mem::take(&mut lock(&self.queue).left_out)
@@ -131,6 +138,12 @@ fn count(counts: &[AtomicU64], at: usize) {
 }
 
 impl crate::Hub {
+    /// Has a plugin asked anew about its keys, soon: it, its settings or its assignment have changed.
+    pub fn plugin_changed(&self, plugin: &Name) {
+        lock(&self.planning().queue).changed.insert(plugin.clone());
+        self.planning().wake.notify_one();
+    }
+
     /// How often rotation plugins failed in this way, since the start.
     #[must_use]
     pub fn rotation_failures(&self, kind: FailureKind) -> u64 {

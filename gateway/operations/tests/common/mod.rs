@@ -29,6 +29,16 @@ pub(crate) struct World {
     pub(crate) authenticator: Authenticator,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) admin: SecretText,
+    pub(crate) seeds: Seeds,
+}
+
+/// What a hub needs to be opened again.
+#[derive(Clone)]
+pub(crate) struct Seeds {
+    id: HubId,
+    keys: Arc<SystemKeys>,
+    root: Arc<RootKey>,
+    registration: hub_model::RegistrationId,
 }
 
 pub(crate) fn meta() -> Meta {
@@ -51,7 +61,7 @@ impl World {
 
     pub(crate) async fn over(backend: Arc<dyn Backend>, bundle: Bundle) -> Self {
         let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_795_000_000_000_000)));
-        let (root, id) = (RootKey::generate(1).unwrap(), HubId::generate());
+        let (root, id) = (Arc::new(RootKey::generate(1).unwrap()), HubId::generate());
         let keys = Arc::new(SystemKeys::generate().unwrap());
         let store = Store::new(backend, Arc::clone(&keys));
         let writer = Writer::open(store.clone(), "main").await.unwrap();
@@ -63,6 +73,30 @@ impl World {
         let entry = bootstrap::first_entry(clock.now());
         let _receipt = log.appender().append(&entry, first.changes).await.unwrap();
         let registration = first.record.registration;
+        let seeds = Seeds { id, keys, root, registration };
+        Self::of(store, log, seeds, bundle, clock, first.api_key)
+    }
+
+    /// The same hub on another start, over what is in its store now.
+    pub(crate) async fn again(self, backend: Arc<dyn Backend>) -> Self {
+        let Self { seeds, clock, admin, .. } = self;
+        let store = Store::new(backend, Arc::clone(&seeds.keys));
+        let writer = Writer::open(store.clone(), "main").await.unwrap();
+        let (keys, refuse) = (Arc::clone(&seeds.keys), OnRollback::Refuse);
+        let log =
+            Log::open(store.clone(), writer, "main", keys, seeds.id, None, refuse).await.unwrap();
+        Self::of(store, log, seeds, Bundle::baseline().unwrap(), clock, admin)
+    }
+
+    fn of(
+        store: Store,
+        log: Log,
+        seeds: Seeds,
+        bundle: Bundle,
+        clock: Arc<ManualClock>,
+        admin: SecretText,
+    ) -> Self {
+        let Seeds { id, keys, root, registration } = seeds.clone();
         let policies = Arc::new(Policies::new(bundle, id, registration).unwrap());
         let shared: Arc<dyn Clock> = Arc::clone(&clock) as _;
         // What tests of certificates are known by; nobody else shows one.
@@ -84,7 +118,7 @@ impl World {
             id,
             store,
             keys,
-            root: Arc::new(root),
+            root,
             log,
             policies,
             registration,
@@ -94,7 +128,7 @@ impl World {
             rules,
             uses,
         });
-        Self { hub, authenticator, clock, admin: first.api_key }
+        Self { hub, authenticator, clock, admin, seeds }
     }
 
     pub(crate) fn clock_now(&self) -> Timestamp {

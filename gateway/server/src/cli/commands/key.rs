@@ -3,7 +3,7 @@
 use cipher_hub_client::KeyStep;
 use clap::{Args, Subcommand};
 use hub_model::api::key::{CreateKey, KeyView, PatchKey, VersionView};
-use hub_model::{Algorithm, Timestamp};
+use hub_model::{Algorithm, RotationPolicy, Timestamp};
 
 use super::super::failure::Failure;
 use super::super::output::{Row, clean, tags, time};
@@ -13,6 +13,7 @@ use super::access::{self, WhoCanArgs};
 use super::every;
 use super::lifecycle::{self, DestroyArgs, RotationCommand, SetPrimaryArgs, Target, policy_text};
 use super::operation::{self, DataKeysCommand, MigrateArgs};
+use super::rotation_plugin::{PluginArgs, next_text};
 use super::transfer::{self, ExportArgs, ImportArgs};
 
 /// Keys.
@@ -127,7 +128,8 @@ pub(crate) struct ListArgs {
 #[command(after_help = "\
 Examples:
   cipher-hub key create shop/orders --tag team=payments
-  cipher-hub key create shop/tokens --algorithm CHACHA20_POLY1305")]
+  cipher-hub key create shop/tokens --algorithm CHACHA20_POLY1305
+  cipher-hub key create shop/cards --rotation-plugin rotation-business-calendar --param zone=Europe/Zurich")]
 pub(crate) struct CreateArgs {
     /// Registration and name
     #[arg(value_name = "REG/KEY")]
@@ -144,6 +146,8 @@ pub(crate) struct CreateArgs {
     /// Become active at this time (RFC 3339), not at once
     #[arg(long, value_name = "TIME")]
     activate_at: Option<Timestamp>,
+    #[command(flatten)]
+    plugin: PluginArgs,
 }
 
 #[derive(Debug, Args)]
@@ -174,7 +178,13 @@ pub(crate) async fn run(command: KeyCommand, session: &mut Session<'_>) -> Resul
                 Failure::usage(error.to_string(), "choose another name")
             })?;
             let tags = values::tags(args.tag)?;
+            let schedule = args.plugin.schedule()?.map(serde_json::from_value).transpose();
+            let schedule = schedule
+                .map_err(|error| Failure::usage(error.to_string(), "see docs/lifecycle.md"))?;
+            let rotation =
+                schedule.map(|it| RotationPolicy { schedule: Some(it), ..Default::default() });
             let body = CreateKey {
+                rotation,
                 algorithm: args.algorithm,
                 tags,
                 exportable: args.exportable,
@@ -285,7 +295,7 @@ pub(super) fn show(session: &mut Session<'_>, view: &KeyView) -> Result<(), Fail
             ("primary", format!("version {} of {}", view.primary_version, view.versions)),
             ("readable", format!("from version {}", view.min_decrypt_version)),
             ("rotation", policy_text(view)),
-            ("next rotation", view.next_rotation_time.map(time).unwrap_or_default()),
+            ("next rotation", next_text(view)),
             ("activation", view.activation_time.map(time).unwrap_or_default()),
             ("destruction", view.destroy_time.map(time).unwrap_or_default()),
             ("tags", tags(&view.tags)),

@@ -11,6 +11,7 @@ use super::super::output::time;
 use super::super::run::Session;
 use super::super::values::Place;
 use super::super::{files, output::Console};
+use super::rotation_plugin::{PluginArgs, next_text};
 
 /// A key, or one of its versions.
 #[derive(Debug, Args)]
@@ -81,16 +82,17 @@ pub(crate) struct KeyArg {
 Examples:
   cipher-hub key rotation set shop/orders --period P90D --grace-period P30D
   cipher-hub key rotation set shop/orders --max-operations 1000000000
-  cipher-hub key rotation set shop/orders --cron '0 3 1 * *' --time-zone Europe/Zurich --jitter PT6H")]
+  cipher-hub key rotation set shop/orders --cron '0 3 1 * *' --time-zone Europe/Zurich --jitter PT6H
+  cipher-hub key rotation set shop/orders --rotation-plugin rotation-business-calendar --param zone=Europe/Zurich")]
 pub(crate) struct SetArgs {
     /// The key
     #[arg(value_name = "REG/KEY")]
     key: Place,
     /// Rotate this long after the last rotation, as P90D
-    #[arg(long, value_name = "DURATION", conflicts_with = "cron")]
+    #[arg(long, value_name = "DURATION", conflicts_with_all = ["cron", "plugin"])]
     period: Option<Period>,
     /// Rotate at these times: minute, hour, day, month, weekday
-    #[arg(long, value_name = "EXPRESSION")]
+    #[arg(long, value_name = "EXPRESSION", conflicts_with = "plugin")]
     cron: Option<String>,
     /// The time zone of --cron; UTC when absent
     #[arg(long, value_name = "ZONE", requires = "cron")]
@@ -113,6 +115,8 @@ pub(crate) struct SetArgs {
     /// Deactivate a version this long after it was replaced
     #[arg(long, value_name = "DURATION")]
     grace_period: Option<Period>,
+    #[command(flatten)]
+    plugin: PluginArgs,
 }
 
 #[derive(Debug, Args)]
@@ -212,6 +216,7 @@ fn policy(args: &SetArgs) -> Result<RotationPolicy, Failure> {
     put("schedule", args.period.map(|period| json!({ "period": period.to_string() })));
     let zone = args.time_zone.as_deref().unwrap_or("UTC");
     put("schedule", args.cron.as_ref().map(|cron| json!({ "cron": cron, "timeZone": zone })));
+    put("schedule", args.plugin.schedule()?);
     put("maxAge", text(&args.max_age));
     put("maxOperations", args.max_operations.map(Value::from));
     put("maxBytes", args.max_bytes.map(Value::from));
@@ -232,7 +237,7 @@ fn show_rotation(session: &mut Session<'_>, view: &KeyView) -> Result<(), Failur
         &[
             ("name", view.name.to_string()),
             ("policy", policy_text(view)),
-            ("next", view.next_rotation_time.map(time).unwrap_or_default()),
+            ("next", next_text(view)),
         ],
     )
 }
@@ -279,6 +284,7 @@ mod tests {
             jitter: None,
             retain: Some(2),
             grace_period: None,
+            plugin: PluginArgs::default(),
         };
         let value = serde_json::to_value(policy(&args).unwrap()).unwrap();
         assert_eq!(value["schedule"]["timeZone"], "Europe/Zurich");

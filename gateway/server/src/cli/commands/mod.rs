@@ -20,6 +20,7 @@ pub(crate) mod registration;
 mod replay;
 mod revision;
 pub(crate) mod role;
+mod rotation_plugin;
 mod stream;
 pub(crate) mod token;
 pub(crate) mod transfer;
