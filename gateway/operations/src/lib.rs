@@ -18,6 +18,7 @@ pub mod participant;
 mod perform;
 mod pins;
 mod plan;
+pub mod plugin;
 pub mod policy;
 mod refer;
 pub mod registration;

@@ -24,6 +24,7 @@
 //! | `g/<digest>` | a revision of the policies: who proposed it, when, how much of it |
 //! | `h/<digest>` | its files |
 //! | `m/policies` | which revision is active, which were before, which is in the shadow |
+//! | `plugins/names/<name>` | a plugin: its versions, which is active, its settings |
 //! | `plugins/pins/<digest>/<key>` | that a key derives by a plugin's code |
 //! | `x/<key>` | a key whose destroyed material may still be in files |
 //! | `m/keyring` | the hub's own keys, wrapped under the root key (the barrier cannot seal its own key) |
@@ -333,3 +334,12 @@ pub fn shredding(key: KeyId) -> Path {
 
 /// The prefix of keys whose destroyed material may still be in files.
 pub const SHREDDINGS: &str = "x/";
+
+/// The prefix of all plugins.
+pub const PLUGINS: &str = "plugins/names/";
+
+/// A plugin. Its name is no secret: it is in the file that its author gave away.
+#[must_use]
+pub fn plugin(name: &hub_model::Name) -> Path {
+    path(&format!("{PLUGINS}{name}"))
+}
