@@ -1,6 +1,7 @@
 //! Envelopes against a fake hub: how often it is asked, what it is asked, and what happens when it
 //! is away.
 
+#[allow(dead_code, reason = "each binary uses a part")]
 mod fake;
 
 use std::sync::Arc;
