@@ -29,7 +29,7 @@ fn none() -> EncryptionContext {
 /// context of branches only.
 fn keys(asked: &Asked, number: usize) -> Told {
     let body: serde_json::Value = serde_json::from_slice(asked.body()).unwrap_or_default();
-    if body["context"]["cipher-hub/envelope"] != "1" {
+    if body.pointer("/context/cipher-hub~1envelope") != Some(&"1".into()) {
         return problem(400, "decryption_failed", false);
     }
     if asked.uri().path().ends_with(":generateDataKey") {
@@ -41,7 +41,8 @@ fn keys(asked: &Asked, number: usize) -> Told {
             ),
         );
     }
-    match body["ciphertext"].as_str().and_then(|text| text.rsplit(':').next()?.parse().ok()) {
+    let text = body.get("ciphertext").and_then(serde_json::Value::as_str);
+    match text.and_then(|text| text.rsplit(':').next()?.parse().ok()) {
         Some(number) => {
             let key = encode_base64(&[number; 32]);
             json(200, &format!(r#"{{"plaintext":"{key}","version":1}}"#))

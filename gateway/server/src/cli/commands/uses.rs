@@ -168,8 +168,8 @@ Examples:
   cipher-hub derive shop/master --info 'backup 2026' --bytes 64 -o backup.key --binary
   cipher-hub derive shop/pepper --password --salt 'c2FsdCBvZiAxNiBieXRlcyE=' < password.txt
   cipher-hub derive shop/master --context tenant=acme --into acme-data --algorithm AES_256_GCM
-  cipher-hub derive shop/master --profile kdf-tenant-tree/path --param path=eu/acme -o acme.key
-  cipher-hub derive shop/master --profile kdf-tenant-tree/path --param path=eu/acme --dry-run
+  cipher-hub derive shop/master --profile kdf-tenant-tree/tree-sha256 --param path=eu/acme -o acme.key
+  cipher-hub derive shop/master --profile kdf-tenant-tree/tree-sha256 --param path=eu/acme --dry-run
 
 With --into the secret becomes a key of the hub and is not shown; that needs keys.create, too. With
 --profile a plugin says how to derive, and --dry-run prints its plan.")]
