@@ -6,6 +6,7 @@
 //! nothing: it closes the log for new work while a required one is too far behind, and tells what
 //! was passed over.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,7 +21,9 @@ use hub_operations::Hub;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Check, Health};
-use crate::config::{Config, QuotaConfig, SinkConfig, SinkMode, SinkTarget, StoreEngine};
+use crate::config::{
+    Config, QuotaConfig, SinkConfig, SinkMode, SinkTarget, StoreEngine, plugin_files,
+};
 use crate::metrics::Metrics;
 use crate::open;
 use crate::tasks::Tasks;
@@ -28,6 +31,7 @@ use crate::tasks::Tasks;
 mod facts;
 mod file;
 mod http;
+mod lines;
 mod off_thread;
 mod otlp;
 mod stdout;
@@ -123,7 +127,7 @@ pub(crate) async fn set_up(
             name: name.into(),
             start: one.begins(),
             wanted: one.wanted(),
-            batch: one.batch_size,
+            batch: one.batch(),
             timeout: one.timeout.0,
             backlog: one.backlog(),
             cursor: folder.as_ref().map(|folder| folder.join(name)),
@@ -166,24 +170,26 @@ fn anyone_closes(sinks: &[SinkConfig], quotas: &[QuotaConfig]) -> bool {
 pub fn check_files(sinks: &[SinkConfig]) -> Result<(), SinkSetUpError> {
     for sink in sinks {
         let failed = |why: String| SinkSetUpError::Sink { name: sink.name.to_string(), why };
-        let (headers, ca) = match sink.target().map_err(failed)? {
+        let target = sink.target().map_err(failed)?;
+        let (headers, authorities) = match &target {
             SinkTarget::Webhook(target) | SinkTarget::Otlp(target) => {
-                (target.headers_file, target.ca_file)
+                (target.headers_file.iter().collect(), target.ca_file.iter().collect())
             }
-            SinkTarget::Syslog { ca_file, .. } => (None, ca_file),
+            SinkTarget::Syslog { ca_file, .. } => (BTreeSet::new(), ca_file.iter().collect()),
             SinkTarget::File { path, .. } => {
                 if path.is_dir() {
                     return Err(failed(format!("`{}` is a folder", path.display())));
                 }
-                (None, None)
+                Default::default()
             }
-            SinkTarget::Stdout => (None, None),
+            SinkTarget::Stdout => Default::default(),
+            SinkTarget::Plugin(target) => plugin_files(target),
         };
-        if let Some(path) = headers {
-            http::read_headers(&path).map_err(failed)?;
+        for path in headers {
+            http::read_headers(path).map_err(failed)?;
         }
-        if let Some(path) = ca {
-            crate::jwks::fetch::roots(Some(&path)).map_err(|error| failed(error.to_string()))?;
+        for path in authorities {
+            crate::jwks::fetch::roots(Some(path)).map_err(|error| failed(error.to_string()))?;
         }
     }
     Ok(())
@@ -195,13 +201,14 @@ fn make(config: &SinkConfig, hub: &Hub, clock: &Arc<dyn Clock>) -> Result<Box<dy
         other => other.to_string(),
     })?;
     let id = hub.id().to_string();
+    let lines = || lines::Lines::new(config.format, &id);
     let text = |error: std::io::Error| error.to_string();
     Ok(match config.target()? {
         SinkTarget::File { path, max_size, keep } => {
             let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
             let parent = parent.unwrap_or_else(|| Path::new("."));
             open::make_private(parent).map_err(|error| error.to_string())?;
-            let file = file::LineFile::new(path, max_size, keep);
+            let file = file::LineFile::new(path, max_size, keep, lines());
             Box::new(off_thread::OffThread::start(file).map_err(text)?)
         }
         SinkTarget::Stdout => {
@@ -209,10 +216,19 @@ fn make(config: &SinkConfig, hub: &Hub, clock: &Arc<dyn Clock>) -> Result<Box<dy
             Box::new(off_thread::OffThread::start(own).map_err(text)?)
         }
         SinkTarget::Syslog { address, facility, max_message, ca_file } => {
-            let timeout = config.timeout.0;
-            Box::new(syslog::Syslog::new(address, facility, max_message, ca_file, timeout, &id))
+            let (timeout, lines) = (config.timeout.0, lines());
+            Box::new(syslog::Syslog::new(
+                address,
+                facility,
+                max_message,
+                ca_file,
+                timeout,
+                &id,
+                lines,
+            ))
         }
-        SinkTarget::Webhook(target) => Box::new(webhook::Webhook::new(target)),
+        SinkTarget::Webhook(target) => Box::new(webhook::Webhook::new(target, lines())),
+        SinkTarget::Plugin(_) => return Err("plugins are not there yet".to_owned()),
         SinkTarget::Otlp(target) => Box::new(otlp::Otlp::new(target, &id, Arc::clone(clock))),
     })
 }
