@@ -130,7 +130,7 @@
         (param $at i32) (param $count i32) (result i32)
       (local $status i32)
       DELIVER)
-    (func (export "usual") (param $cursor i64) (param $next i64) (param $attempt i32)
+    (func $usual (param $cursor i64) (param $next i64) (param $attempt i32)
         (param $at i32) (param $count i32) (result i32)
       (local $status i32)
       (local.set $status (call $post (i32.const 256) (i32.const 9)

@@ -28,12 +28,19 @@ use crate::metrics::Metrics;
 use crate::open;
 use crate::tasks::Tasks;
 
+pub(crate) use plugin::{NoSinkPlugins, SinkPlugins};
+use plugin::{PluginSink, Served};
+
 mod facts;
 mod file;
 mod http;
 mod lines;
 mod off_thread;
 mod otlp;
+mod outbound;
+mod plugin;
+#[cfg(test)]
+mod receiver;
 mod stdout;
 mod syslog;
 mod webhook;
@@ -79,6 +86,8 @@ struct Watched {
     bounds: Option<Bounds>,
     progress: Arc<Progress>,
     seen: Mutex<Seen>,
+    /// Which plugin's code serves it.
+    served: Option<Arc<Served>>,
 }
 
 /// What the watch has seen of a sink.
@@ -101,6 +110,7 @@ pub(crate) async fn set_up(
     clock: &Arc<dyn Clock>,
     metrics: &Metrics,
     health: &Health,
+    plugins: &Arc<dyn SinkPlugins>,
 ) -> Result<Sinks, SinkSetUpError> {
     if config.audit.sinks.is_empty() {
         return Ok(Sinks::default());
@@ -122,7 +132,7 @@ pub(crate) async fn set_up(
         if let Some(folder) = &folder {
             open::make_private(folder).map_err(|error| failed(name, error.to_string()))?;
         }
-        let sink = make(one, hub, clock).map_err(|why| failed(name, why))?;
+        let (sink, served) = make(one, hub, clock, plugins).map_err(|why| failed(name, why))?;
         let settings = Settings {
             name: name.into(),
             start: one.begins(),
@@ -138,7 +148,8 @@ pub(crate) async fn set_up(
         let size = hub.log().appender().position().audit.size;
         let lag = Lag::starting(Instant::now(), size, progress.reached());
         let seen = Mutex::new(Seen { lag, waiting: Waiting::default() });
-        watched.push(Watched { config: one.clone(), bounds: one.bounds(), progress, seen });
+        let (config, bounds) = (one.clone(), one.bounds());
+        watched.push(Watched { config, bounds, progress, seen, served });
         relays.push(relay);
     }
     let watched: Arc<[Watched]> = watched.into();
@@ -195,7 +206,14 @@ pub fn check_files(sinks: &[SinkConfig]) -> Result<(), SinkSetUpError> {
     Ok(())
 }
 
-fn make(config: &SinkConfig, hub: &Hub, clock: &Arc<dyn Clock>) -> Result<Box<dyn Sink>, String> {
+type Made = (Box<dyn Sink>, Option<Arc<Served>>);
+
+fn make(
+    config: &SinkConfig,
+    hub: &Hub,
+    clock: &Arc<dyn Clock>,
+    plugins: &Arc<dyn SinkPlugins>,
+) -> Result<Made, String> {
     check_files(std::slice::from_ref(config)).map_err(|error| match error {
         SinkSetUpError::Sink { why, .. } => why,
         other => other.to_string(),
@@ -203,7 +221,7 @@ fn make(config: &SinkConfig, hub: &Hub, clock: &Arc<dyn Clock>) -> Result<Box<dy
     let id = hub.id().to_string();
     let lines = || lines::Lines::new(config.format, &id);
     let text = |error: std::io::Error| error.to_string();
-    Ok(match config.target()? {
+    let sink: Box<dyn Sink> = match config.target()? {
         SinkTarget::File { path, max_size, keep } => {
             let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
             let parent = parent.unwrap_or_else(|| Path::new("."));
@@ -228,9 +246,15 @@ fn make(config: &SinkConfig, hub: &Hub, clock: &Arc<dyn Clock>) -> Result<Box<dy
             ))
         }
         SinkTarget::Webhook(target) => Box::new(webhook::Webhook::new(target, lines())),
-        SinkTarget::Plugin(_) => return Err("plugins are not there yet".to_owned()),
+        SinkTarget::Plugin(target) => {
+            let (name, timeout) = (config.name.clone(), config.timeout.0);
+            let sink = PluginSink::new(name, target, timeout, Arc::clone(plugins));
+            let served = sink.served();
+            return Ok((Box::new(sink), Some(served)));
+        }
         SinkTarget::Otlp(target) => Box::new(otlp::Otlp::new(target, &id, Arc::clone(clock))),
-    })
+    };
+    Ok((sink, None))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "gauges are floating point by format")]
@@ -354,6 +378,9 @@ async fn watch(
     let mut last: Option<Instant> = None;
     loop {
         look(&hub, &watched, check.as_ref()).await;
+        for sink in watched.iter() {
+            tell_served(&hub, sink).await;
+        }
         if token.is_cancelled() {
             // What is not told yet lies with the cursors, for the next start.
             return;
@@ -423,6 +450,15 @@ async fn tell_missed(hub: &Hub, sink: &Watched) {
     tracing::warn!(sink = name, missed, "a best-effort sink has missed entries");
     if record(hub, "sinks.dropped", Some(name.into()), missed).await {
         sink.progress.told(missed);
+    }
+}
+
+/// An entry about the code that a plugin's sink is served by, each time it is another.
+async fn tell_served(hub: &Hub, sink: &Watched) {
+    let Some(served) = &sink.served else { return };
+    let Some(code) = served.untold() else { return };
+    if record(hub, "sinks.plugin", Some(code.as_str().into()), 1).await {
+        served.told(&code);
     }
 }
 

@@ -8,10 +8,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use http::Method;
+use http::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use hub_model::Name;
-use hub_plugins::host::{Outbound, OutboundRequest, OutboundResponse, SendError, Sending};
+use hub_plugins::{Outbound, OutboundRequest, OutboundResponse, SendError, Sending};
 
 use super::http::{AGENT, Answer, Client, End, Sent};
 use crate::config::HttpTarget;
@@ -147,5 +147,116 @@ impl Outbound for Endpoints {
         timeout: Duration,
     ) -> Sending<'a> {
         Box::pin(self.exchange(endpoint, request, timeout))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::super::receiver::Receiver;
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn endpoints(receiver: &Receiver, headers_file: Option<std::path::PathBuf>) -> Endpoints {
+        let target = HttpTarget { url: receiver.url("/base/"), headers_file, ca_file: None };
+        Endpoints::new(&BTreeMap::from([("collector".parse().unwrap(), target)]))
+    }
+
+    fn request(path: &str, body: &[u8]) -> OutboundRequest {
+        OutboundRequest {
+            method: "POST".to_owned(),
+            path: path.to_owned(),
+            headers: Vec::new(),
+            body: body.to_vec(),
+        }
+    }
+
+    #[tokio::test]
+    async fn credentials_come_from_the_file_and_cannot_be_replaced() {
+        let receiver = Receiver::start().await;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("headers");
+        std::fs::write(&path, "Authorization: Bearer canary\nX-Api-Key: canary\n").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let endpoints = endpoints(&receiver, Some(path));
+        let mut wanted = request("/v1?x=1", b"body");
+        wanted.headers.push(("x-api-key".to_owned(), "forged".to_owned()));
+        wanted.headers.push(("content-type".to_owned(), "text/plain".to_owned()));
+        receiver
+            .answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nSet-Cookie: a=b\r\nX-A: b\r\n\r\nok");
+        let answer = endpoints.send("collector", wanted, SECOND).await.unwrap();
+        assert_eq!((answer.status, &*answer.body), (200, &b"ok"[..]));
+        let names: Vec<_> = answer.headers.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["x-a"], "no cookie, nothing of the framing");
+        let got = receiver.requests().remove(0);
+        assert_eq!(got.line, "POST /base/v1?x=1 HTTP/1.1");
+        let head = got.head.to_ascii_lowercase();
+        assert!(head.contains("\r\nauthorization: bearer canary\r\n"), "{head}");
+        assert!(head.contains("\r\nx-api-key: canary\r\n") && !head.contains("forged"), "{head}");
+        assert_eq!(head.matches("host:").count(), 1);
+        assert_eq!(head.matches("content-length: 4").count(), 1);
+        let shown = format!("{endpoints:?}");
+        assert!(!shown.contains("canary"), "{shown}");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_sent_says_so_and_sends_nothing() {
+        let receiver = Receiver::start().await;
+        let endpoints = endpoints(&receiver, None);
+        let send = |name: &'static str, one| endpoints.send(name, one, SECOND);
+        let unknown = send("elsewhere", request("/", b"")).await;
+        assert_eq!(unknown, Err(SendError::UnknownEndpoint));
+        let mut host = request("/", b"");
+        host.headers.push(("Host".to_owned(), "elsewhere".to_owned()));
+        for wrong in [
+            host,
+            request("/../x", b""),
+            OutboundRequest { method: "TRACE".to_owned(), ..request("/", b"") },
+        ] {
+            assert!(matches!(send("collector", wrong).await, Err(SendError::Denied(_))));
+        }
+        assert!(receiver.requests().is_empty());
+    }
+
+    #[tokio::test]
+    async fn answers_are_cut_and_waited_for_within_bounds() {
+        let receiver = Receiver::start().await;
+        let endpoints = endpoints(&receiver, None);
+        let long = "x".repeat(100_000);
+        receiver.answer(&format!("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n{long}"));
+        let answer = endpoints.send("collector", request("/", b""), 10 * SECOND).await.unwrap();
+        assert_eq!(answer.body.len(), 64 * 1024);
+        // A head that never ends.
+        receiver.answer(&format!("HTTP/1.1 200 OK\r\nX: {long}"));
+        let answer = endpoints.send("collector", request("/", b""), 10 * SECOND).await;
+        assert!(matches!(answer, Err(SendError::Connection(_))), "{answer:?}");
+        assert!(endpoints.problem().unwrap().starts_with("endpoint `collector`: "));
+        // One that accepts and says nothing.
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", silent.local_addr().unwrap()).parse().unwrap();
+        let target = HttpTarget { url, headers_file: None, ca_file: None };
+        let endpoints = Endpoints::new(&BTreeMap::from([("silent".parse().unwrap(), target)]));
+        let short = Duration::from_millis(50);
+        let answer = endpoints.send("silent", request("/", b""), short).await;
+        assert_eq!(answer, Err(SendError::Timeout));
+    }
+
+    #[tokio::test]
+    async fn a_call_sends_so_much_and_no_more() {
+        let receiver = Receiver::start().await;
+        let endpoints = endpoints(&receiver, None);
+        let megabytes = vec![b'x'; 3 << 20];
+        for expected in [true, true, false] {
+            let answer = endpoints.send("collector", request("/", &megabytes), 20 * SECOND).await;
+            assert_eq!(answer.is_ok(), expected, "{answer:?}");
+            if !expected {
+                assert_eq!(answer, Err(SendError::TooLarge));
+            }
+        }
+        endpoints.begin();
+        let answer = endpoints.send("collector", request("/", &megabytes), 20 * SECOND).await;
+        assert!(answer.is_ok(), "{answer:?}");
     }
 }

@@ -6,25 +6,38 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use hub_audit::relay::{Batch, Entry, Sink, SinkError, Then, Work};
-use hub_model::Name;
-use hub_model::extend::{FailureKind, FailurePolicy, Parameters, PluginDigest, PluginFailure};
-use hub_plugins::host::{Delivery, Limits, Loaded, Settings, SinkBatch, SinkEntry, SinkOutcome, SinkPlugin};
+use hub_model::extend::{FailureKind, PluginDigest, PluginFailure};
+use hub_model::{Name, Timestamp};
+use hub_plugins::{
+    Delivery, Limits, Loaded, Outbound, Settings, SinkBatch, SinkEntry, SinkOutcome, SinkPlugin,
+};
 use tokio::sync::watch;
 
 use super::facts::Facts;
 use super::outbound::Endpoints;
 use crate::config::{PluginTarget, SinkLimits};
 
+/// A plugin in service.
+#[derive(Clone, Debug)]
+pub(crate) struct InService {
+    /// Its code.
+    pub(crate) loaded: Arc<Loaded>,
+    /// What it may use at most, whatever its manifest or a sink says.
+    pub(crate) ceilings: Limits,
+}
+
 /// The audit sinks among the plugins in service.
 pub(crate) trait SinkPlugins: fmt::Debug + Send + Sync {
-    /// The plugin of this name that is in service, loaded.
+    /// The plugin of this name.
     ///
     /// # Errors
     /// Why there is none.
-    fn loaded(&self, plugin: &Name) -> Result<Arc<Loaded>, PluginFailure>;
+    fn sink(&self, plugin: &Name) -> Result<InService, PluginFailure>;
 
     /// Changes when another plugin, or another version of one, is in service.
     fn changed(&self) -> watch::Receiver<u64>;
@@ -41,7 +54,7 @@ impl Default for NoSinkPlugins {
 }
 
 impl SinkPlugins for NoSinkPlugins {
-    fn loaded(&self, plugin: &Name) -> Result<Arc<Loaded>, PluginFailure> {
+    fn sink(&self, plugin: &Name) -> Result<InService, PluginFailure> {
         let text = format!("there is no plugin `{plugin}`");
         Err(PluginFailure::new(FailureKind::Unavailable, &text))
     }
@@ -168,24 +181,20 @@ impl PluginSink {
 
     /// The code that is to serve, checked; none where it does already.
     async fn next(&self) -> Result<Option<Serving>, PluginFailure> {
-        let loaded = self.plugins.loaded(&self.target.plugin)?;
+        let InService { loaded, ceilings } = self.plugins.sink(&self.target.plugin)?;
         let digest = loaded.digest();
         if self.serving.as_ref().is_some_and(|serving| serving.digest == digest) {
             return Ok(None);
         }
         let refused = |why: String| PluginFailure::new(FailureKind::Refused, &why);
-        let given = &self.target.settings;
-        let config = loaded.manifest().config.check(given).map_err(refused)?;
-        let settings = Settings {
-            name: self.target.plugin.clone(),
-            config,
-            limits: limits(loaded.limits(), &self.target.limits, self.timeout),
-            failure: FailurePolicy::Retry,
-        };
+        let settings = Settings::of(loaded.manifest(), &self.target.settings, &ceilings);
+        let mut settings = settings.map_err(refused)?;
+        settings.limits = limits(settings.limits, &self.target.limits, self.timeout);
+        settings.limits = settings.limits.within(&ceilings);
         let outbound: Arc<dyn Outbound> = Arc::<Endpoints>::clone(&self.outbound);
-        let plugin = loaded.sink(settings, outbound)?;
+        let plugin = loaded.sink(settings, outbound);
         self.outbound.begin();
-        plugin.check().await?;
+        plugin.check_settings().await?;
         Ok(Some(Serving { digest, plugin }))
     }
 
@@ -234,18 +243,17 @@ impl PluginSink {
     }
 }
 
-/// What a call may use: what the plugin may, with what the configuration says of this sink.
-fn limits(most: Limits, wanted: &SinkLimits, timeout: Duration) -> Limits {
-    let own = Limits {
-        memory: wanted.memory.map_or(most.memory, |size| size.0),
-        time: wanted.time.map_or(most.time, |time| time.0),
-        fuel: wanted.fuel.or(most.fuel),
-        host_calls: wanted.host_calls.unwrap_or(most.host_calls),
-        // INVARIANT: never above: the relay gives the call up after as long.
-        wait: timeout.min(most.wait),
-        ..most
-    };
-    own
+/// What a call may use: what the manifest asks for, with what the configuration says of this sink.
+fn limits(manifest: Limits, wanted: &SinkLimits, timeout: Duration) -> Limits {
+    Limits {
+        memory: wanted.memory.map_or(manifest.memory, |size| size.0),
+        time: wanted.time.map_or(manifest.time, |time| time.0),
+        fuel: wanted.fuel.or(manifest.fuel),
+        host_calls: wanted.host_calls.unwrap_or(manifest.host_calls),
+        // The relay gives the call up after as long.
+        wait: timeout,
+        ..manifest
+    }
 }
 
 /// An entry in the words of the contract.
@@ -277,3 +285,6 @@ impl Sink for PluginSink {
         self.then
     }
 }
+
+#[cfg(test)]
+mod tests;
