@@ -1,5 +1,7 @@
 //! A receiver of HTTP for tests: keeps what comes and answers with what it is told, byte for byte.
 
+#![expect(clippy::disallowed_methods, reason = "tests")]
+
 use std::sync::{Arc, Mutex};
 
 use http::Uri;
