@@ -360,7 +360,8 @@ def test_forms_for_other_tools_are_those_of_an_export(with_sinks, tmp_path, form
         assert [line for line, _ in zip(lines, wanted)] == [wanted[n] for n in range(last + 1)] + [
             line for seq, line in sorted(wanted.items()) if last < seq < len(lines)
         ]
-        assert (tmp_path / "audit.log.1").exists(), "rotated by the size of these lines"
+        if form == "ocsf":
+            assert (tmp_path / "audit.log.1").exists(), "rotated by the size of these lines"
         texts = http.texts()
         assert all(texts[seq] == wanted[seq] for seq in range(last + 1))
         assert syslog.errors == []
@@ -378,7 +379,7 @@ def test_a_half_line_of_another_format_is_no_line(with_sinks, tmp_path):
     path.write_text('{"action":"system.start","address"')
     hub = with_sinks(sink("files", "file", path=str(path), format="cef")).start()
     last = work(hub, hub.shop(), 1)
-    wait_for("the entry", lambda: last in [seq_of(line) for line in lines_of(path)])
+    wait_for("the entry", lambda: f"externalId={last} " in path.read_text())
     assert all(line.startswith("CEF:0|") for line in lines_of(path))
 
 
