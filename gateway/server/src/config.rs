@@ -34,7 +34,11 @@ pub use limits::{AbuseBlock, AbuseConfig, LimitsConfig, QuotaConfig, WindowConfi
 pub use plugins::{
     CeilingsConfig, PluginLimitsConfig, PluginSettings, PluginsConfig, SignerConfig,
 };
-pub use sinks::{HttpTarget, SinkConfig, SinkMode, SyslogAddress, Target as SinkTarget};
+pub(crate) use sinks::plugin_files;
+pub use sinks::{
+    EndpointConfig, HttpTarget, PluginTarget, SinkConfig, SinkFormat, SinkLimits, SinkMode,
+    SinkSetting, SyslogAddress, Target as SinkTarget,
+};
 pub use tls::{ClientAuth, NameKind, TlsConfig};
 pub use witness::WitnessConfig;
 
