@@ -1,0 +1,293 @@
+//! Cases of `cipher-hub plugin test`, as `docs/plugins/cases.md` describes them: read, checked, and
+//! written again with the answers that `--record` keeps.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use hub_model::extend::Parameters;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::super::super::failure::{Code, Failure};
+use super::values::{Bytes, Length};
+
+/// Most bytes of a file with a case.
+const MAX_FILE: u64 = 4 * 1024 * 1024;
+/// Most cases of a folder.
+const MAX_CASES: usize = 10_000;
+
+/// A case.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Case {
+    /// Where it stands.
+    #[serde(skip)]
+    pub(super) path: PathBuf,
+    #[serde(default)]
+    pub(super) description: String,
+    pub(super) world: String,
+    #[serde(default)]
+    pub(super) call: Option<Call>,
+    #[serde(default)]
+    pub(super) config: BTreeMap<String, Value>,
+    #[serde(default)]
+    pub(super) limits: Limits,
+    #[serde(default)]
+    pub(super) request: Value,
+    /// A root key, for a known answer of a plan.
+    #[serde(default)]
+    pub(super) root: Option<Bytes>,
+    /// What a sink's requests are answered with.
+    #[serde(default)]
+    pub(super) responses: Vec<Value>,
+    #[serde(default)]
+    pub(super) expect: Option<Value>,
+    #[serde(default)]
+    pub(super) expect_error: Option<String>,
+    #[serde(default)]
+    pub(super) expect_text: Option<String>,
+}
+
+/// Which function of the world is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Call {
+    Decide,
+    CheckPolicy,
+    Plan,
+    Profiles,
+    Deliver,
+    Probe,
+    Check,
+}
+
+impl Call {
+    /// The word in a case.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Decide => "decide",
+            Self::CheckPolicy => "checkPolicy",
+            Self::Plan => "plan",
+            Self::Profiles => "profiles",
+            Self::Deliver => "deliver",
+            Self::Probe => "probe",
+            Self::Check => "check",
+        }
+    }
+
+    /// The functions of a world, the first one first.
+    pub(super) fn of(world: &str) -> &'static [Self] {
+        match world {
+            "rotation-schedule" => &[Self::Decide, Self::CheckPolicy, Self::Check],
+            "kdf-profile" => &[Self::Plan, Self::Profiles, Self::Check],
+            "audit-sink" => &[Self::Deliver, Self::Probe, Self::Check],
+            _ => &[],
+        }
+    }
+}
+
+/// Limits below those of the manifest.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Limits {
+    #[serde(default)]
+    pub(super) memory: Option<String>,
+    #[serde(default)]
+    pub(super) time: Option<Length>,
+    #[serde(default)]
+    pub(super) fuel: Option<u64>,
+    #[serde(default)]
+    pub(super) host_calls: Option<u32>,
+}
+
+impl Case {
+    /// Reads a case of a plugin of this world. The message says what is wrong with it.
+    pub(super) fn parse(text: &str, world: &str) -> Result<Self, String> {
+        let case: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        if case.world != world {
+            return Err(format!("its world is `{}`, the plugin's `{world}`", case.world));
+        }
+        if !Call::of(world).contains(&case.call()) {
+            let known: Vec<_> = Call::of(world).iter().map(|call| call.name()).collect();
+            return Err(format!("`call` of this world is one of {}", known.join(", ")));
+        }
+        if case.expect.is_some() && case.expect_error.is_some() {
+            return Err("`expect` and `expectError` exclude each other".to_owned());
+        }
+        if case.expect_text.is_some() && case.expect_error.is_none() {
+            return Err("`expectText` goes with `expectError`".to_owned());
+        }
+        if world != "audit-sink" && !case.responses.is_empty() {
+            return Err("`responses` are for sinks".to_owned());
+        }
+        if case.root.is_some() && case.call() != Call::Plan {
+            return Err("`root` is for plans".to_owned());
+        }
+        Ok(case)
+    }
+
+    /// The function it calls.
+    pub(super) fn call(&self) -> Call {
+        self.call.or_else(|| Call::of(&self.world).first().copied()).unwrap_or(Call::Check)
+    }
+
+    /// What people call it.
+    pub(super) fn title(&self) -> String {
+        let file = self.path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let file = file.unwrap_or_default();
+        match self.description.as_str() {
+            "" => file,
+            words => format!("{file}: {words}"),
+        }
+    }
+
+    /// The operator's settings as text, which is how plugins get them.
+    pub(super) fn settings(&self) -> Result<Parameters, String> {
+        parameters(&self.config).map_err(|name| {
+            format!("`config.{name}`: a setting is text, a whole number, or true or false")
+        })
+    }
+}
+
+/// Values by name as text. The error is the name of one that has no text.
+pub(super) fn parameters(values: &BTreeMap<String, Value>) -> Result<Parameters, String> {
+    values
+        .iter()
+        .map(|(name, value)| {
+            let text = match value {
+                Value::String(text) => text.clone(),
+                Value::Bool(flag) => flag.to_string(),
+                Value::Number(number) if !number.is_f64() => number.to_string(),
+                _ => return Err(name.clone()),
+            };
+            Ok((name.as_str().into(), text.into()))
+        })
+        .collect()
+}
+
+/// A folder's cases in order of their names, and what is wrong with other files.
+pub(super) fn folder(path: &Path, world: &str) -> Result<(Vec<Case>, Vec<String>), Failure> {
+    let (mut cases, mut wrong) = (Vec::new(), Vec::new());
+    for path in files(path)? {
+        let failed = |error: std::io::Error| Failure::file(&path, &error);
+        if std::fs::metadata(&path).map_err(failed)?.len() > MAX_FILE {
+            wrong.push(format!("{}: larger than 4 MiB", path.display()));
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).map_err(failed)?;
+        match Case::parse(&text, world) {
+            Ok(case) => cases.push(Case { path, ..case }),
+            Err(message) => wrong.push(format!("{}: {message}", path.display())),
+        }
+    }
+    Ok((cases, wrong))
+}
+
+/// The files with cases: the one named, or those of the folder and of folders in it.
+fn files(path: &Path) -> Result<Vec<PathBuf>, Failure> {
+    if path.is_file() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let (mut found, mut folders) = (Vec::new(), vec![path.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        let failed = |error: std::io::Error| Failure::file(&folder, &error);
+        for entry in std::fs::read_dir(&folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            // A link that leads back would never end.
+            if entry.file_type().map_err(failed)?.is_dir() {
+                folders.push(entry.path());
+            } else if entry.path().extension().is_some_and(|extension| extension == "json") {
+                found.push(entry.path());
+            }
+        }
+        if found.len() > MAX_CASES {
+            let message = format!("`{}` has more than {MAX_CASES} cases", path.display());
+            return Err(Failure::new(Code::Failed, message, "name a smaller folder with --cases"));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Writes what was answered into the file of a case, and leaves the rest as it is.
+pub(super) fn record(case: &Case, expect: Result<&Value, &str>) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::file(&case.path, &error);
+    let text = std::fs::read_to_string(&case.path).map_err(failed)?;
+    let text = recorded(&text, expect).map_err(|error| failed(std::io::Error::other(error)))?;
+    super::write_public(&case.path, text.as_bytes())
+}
+
+fn recorded(text: &str, expect: Result<&Value, &str>) -> Result<String, serde_json::Error> {
+    let mut members: serde_json::Map<String, Value> = serde_json::from_str(text)?;
+    for gone in ["expect", "expectError", "expectText"] {
+        members.remove(gone);
+    }
+    match expect {
+        Ok(value) => members.insert("expect".to_owned(), value.clone()),
+        Err(kind) => members.insert("expectError".to_owned(), Value::String(kind.to_owned())),
+    };
+    Ok(serde_json::to_string_pretty(&members)? + "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_case_says_what_is_wrong_with_it() {
+        let parse = |text: &str| Case::parse(text, "rotation-schedule");
+        let ok = parse(r#"{"world":"rotation-schedule","expect":{"rotateNow":"x"}}"#).unwrap();
+        assert_eq!((ok.call(), ok.config.len()), (Call::Decide, 0));
+        for (bad, said) in [
+            ("{", "line 1"),
+            (r#"{"world":"kdf-profile"}"#, "its world is `kdf-profile`"),
+            (r#"{"world":"rotation-schedule","call":"deliver"}"#, "decide, checkPolicy, check"),
+            (r#"{"world":"rotation-schedule","expected":1}"#, "unknown field `expected`"),
+            (r#"{"world":"rotation-schedule","responses":[{}]}"#, "for sinks"),
+            (r#"{"world":"rotation-schedule","expect":1,"expectError":"trap"}"#, "exclude"),
+            (r#"{"world":"rotation-schedule","expectText":"trap"}"#, "goes with"),
+            (r#"{"world":"rotation-schedule","root":"AA=="}"#, "for plans"),
+        ] {
+            let message = parse(bad).unwrap_err();
+            assert!(message.contains(said), "{bad}: {message}");
+        }
+    }
+
+    #[test]
+    fn settings_become_text() {
+        let text = r#"{"world":"audit-sink","config":{"a":1,"b":true,"c":"x"}}"#;
+        let settings = Case::parse(text, "audit-sink").unwrap().settings().unwrap();
+        assert_eq!(settings.values().map(|v| &**v).collect::<Vec<_>>(), ["1", "true", "x"]);
+        let text = r#"{"world":"audit-sink","config":{"a":[1]}}"#;
+        let message = Case::parse(text, "audit-sink").unwrap().settings().unwrap_err();
+        assert!(message.contains("config.a"), "{message}");
+    }
+
+    #[test]
+    fn recording_keeps_the_rest() {
+        let text = r#"{"world":"w","expectError":"trap","expectText":"x","request":{"b":1,"a":2}}"#;
+        let new = recorded(text, Ok(&json!({"rotateNow": "y"}))).unwrap();
+        let value: Value = serde_json::from_str(&new).unwrap();
+        let wanted = json!({"world":"w","request":{"b":1,"a":2},"expect":{"rotateNow":"y"}});
+        assert_eq!(value, wanted);
+        let new = recorded(&new, Err("trap")).unwrap();
+        assert!(!new.contains("rotateNow") && new.contains(r#""expectError": "trap""#));
+    }
+
+    #[test]
+    fn cases_are_found_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir(at("more")).unwrap();
+        let text = r#"{"world":"audit-sink"}"#;
+        for name in ["b.json", "a.json", "more/c.json", "notes.txt"] {
+            std::fs::write(at(name), text).unwrap();
+        }
+        std::fs::write(at("broken.json"), "{").unwrap();
+        let (cases, wrong) = super::folder(folder.path(), "audit-sink").unwrap();
+        let names: Vec<_> = cases.iter().map(Case::title).collect();
+        assert_eq!((names, wrong.len()), (vec!["a.json".into(), "b.json".into(), "c.json".into()], 1));
+        assert!(super::folder(&at("nowhere"), "audit-sink").is_err());
+    }
+}
