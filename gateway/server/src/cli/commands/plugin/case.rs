@@ -100,7 +100,56 @@ pub(super) struct Limits {
     pub(super) host_calls: Option<u32>,
 }
 
+impl Limits {
+    /// These limits, where they are below others.
+    pub(super) fn within(&self, most: &hub_plugins::Limits) -> Result<hub_plugins::Limits, String> {
+        let mut limits = most.clone();
+        if let Some(memory) = &self.memory {
+            let bytes = size(memory).ok_or("`limits.memory` is a size such as \"16MiB\"")?;
+            limits.memory = bytes;
+        }
+        if let Some(time) = &self.time {
+            limits.time = time.from(super::question::epoch());
+        }
+        limits.fuel = self.fuel.or(limits.fuel);
+        limits.host_calls = self.host_calls.unwrap_or(limits.host_calls);
+        Ok(limits.within(most))
+    }
+}
+
+/// `16MiB`.
+fn size(text: &str) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits)?;
+    let factor = match unit {
+        "B" | "" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(factor)
+}
+
 impl Case {
+    /// A case without anything but its call.
+    pub(super) fn of(world: &str, call: Call) -> Self {
+        Self {
+            path: PathBuf::new(),
+            description: String::new(),
+            world: world.to_owned(),
+            call: Some(call),
+            config: BTreeMap::new(),
+            limits: Limits::default(),
+            request: Value::Null,
+            root: None,
+            responses: Vec::new(),
+            expect: None,
+            expect_error: None,
+            expect_text: None,
+        }
+    }
+
     /// Reads a case of a plugin of this world. The message says what is wrong with it.
     pub(super) fn parse(text: &str, world: &str) -> Result<Self, String> {
         let case: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
@@ -131,10 +180,15 @@ impl Case {
         self.call.or_else(|| Call::of(&self.world).first().copied()).unwrap_or(Call::Check)
     }
 
+    /// The name of its file.
+    pub(super) fn file(&self) -> String {
+        let file = self.path.file_name().map(|name| name.to_string_lossy().into_owned());
+        file.unwrap_or_default()
+    }
+
     /// What people call it.
     pub(super) fn title(&self) -> String {
-        let file = self.path.file_name().map(|name| name.to_string_lossy().into_owned());
-        let file = file.unwrap_or_default();
+        let file = self.file();
         match self.description.as_str() {
             "" => file,
             words => format!("{file}: {words}"),

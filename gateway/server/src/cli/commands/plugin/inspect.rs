@@ -25,7 +25,7 @@ pub(crate) struct InspectArgs {
 
 pub(super) fn run(args: &InspectArgs, session: &mut Session<'_>) -> Result<(), Failure> {
     let package = super::package(&args.file)?;
-    let inspected = Inspected::of(&package);
+    let inspected = super::ask::engine()?.inspect(&package);
     if !session.console.for_people() {
         return session.console.item(&whole(&package, inspected.as_ref().ok()), &[]);
     }

@@ -114,6 +114,15 @@ pub(super) fn length_text(length: Duration) -> String {
     }
 }
 
+/// Microseconds for people.
+pub(super) fn micros_text(micros: u64) -> String {
+    match micros {
+        0..10_000 => format!("{micros} µs"),
+        10_000..10_000_000 => format!("{}.{} ms", micros / 1000, micros % 1000 / 100),
+        _ => format!("{} s", micros / 1_000_000),
+    }
+}
+
 /// Bytes: Base64, `{"hex": …}` or `{"text": …}`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Bytes(pub(super) Vec<u8>);

@@ -1,0 +1,343 @@
+//! `cipher-hub plugin check`: would a hub take this plugin, and would its answers hold?
+
+use std::path::PathBuf;
+
+use clap::Args;
+use hub_model::extend::Parameters;
+use hub_plugins::{Capability, Limits, LoadError, Package, PackageError, World};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::super::super::failure::{Code, Failure};
+use super::super::super::output::clean;
+use super::super::super::run::Session;
+use super::ask::{self, Host};
+use super::case::{self, Call, Case};
+use super::test::beside;
+use super::values::length_text;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  cipher-hub plugin check payday.wasm
+  cipher-hub plugin check payday.wasm --cases more/cases --output json
+
+Looks at manifest, size, imports, exports and limits, and runs every case twice: equal questions have
+to get equal answers. Exits with 3 when a hub would not take the plugin.")]
+pub(crate) struct CheckArgs {
+    /// The plugin
+    file: PathBuf,
+    /// Cases to run twice; `cases` beside the plugin when not said
+    #[arg(long, value_name = "PATH")]
+    cases: Option<PathBuf>,
+}
+
+/// Something found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Finding {
+    /// `error`: a hub refuses it. `warning`: it works, perhaps otherwise than was meant.
+    severity: &'static str,
+    /// What kind.
+    code: &'static str,
+    message: String,
+    /// Line of the manifest it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
+    /// What to write there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<String>,
+}
+
+impl Finding {
+    fn error(code: &'static str, message: impl Into<String>) -> Self {
+        Self { severity: "error", code, message: message.into(), line: None, fix: None }
+    }
+
+    fn warning(code: &'static str, message: impl Into<String>) -> Self {
+        Self { severity: "warning", ..Self::error(code, message) }
+    }
+
+    fn at(self, line: Option<usize>) -> Self {
+        Self { line, ..self }
+    }
+
+    fn fix(self, fix: impl Into<String>) -> Self {
+        Self { fix: Some(fix.into()), ..self }
+    }
+
+    /// For people.
+    fn lines(&self) -> Vec<String> {
+        let place = self.line.map(|line| format!("plugin.toml:{line}: ")).unwrap_or_default();
+        let mut lines = vec![format!("{place}{}: {}", self.severity, self.message)];
+        lines.extend(self.fix.iter().map(|fix| format!("  write: {fix}")));
+        lines
+    }
+}
+
+pub(super) async fn run(args: CheckArgs, session: &mut Session<'_>) -> Result<(), Failure> {
+    let most = u64::try_from(hub_plugins::SizeLimits::default().file).unwrap_or(u64::MAX);
+    let bytes = super::read_bytes(&args.file, most)?;
+    let mut findings = Vec::new();
+    match Package::parse(bytes, &hub_plugins::SizeLimits::default()) {
+        Ok(package) => inside(&args, &package, &mut findings).await?,
+        Err(error) => findings.push(unread(&error)),
+    }
+    let errors = findings.iter().filter(|finding| finding.severity == "error").count();
+    let warnings = findings.len() - errors;
+    if session.console.for_people() {
+        for line in findings.iter().flat_map(Finding::lines) {
+            session.console.line(&clean(&line))?;
+        }
+        let line = match (errors, warnings) {
+            (0, 0) => "ok".to_owned(),
+            (0, warnings) => format!("ok, {warnings} warning(s)"),
+            (errors, warnings) => format!("not fit: {errors} error(s), {warnings} warning(s)"),
+        };
+        session.console.line(&line)?;
+    } else {
+        let value = json!({
+            "fit": errors == 0, "errors": errors, "warnings": warnings, "findings": findings,
+        });
+        session.console.item(&value, &[])?;
+    }
+    if errors > 0 { Err(Failure::new(Code::InvalidConfig, "", "")) } else { Ok(()) }
+}
+
+/// A file that is no plugin.
+fn unread(error: &PackageError) -> Finding {
+    match error {
+        PackageError::Manifest(text) => {
+            let line = text
+                .strip_prefix("line ")
+                .and_then(|rest| rest.split(':').next())
+                .and_then(|number| number.parse().ok());
+            Finding::error("manifest", error.to_string()).at(line)
+        }
+        PackageError::TooLarge(_) => Finding::error("size", error.to_string()),
+        _ => Finding::error("file", error.to_string()),
+    }
+}
+
+async fn inside(
+    args: &CheckArgs,
+    package: &Package,
+    findings: &mut Vec<Finding>,
+) -> Result<(), Failure> {
+    let (manifest, text) = (package.manifest(), package.manifest_text());
+    limits(package, findings);
+    if package.signatures().is_empty() {
+        let message = "it is not signed: hubs take it only where `plugins.allow_unsigned` is set";
+        findings.push(Finding::warning("unsigned", message));
+    }
+    let engine = ask::engine()?;
+    match engine.inspect(package) {
+        Ok(inspected) => {
+            for capability in &manifest.capabilities {
+                let interface = format!("cipher-hub:plugin/{}@", capability.name());
+                if !inspected.imports.iter().any(|import| import.starts_with(&interface)) {
+                    let message = format!(
+                        "it asks for `{capability}` and does not import it: ask for no more than \
+                         is needed"
+                    );
+                    let rest: Vec<String> = manifest
+                        .capabilities
+                        .iter()
+                        .filter(|other| *other != capability)
+                        .map(|other| format!("\"{other}\""))
+                        .collect();
+                    findings.push(
+                        Finding::warning("capability", message)
+                            .at(line_of(text, None, "capabilities"))
+                            .fix(format!("capabilities = [{}]", rest.join(", "))),
+                    );
+                }
+            }
+        }
+        Err(error) => {
+            findings.push(unloaded(&error, text));
+            return Ok(());
+        }
+    }
+    if let Err(error) = engine.load(package) {
+        findings.push(unloaded(&error, text));
+        return Ok(());
+    }
+    behaviour(args, package, findings).await
+}
+
+/// A plugin that cannot be loaded, with the line that would allow or mend it.
+fn unloaded(error: &LoadError, manifest: &str) -> Finding {
+    let message = error.to_string();
+    match error {
+        LoadError::TooLarge { .. } => Finding::error("size", message),
+        LoadError::Invalid(_) => Finding::error("component", message),
+        LoadError::NotGranted { line, .. } => Finding::error("import", message)
+            .at(line_of(manifest, None, "capabilities").or(Some(1)))
+            .fix(line.clone()),
+        LoadError::Foreign { .. } => Finding::error("import", message),
+        LoadError::WrongWorld { found, .. } => {
+            let finding =
+                Finding::error("world", message).at(line_of(manifest, None, "world"));
+            match found {
+                Some(found) => finding.fix(format!("world = \"{found}\"")),
+                None => finding,
+            }
+        }
+        LoadError::Types(_) => {
+            Finding::error("types", message).at(line_of(manifest, None, "contract"))
+        }
+        LoadError::Limits(_) => {
+            Finding::error("limits", message).at(line_of(manifest, Some("limits"), "memory"))
+        }
+    }
+}
+
+/// Limits that a hub with the usual ceilings cuts.
+fn limits(package: &Package, findings: &mut Vec<Finding>) {
+    let (manifest, text) = (package.manifest(), package.manifest_text());
+    let (wanted, most) = (&manifest.limits, Limits::default());
+    let mut above = |name: &'static str, said: String, ceiling: String| {
+        let message = format!(
+            "`limits.{name}` is {said}; hubs grant at most {ceiling} unless their operator says \
+             otherwise (`plugins.ceilings`)"
+        );
+        findings.push(
+            Finding::warning("limits", message)
+                .at(line_of(text, Some("limits"), name))
+                .fix(format!("{name} = \"{ceiling}\"")),
+        );
+    };
+    let mib = |bytes: u64| format!("{}MiB", bytes.div_ceil(1024 * 1024));
+    if let Some(memory) = wanted.memory.filter(|memory| *memory > most.memory) {
+        above("memory", mib(memory), mib(most.memory));
+    }
+    if let Some(time) = wanted.time.filter(|time| *time > most.time) {
+        above("time", length_text(time), length_text(most.time));
+    }
+    if let Some(calls) = wanted.host_calls.filter(|calls| *calls > most.host_calls) {
+        above("host_calls", calls.to_string(), most.host_calls.to_string());
+    }
+    if manifest.world == World::AuditSink && !manifest.capabilities.contains(&Capability::Outbound) {
+        let message = "a sink without the capability `outbound` reaches nobody";
+        findings.push(
+            Finding::warning("capability", message).at(line_of(text, None, "capabilities")),
+        );
+    }
+}
+
+/// Runs `check`, and every case twice.
+async fn behaviour(
+    args: &CheckArgs,
+    package: &Package,
+    findings: &mut Vec<Finding>,
+) -> Result<(), Failure> {
+    let manifest = package.manifest();
+    let host = Host::load(package)?;
+    if manifest.config.check(&Parameters::new()).is_ok() {
+        let asked = host.ask(&Case::of(manifest.world.name(), Call::Check)).await;
+        if let Err(message) = asked.map_err(|message| message).and_then(|asked| {
+            asked.outcome.map(|_| ()).map_err(|failure| failure.to_string())
+        }) {
+            let message = format!("`lifecycle.check` fails without settings: {message}");
+            let fix = "required = true";
+            findings.push(Finding::warning("check", message).fix(fix));
+        }
+    }
+    let folder = args.cases.clone().unwrap_or_else(|| beside(&args.file));
+    if !folder.exists() {
+        if args.cases.is_some() {
+            let message = format!("`{}` is not there", folder.display());
+            return Err(Failure::new(Code::NotFound, message, "name a folder of cases"));
+        }
+        let message = "there are no cases, so whether equal questions get equal answers is not known";
+        findings.push(Finding::warning("cases", message));
+        return Ok(());
+    }
+    let (cases, wrong) = case::folder(&folder, manifest.world.name())?;
+    findings.extend(wrong.into_iter().map(|message| Finding::warning("cases", message)));
+    for case in &cases {
+        findings.extend(twice(&host, case).await);
+    }
+    Ok(())
+}
+
+/// Asks twice, in fresh instances.
+async fn twice(host: &Host, case: &Case) -> Option<Finding> {
+    let name = case.file();
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        let asked = match host.ask(case).await {
+            Ok(asked) => asked,
+            Err(message) => {
+                return Some(Finding::warning("cases", format!("{name}: {message}")));
+            }
+        };
+        let answer = match asked.outcome {
+            Ok(answer) => answer.json(),
+            Err(failure) => json!({ "error": failure.kind.name(), "text": failure.text }),
+        };
+        answers.push((answer, Value::from(asked.sent)));
+    }
+    match answers.as_slice() {
+        [first, second] if first != second => {
+            let message = format!(
+                "{name}: asked twice, it answers {} and {}: equal questions have to get equal \
+                 answers",
+                first.0, second.0
+            );
+            Some(Finding::error("determinism", message))
+        }
+        _ => None,
+    }
+}
+
+/// The line of a member in the text of a manifest, from 1.
+fn line_of(text: &str, table: Option<&str>, member: &str) -> Option<usize> {
+    let mut within: Option<&str> = None;
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if let Some(name) = line.strip_prefix('[') {
+            within = name.split(']').next().map(str::trim);
+            continue;
+        }
+        let name = line.split('=').next().unwrap_or_default().trim();
+        let dotted = table.map(|table| format!("{table}.{member}"));
+        if (within == table && name == member)
+            || (within.is_none() && dotted.is_some_and(|dotted| dotted == name))
+        {
+            return Some(index + 1);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MANIFEST: &str = "name = \"x\"\nworld = \"kdf-profile\"\n\ncapabilities = [\"log\"]\n\
+                            [limits] # all of them\nmemory = \"1MiB\"\n[config.memory]\ntype = \"string\"\n";
+
+    #[test]
+    fn lines_of_manifests_are_found() {
+        assert_eq!(line_of(MANIFEST, None, "capabilities"), Some(4));
+        assert_eq!(line_of(MANIFEST, Some("limits"), "memory"), Some(6));
+        assert_eq!(line_of(MANIFEST, None, "memory"), None);
+        assert_eq!(line_of("limits.time = \"1s\"\n", Some("limits"), "time"), Some(1));
+    }
+
+    #[test]
+    fn what_would_allow_an_import_is_said() {
+        let error = LoadError::NotGranted {
+            import: "cipher-hub:plugin/config@0.1.0".to_owned(),
+            capability: "config",
+            line: "capabilities = [\"log\", \"config\"]".to_owned(),
+        };
+        let lines = unloaded(&error, MANIFEST).lines();
+        assert!(lines[0].starts_with("plugin.toml:4: error: it imports"), "{lines:?}");
+        assert_eq!(lines[1], "  write: capabilities = [\"log\", \"config\"]");
+        let finding = unread(&PackageError::Manifest("line 7: unknown field".into()));
+        assert_eq!((finding.line, finding.severity), (Some(7), "error"));
+    }
+}
