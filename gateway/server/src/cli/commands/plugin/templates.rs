@@ -56,3 +56,136 @@ macro_rules! files {
 pub(super) const WIT: &[File] = files!("wit":
     "audit-sink.wit", "kdf-profile.wit", "rotation-schedule.wit", "types.wit",
 );
+
+/// The crate that plugins in Rust are written with, without its tests: in the folder `sdk`.
+pub(super) const SDK: &[File] = files!("sdk/plugin":
+    "Cargo.toml",
+    "src/bindings/kdf.rs",
+    "src/bindings/rotation.rs",
+    "src/bindings/sink.rs",
+    "src/bindings/wit.sum",
+    "src/error.rs",
+    "src/fields.rs",
+    "src/guest/kdf.rs",
+    "src/guest/mod.rs",
+    "src/guest/rotation.rs",
+    "src/guest/sink.rs",
+    "src/http.rs",
+    "src/json.rs",
+    "src/kdf.rs",
+    "src/lib.rs",
+    "src/log.rs",
+    "src/plan.rs",
+    "src/rotation.rs",
+    "src/sink.rs",
+    "src/testing/execute.rs",
+    "src/testing/mod.rs",
+    "src/time/calendar.rs",
+    "src/time/civil.rs",
+    "src/time/mod.rs",
+);
+
+/// All templates.
+pub(super) const TEMPLATES: &[Template] = &[
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::{Path, PathBuf};
+
+    use super::super::case::Case;
+    use super::super::new;
+    use super::*;
+
+    fn root() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+    }
+
+    /// Names and texts of a folder's files.
+    fn walk(folder: &Path) -> BTreeMap<String, String> {
+        let (mut found, mut folders) = (BTreeMap::new(), vec![folder.to_owned()]);
+        while let Some(inner) = folders.pop() {
+            for entry in std::fs::read_dir(inner).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let name = path.strip_prefix(folder).unwrap().display().to_string();
+                found.insert(name, std::fs::read_to_string(&path).unwrap());
+            }
+        }
+        found
+    }
+
+    fn table(files: &[File]) -> BTreeMap<String, String> {
+        files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+    }
+
+    fn word<T: ValueEnum>(value: T) -> String {
+        value.to_possible_value().unwrap().get_name().to_owned()
+    }
+
+    #[test]
+    fn the_tables_are_the_folders() {
+        for template in TEMPLATES {
+            let place =
+                format!("sdk/templates/{}/{}", word(template.language), word(template.purpose));
+            assert_eq!(table(template.files), walk(&root().join(&place)), "{place}");
+        }
+        assert_eq!(table(SDK), {
+            let mut files = walk(&root().join("sdk/plugin"));
+            files.retain(|name, _| name == "Cargo.toml" || name.starts_with("src/"));
+            files
+        });
+        let mut wit = walk(&root().join("wit"));
+        wit.retain(|name, _| name.ends_with(".wit"));
+        assert_eq!(table(WIT), wit);
+    }
+
+    #[test]
+    fn every_folder_is_in_the_table() {
+        for language in Language::value_variants() {
+            for purpose in Purpose::value_variants() {
+                let place = format!("sdk/templates/{}/{}", word(*language), word(*purpose));
+                let there = TEMPLATES
+                    .iter()
+                    .filter(|t| t.language == *language && t.purpose == *purpose)
+                    .count();
+                assert_eq!(there, 1, "{place}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_template_is_complete() {
+        for template in TEMPLATES {
+            let world = word(template.purpose);
+            let place = format!("{}/{world}", word(template.language));
+            let name = "my-first-plugin".parse().unwrap();
+            let project: BTreeMap<_, _> =
+                new::project(&name, template.language, template.purpose).unwrap().into_iter().collect();
+            for wanted in ["plugin.toml", "build", "README.md", ".gitignore", "wit/types.wit"] {
+                assert!(project.contains_key(wanted), "{place} has no {wanted}");
+            }
+            let manifest = hub_plugins::Manifest::parse(&project["plugin.toml"]).unwrap();
+            assert_eq!(manifest.name, name, "{place}");
+            assert_eq!(manifest.world.name(), world, "{place}");
+            assert!(project["build"].starts_with("#!/bin/sh\n"), "{place}");
+            let cases: Vec<_> = project
+                .iter()
+                .filter(|(name, _)| name.starts_with("cases/") && name.ends_with(".json"))
+                .map(|(name, text)| {
+                    Case::parse(text, &world).unwrap_or_else(|why| panic!("{place}/{name}: {why}"))
+                })
+                .collect();
+            assert!(cases.len() >= 2, "{place}");
+            assert!(cases.iter().any(|case| case.expect_error.is_some()), "{place}");
+            for (name, text) in &project {
+                let left = text.contains("{{name}}") || text.contains("{{crate}}");
+                assert!(!left, "{place}/{name}");
+            }
+        }
+    }
+}
