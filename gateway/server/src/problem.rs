@@ -49,6 +49,8 @@ pub const KINDS: &[(&str, u16, &str, bool)] = &[
     ("no_previous_plugin", 409, "No version was active before", false),
     ("plugins_off", 409, "This hub takes no plugins", false),
     ("no_archives", 409, "No archives here", false),
+    ("profile_pinned", 409, "The key is pinned to code that is not there", false),
+    ("profile_changed", 409, "The plugin named is not there", false),
     ("stale", 412, "Changed meanwhile", false),
     ("body_too_large", 413, "Body too large", false),
     ("unsupported_media_type", 415, "Unsupported media type", false),
@@ -64,6 +66,8 @@ pub const KINDS: &[(&str, u16, &str, bool)] = &[
     ("internal", 500, "Internal error", false),
     ("integrity_failure", 500, "A stored record failed its integrity check", false),
     ("crypto_unavailable", 503, "Key material could not be handled", true),
+    ("plugin_failed", 503, "A plugin cannot be used for this", false),
+    ("plugin_unavailable", 503, "A plugin gave no answer", true),
     ("proof_pending", 503, "No proof can be given yet", true),
     ("audit_unavailable", 503, "The audit log cannot be written", true),
     ("archive_unavailable", 503, "An archive of the audit log cannot be read", true),
@@ -233,6 +237,7 @@ impl From<&Error> for Refusal {
                 None => refusal,
             },
             Error::ProofPending(_)
+            | Error::PluginUnavailable { .. }
             | Error::AuditUnavailable(_)
             | Error::Store(_)
             | Error::Crypto(_) => {
@@ -279,6 +284,9 @@ impl From<&Error> for Refusal {
             | Error::NoPreviousRevision
             | Error::ArchiveUnavailable(_)
             | Error::NoArchives
+            | Error::ProfilePinned(_)
+            | Error::ProfileChanged(_)
+            | Error::PluginFailed { .. }
             | Error::Integrity(_) => refusal,
             Error::Policies(problems) => {
                 let problem = |(pointer, detail): &(String, String)| FieldProblem {
@@ -345,6 +353,10 @@ mod tests {
             Error::VersionUnusable { version: 1, state: KeyState::Suspended },
             Error::OpeningsLimited { retry_after: 1 },
             Error::OverQuota { left: None, retry_after: 1 },
+            Error::ProfilePinned("x".into()),
+            Error::ProfileChanged("x".into()),
+            Error::PluginFailed { plugin: "tree".parse().unwrap(), what: "x".into() },
+            Error::PluginUnavailable { plugin: "tree".parse().unwrap(), kind: "busy" },
         ];
         for error in errors {
             assert!(known(error.code()), "{}", error.code());

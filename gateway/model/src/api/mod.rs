@@ -14,6 +14,7 @@ pub mod participant;
 pub mod plugin;
 pub mod policy;
 pub mod problem;
+pub mod profile;
 pub mod quota;
 pub mod receipt;
 pub mod registration;
