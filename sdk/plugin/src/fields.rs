@@ -122,12 +122,15 @@ fn missing(name: &str) -> Error {
 }
 
 /// Reads a length of time: ISO 8601 in weeks, days, hours, minutes and seconds (`P7D`, `PT1H30M`), a
-/// number with a unit of `ms`, `s`, `m`, `h`, `d` or `w` (`90d`), or milliseconds (`1500`). Months and
+/// number with a unit of `us`, `ms`, `s`, `m`, `h`, `d` or `w` (`90d`), or milliseconds (`1500`). Months and
 /// years have no fixed length and are not read, except `P1Y` for 365 days, and the like.
 #[must_use]
 pub fn duration(text: &str) -> Option<Duration> {
     let millis = match text.strip_prefix('P') {
         Some(rest) => iso(rest)?,
+        None if text.ends_with("us") => {
+            return text.strip_suffix("us")?.parse().ok().map(Duration::from_micros);
+        }
         None => {
             let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
             let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
@@ -202,6 +205,12 @@ mod tests {
         {
             assert_eq!(duration(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn reads_microseconds() {
+        assert_eq!(duration("250us"), Some(Duration::from_micros(250)));
+        assert_eq!(duration("us"), None);
     }
 
     #[test]
