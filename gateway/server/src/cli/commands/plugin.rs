@@ -2,12 +2,20 @@
 //! does with a hub.
 
 mod answer;
+mod ask;
+mod bench;
 mod build;
 mod case;
+mod check;
+mod inspect;
 mod new;
+mod plan;
 mod question;
+mod script;
 mod sign;
+mod sink;
 mod templates;
+mod test;
 mod values;
 
 use std::fs::File;
@@ -36,6 +44,16 @@ pub(crate) enum PluginCommand {
     Build(build::BuildArgs),
     /// Put a manifest into a component
     Seal(build::SealArgs),
+    /// Say whether a hub would take a plugin, and what would mend it
+    Check(check::CheckArgs),
+    /// Run cases against a plugin, in the real host
+    Test(test::TestArgs),
+    /// Measure the calls of cases, instance included
+    Bench(bench::BenchArgs),
+    /// Show the steps by which a KDF profile derives
+    Plan(plan::PlanArgs),
+    /// Show what a plugin says of itself and what is in it
+    Inspect(inspect::InspectArgs),
     /// Make a key to sign with
     Keygen(sign::KeygenArgs),
     /// Sign a plugin
@@ -49,6 +67,11 @@ pub(crate) async fn run(command: PluginCommand, session: &mut Session<'_>) -> Re
         PluginCommand::New(args) => new::run(&args, session),
         PluginCommand::Build(args) => build::build(args, session).await,
         PluginCommand::Seal(args) => build::seal(&args, session),
+        PluginCommand::Check(args) => Box::pin(check::run(args, session)).await,
+        PluginCommand::Test(args) => Box::pin(test::run(args, session)).await,
+        PluginCommand::Bench(args) => Box::pin(bench::run(args, session)).await,
+        PluginCommand::Plan(args) => Box::pin(plan::run(args, session)).await,
+        PluginCommand::Inspect(args) => inspect::run(&args, session),
         PluginCommand::Keygen(args) => sign::keygen(args, session).await,
         PluginCommand::Sign(args) => sign::sign(args, session).await,
         PluginCommand::Verify(args) => sign::verify(&args, session),

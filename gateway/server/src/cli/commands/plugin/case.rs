@@ -100,6 +100,23 @@ pub(super) struct Limits {
     pub(super) host_calls: Option<u32>,
 }
 
+impl Limits {
+    /// These limits, where they are below others.
+    pub(super) fn within(&self, most: &hub_plugins::Limits) -> Result<hub_plugins::Limits, String> {
+        let mut limits = most.clone();
+        if let Some(memory) = &self.memory {
+            let bytes = size(memory).ok_or("`limits.memory` is a size such as \"16MiB\"")?;
+            limits.memory = bytes;
+        }
+        if let Some(time) = &self.time {
+            limits.time = time.from(super::question::epoch());
+        }
+        limits.fuel = self.fuel.or(limits.fuel);
+        limits.host_calls = self.host_calls.unwrap_or(limits.host_calls);
+        Ok(limits.within(most))
+    }
+}
+
 /// `16MiB`.
 fn size(text: &str) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();

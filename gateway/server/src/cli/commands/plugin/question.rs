@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use hub_model::extend::{KdfQuestion, Parameters, RotationBounds, RotationQuestion};
-use hub_model::rotation::Period;
 use hub_model::usage::{Tally, UsageCounters};
 use hub_model::{
-    Algorithm, EncryptionContext, Key, KeyState, KeyVersion, Name, Tags, Timestamp,
+    Algorithm, EncryptionContext, Key, KeyState, KeyVersion, Name, Period, Tags, Timestamp,
 };
+use hub_plugins::{KdfContext, PolicyFacts, RotationRequest};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -19,64 +19,19 @@ use super::values::{Bytes, Instant, Length};
 const REGISTRATION: &str = "reg_01jd8r0000000000000000000a";
 const KEY: &str = "key_01jd8r0000000000000000000a";
 
-/// A question to a rotation schedule.
-#[derive(Debug)]
-pub(super) struct Rotation {
-    key: Key,
-    usage: BTreeMap<u32, UsageCounters>,
-    pub(super) policy: RotationBounds,
-    last_rotation: Timestamp,
-    now: Timestamp,
-}
-
-impl Rotation {
-    pub(super) const fn question(&self) -> RotationQuestion<'_> {
-        RotationQuestion {
-            key: &self.key,
-            usage: &self.usage,
-            policy: &self.policy,
-            last_rotation: self.last_rotation,
-            now: self.now,
-        }
-    }
-}
-
 /// A question to a KDF profile.
 #[derive(Debug)]
 pub(super) struct Kdf {
     pub(super) profile: Name,
-    key: Key,
-    version: u32,
-    into: Option<(Algorithm, Name)>,
-    salt: Vec<u8>,
-    info: Vec<u8>,
-    context: EncryptionContext,
-    pub(super) length: u32,
-    pub(super) parameters: Parameters,
-}
-
-impl Kdf {
-    pub(super) fn question(&self) -> KdfQuestion<'_> {
-        KdfQuestion {
-            profile: &self.profile,
-            key: &self.key,
-            version: self.version,
-            into: self.into.as_ref().map(|(algorithm, name)| (*algorithm, name)),
-            salt: &self.salt,
-            info: &self.info,
-            context: &self.context,
-            length: self.length,
-            parameters: &self.parameters,
-        }
-    }
+    pub(super) context: KdfContext,
 }
 
 /// What a request says, as it is written.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct RotationRequest {
+struct Rotation {
     key: KeyFacts,
-    policy: PolicyFacts,
+    policy: Policy,
     last_rotation: Option<Instant>,
     now: Option<Instant>,
 }
@@ -114,7 +69,7 @@ struct VersionFacts {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct PolicyFacts {
+struct Policy {
     min_interval: Option<Length>,
     max_interval: Option<Length>,
     parameters: BTreeMap<String, Value>,
@@ -143,11 +98,19 @@ struct ContextFacts {
     parameters: BTreeMap<String, Value>,
 }
 
-/// The question of `decide` and `checkPolicy`. The message names the member that is wrong.
-pub(super) fn rotation(request: &Value) -> Result<Rotation, String> {
-    let said: RotationRequest = read(request)?;
+/// The question of `decide`. The message names the member that is wrong.
+pub(super) fn rotation(request: &Value) -> Result<RotationRequest, String> {
+    let said: Rotation = read(request)?;
     let last_rotation = said.last_rotation.or(said.now).map_or(epoch(), |at| at.0);
     let now = said.now.map_or(last_rotation, |at| at.0);
+    // What the hub itself does not say of older versions, a case may.
+    let since: BTreeMap<u32, Timestamp> = said
+        .key
+        .versions
+        .iter()
+        .flatten()
+        .filter_map(|version| Some((version.number, version.primary_since?.0)))
+        .collect();
     let (key, usage) = key(said.key, last_rotation)?;
     let length = |length: Option<Length>, days| {
         length.unwrap_or_else(|| Length::Period(Period::days(days))).from(last_rotation)
@@ -157,14 +120,27 @@ pub(super) fn rotation(request: &Value) -> Result<Rotation, String> {
         max_interval: length(said.policy.max_interval, 366),
         parameters: parameters(&said.policy.parameters, "policy.parameters")?,
     };
-    Ok(Rotation { key, usage, policy, last_rotation, now })
+    let question =
+        RotationQuestion { key: &key, usage: &usage, policy: &policy, last_rotation, now };
+    let mut request = RotationRequest::of(&question);
+    for version in &mut request.key.versions {
+        let usual = (version.number == key.primary).then_some(last_rotation);
+        let said = since.get(&version.number).copied();
+        version.primary_since = said.or(version.primary_since).or(usual);
+    }
+    Ok(request)
+}
+
+/// The question of `checkPolicy`.
+pub(super) fn policy(request: &Value) -> Result<PolicyFacts, String> {
+    rotation(request).map(|request| request.policy)
 }
 
 /// The question of `plan`. The message names the member that is wrong.
 pub(super) fn kdf(request: &Value) -> Result<Kdf, String> {
     let said: KdfRequest = read(request)?;
     let context = said.context;
-    let into = match (context.algorithm, context.name) {
+    let into: Option<(Algorithm, Name)> = match (context.algorithm, context.name) {
         (Some(algorithm), Some(name)) => Some((
             parse(&algorithm, "context.algorithm")?,
             parse(&name, "context.name")?,
@@ -180,18 +156,23 @@ pub(super) fn kdf(request: &Value) -> Result<Kdf, String> {
         primary: Some(version),
         ..KeyFacts::default()
     };
-    Ok(Kdf {
-        profile: parse(&said.profile, "profile")?,
-        key: key(facts, epoch())?.0,
+    let profile = parse(&said.profile, "profile")?;
+    let (key, _) = key(facts, epoch())?;
+    let pairs = EncryptionContext::new(context.encryption_context)
+        .map_err(|error| format!("`context.encryptionContext`: {error}"))?;
+    let parameters = parameters(&context.parameters, "context.parameters")?;
+    let question = KdfQuestion {
+        profile: &profile,
+        key: &key,
         version,
-        into,
-        salt: context.salt.0,
-        info: context.info.0,
-        context: EncryptionContext::new(context.encryption_context)
-            .map_err(|error| format!("`context.encryptionContext`: {error}"))?,
+        into: into.as_ref().map(|(algorithm, name)| (*algorithm, name)),
+        salt: &context.salt.0,
+        info: &context.info.0,
+        context: &pairs,
         length: context.length.unwrap_or(32),
-        parameters: parameters(&context.parameters, "context.parameters")?,
-    })
+        parameters: &parameters,
+    };
+    Ok(Kdf { context: KdfContext::of(&question), profile: profile.clone() })
 }
 
 /// Reads a request; one that is absent is empty.
@@ -305,29 +286,29 @@ mod tests {
     #[test]
     fn an_empty_request_is_a_plain_key() {
         let asked = rotation(&Value::Null).unwrap();
-        let question = asked.question();
-        assert_eq!((question.key.primary, question.key.name.as_str()), (1, "example"));
-        assert_eq!(question.now, question.last_rotation);
-        assert_eq!(question.policy.max_interval.as_secs(), 366 * 86_400);
+        assert_eq!((asked.key.primary, asked.key.name.as_str()), (1, "example"));
+        assert_eq!(asked.now, asked.last_rotation);
+        assert_eq!(asked.key.versions[0].primary_since, Some(asked.last_rotation));
+        assert_eq!(asked.policy.max_interval.as_secs(), 366 * 86_400);
     }
 
     #[test]
     fn versions_and_use_are_taken_over() {
         let asked = rotation(&json!({
             "key": { "tags": { "team": "payments" }, "primary": 2, "versions": [
-                { "number": 2, "primarySince": "2026-02-01T00:00:00Z", "protectOperations": 7 },
                 { "number": 1, "state": "deactivated", "createdAt": "2026-01-01T00:00:00Z" },
+                { "number": 2, "primarySince": "2026-02-01T00:00:00Z", "protectOperations": 7 },
             ] },
             "policy": { "maxInterval": "P1Y", "parameters": { "days": 3, "zone": "UTC" } },
             "lastRotation": "2026-02-01T00:00:00Z", "now": "2026-03-01T00:00:00Z",
         }))
         .unwrap();
-        let question = asked.question();
-        let states: Vec<_> = question.key.versions.iter().map(|v| (v.number, v.state)).collect();
-        assert_eq!(states, [(1, KeyState::Deactivated), (2, KeyState::Active)]);
-        assert_eq!(question.usage[&2].protect.operations, 7);
-        assert_eq!(question.policy.max_interval.as_secs(), 365 * 86_400);
-        assert_eq!(question.policy.parameters["days"], "3".into());
+        let states: Vec<_> = asked.key.versions.iter().map(|v| (v.number, v.state)).collect();
+        assert_eq!(states, [(2, KeyState::Active), (1, KeyState::Deactivated)]);
+        assert_eq!(asked.key.versions[0].protect_operations, 7);
+        assert_eq!(asked.key.versions[1].primary_since, None);
+        assert_eq!(asked.policy.max_interval.as_secs(), 365 * 86_400);
+        assert_eq!(asked.policy.parameters["days"], "3".into());
     }
 
     #[test]
@@ -355,6 +336,6 @@ mod tests {
             assert!(message.contains(said), "{bad}: {message}");
         }
         let asked = kdf(&json!({ "profile": "p1", "context": { "info": { "text": "x" } } })).unwrap();
-        assert_eq!((asked.question().info, asked.question().length), (&b"x"[..], 32));
+        assert_eq!((asked.context.info.as_slice(), asked.context.length), (&b"x"[..], 32));
     }
 }

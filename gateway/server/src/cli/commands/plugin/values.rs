@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use hub_model::Timestamp;
-use hub_model::rotation::Period;
 use hub_model::secret::{decode_base64, encode_base64};
+use hub_model::{Period, Timestamp};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use serde_json::{Value, json};
