@@ -1,5 +1,6 @@
 //! Names with values: settings, parameters, tags, encryption contexts.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -18,10 +19,11 @@ pub type Config = Fields;
 pub type Parameters = Fields;
 
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Fields {
+    /// Of fields with the same name the last counts.
     fn from_iter<I: IntoIterator<Item = (N, V)>>(fields: I) -> Self {
-        let mut all: Vec<_> = fields.into_iter().map(|(n, v)| (n.into(), v.into())).collect();
-        all.sort();
-        Self(all)
+        let all: BTreeMap<String, String> =
+            fields.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        Self(all.into_iter().collect())
     }
 }
 

@@ -76,8 +76,8 @@ pub enum Verdict {
     Stored,
     /// 408, 425, 429, 5xx: later, and after how long if the response says so in seconds.
     Later(Option<Duration>),
-    /// 400, 413, 415, 422: never, whoever sends it.
-    Refused,
+    /// 400, 413, 415, 422: never, whoever sends it; and why.
+    Refused(String),
     /// All else, such as 401, 404 or a redirection: the endpoint is not what was expected.
     Misplaced,
 }
@@ -96,7 +96,7 @@ impl Response {
         match self.status {
             200..=299 => Verdict::Stored,
             408 | 425 | 429 | 500..=599 => Verdict::Later(self.retry_after()),
-            400 | 413 | 415 | 422 => Verdict::Refused,
+            400 | 413 | 415 | 422 => Verdict::Refused(format!("status {}", self.status)),
             _ => Verdict::Misplaced,
         }
     }
@@ -156,7 +156,7 @@ mod tests {
         let status = |status| Response { status, ..Response::default() }.verdict();
         assert_eq!(status(202), Verdict::Stored);
         assert_eq!(status(503), Verdict::Later(None));
-        assert_eq!(status(422), Verdict::Refused);
+        assert_eq!(status(422), Verdict::Refused("status 422".to_owned()));
         assert_eq!(status(401), Verdict::Misplaced);
         assert_eq!(status(302), Verdict::Misplaced);
         let headers = vec![("Retry-After".to_owned(), " 30".to_owned())];

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 pub use crate::http::Outbound;
-use crate::http::{Request, Verdict};
+use crate::http::{Request, Response, Verdict};
 use crate::time::Timestamp;
 use crate::{Config, Error, Result};
 
@@ -121,21 +121,36 @@ pub fn post(
     endpoint: &str,
     batch: &Batch,
     chunks: Chunks,
+    request: impl FnMut(&[Entry]) -> Request,
+) -> Result<Delivery> {
+    post_and_judge(outside, endpoint, batch, chunks, request, Response::verdict)
+}
+
+/// As [`post`], where the status alone does not tell what came of the entries.
+///
+/// # Errors
+/// As for [`post`].
+pub fn post_and_judge(
+    outside: &mut dyn Outbound,
+    endpoint: &str,
+    batch: &Batch,
+    chunks: Chunks,
     mut request: impl FnMut(&[Entry]) -> Request,
+    judge: impl Fn(&Response) -> Verdict,
 ) -> Result<Delivery> {
     let mut rest = batch.entries.as_slice();
     let mut stored = batch.cursor;
     while !rest.is_empty() {
         let (chunk, after) = rest.split_at(length(rest, chunks));
         let ended = match outside.send(endpoint, &request(chunk)) {
-            Ok(response) => match response.verdict() {
+            Ok(response) => match judge(&response) {
                 Verdict::Stored => {
                     stored = after.first().map_or(batch.next, |entry| entry.sequence);
                     rest = after;
                     continue;
                 }
                 Verdict::Later(wait) => Ok(Delivery::RetryAfter(wait)),
-                Verdict::Refused => Ok(Delivery::Rejected(format!("status {}", response.status))),
+                Verdict::Refused(why) => Ok(Delivery::Rejected(why)),
                 Verdict::Misplaced => {
                     Err(Error::internal(format!("unexpected status {}", response.status)))
                 }
@@ -155,7 +170,7 @@ pub fn post(
 pub fn reach(outside: &mut dyn Outbound, endpoint: &str, request: &Request) -> Result<()> {
     let response = outside.send(endpoint, request)?;
     match response.verdict() {
-        Verdict::Stored | Verdict::Refused => Ok(()),
+        Verdict::Stored | Verdict::Refused(_) => Ok(()),
         Verdict::Later(_) | Verdict::Misplaced => {
             Err(Error::internal(format!("unexpected status {}", response.status)))
         }
@@ -194,7 +209,7 @@ macro_rules! export_sink {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::{Response, SendError};
+    use crate::http::SendError;
     use crate::testing::{Outside, batch, status};
 
     const TWO: Chunks = Chunks { entries: 2, bytes: 1000 };
