@@ -134,6 +134,9 @@ pub enum Error {
     /// No revision was active before.
     #[error("no revision was active before this one")]
     NoPreviousRevision,
+    /// A plugin, or a change of one, that the catalogue does not take.
+    #[error("{}", .0.detail)]
+    Plugin(Box<crate::plugin::Refused>),
     /// A page token that was not given for this list.
     #[error("`pageToken` was not given by this list")]
     PageToken,
@@ -193,6 +196,7 @@ impl Error {
             Self::PolicySource(_) => "policies_elsewhere",
             Self::RevisionInUse(..) => "revision_in_use",
             Self::NoPreviousRevision => "no_previous_revision",
+            Self::Plugin(refused) => refused.code,
             Self::PageToken => "page_token",
             Self::ProofPending(_) => "proof_pending",
             Self::AuditUnavailable(_) => "audit_unavailable",

@@ -17,6 +17,7 @@ pub mod page;
 pub mod participant;
 mod perform;
 mod plan;
+pub mod plugin;
 pub mod policy;
 mod refer;
 pub mod registration;

@@ -45,6 +45,9 @@ pub const KINDS: &[(&str, u16, &str, bool)] = &[
     ("policies_elsewhere", 409, "Policies of this hub come from elsewhere", false),
     ("revision_in_use", 409, "The revision is in use", false),
     ("no_previous_revision", 409, "No revision was active before", false),
+    ("plugin_in_use", 409, "The plugin is in use", false),
+    ("no_previous_plugin", 409, "No version was active before", false),
+    ("plugins_off", 409, "This hub takes no plugins", false),
     ("no_archives", 409, "No archives here", false),
     ("stale", 412, "Changed meanwhile", false),
     ("body_too_large", 413, "Body too large", false),
@@ -52,6 +55,9 @@ pub const KINDS: &[(&str, u16, &str, bool)] = &[
     ("unsupported_encoding", 415, "Unsupported encoding", false),
     ("idempotency_mismatch", 422, "Idempotency key used before", false),
     ("invalid_policy", 422, "The policies do not check", false),
+    ("invalid_plugin", 422, "Not a plugin that can be run here", false),
+    ("untrusted_plugin", 422, "Not signed by a trusted signer", false),
+    ("plugin_check_failed", 422, "The plugin does not pass its check", false),
     ("precondition_required", 428, "If-Match required", false),
     ("rate_limited", 429, "Too many requests", true),
     ("blocked", 429, "Blocked for a while", true),
@@ -222,6 +228,10 @@ impl From<&Error> for Refusal {
         let mut refusal = Self::new(error.code(), error.to_string());
         match error {
             Error::Invalid { pointer, .. } => refusal.at(pointer),
+            Error::Plugin(refused) => match &refused.pointer {
+                Some(pointer) => refusal.at(pointer),
+                None => refusal,
+            },
             Error::ProofPending(_)
             | Error::AuditUnavailable(_)
             | Error::Store(_)

@@ -11,6 +11,7 @@ pub mod job;
 pub mod key;
 pub mod page;
 pub mod participant;
+pub mod plugin;
 pub mod policy;
 pub mod problem;
 pub mod quota;
