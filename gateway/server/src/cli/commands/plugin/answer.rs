@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use hub_model::algorithm::Hash;
+use hub_model::api::profile::shown;
 use hub_model::extend::{KdfPlan, KdfProfile, KdfStep, RotationAnswer};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::values::{Bytes, bytes, bytes_value, hex, instant, instant_text, length, length_text};
+use super::values::{Bytes, bytes, hex, instant, instant_text, length, length_text};
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +35,9 @@ impl Answer {
         match self {
             Self::Rotation(RotationAnswer::At(at)) => json!({ "rotateAt": instant_text(*at) }),
             Self::Rotation(RotationAnswer::Now(why)) => json!({ "rotateNow": why }),
-            Self::Rotation(RotationAnswer::AskAgain(at)) => json!({ "askAgain": instant_text(*at) }),
+            Self::Rotation(RotationAnswer::AskAgain(at)) => {
+                json!({ "askAgain": instant_text(*at) })
+            }
             Self::Plan(plan, output) => {
                 let mut members = Map::new();
                 members.insert("plan".to_owned(), plan_json(plan));
@@ -52,36 +55,9 @@ impl Answer {
     }
 }
 
-/// A plan as JSON: an array of steps, each an object of one member.
+/// A plan as JSON, as the API shows it: an array of steps, each an object of one member.
 pub(super) fn plan_json(plan: &KdfPlan) -> Value {
-    plan.steps.iter().map(step_json).collect()
-}
-
-fn step_json(step: &KdfStep) -> Value {
-    match step {
-        KdfStep::Extract { hash, salt, ikm } => json!({
-            "hkdfExtract": { "hash": hash_name(*hash), "salt": bytes_value(salt), "ikm": ikm }
-        }),
-        KdfStep::Expand { hash, prk, info, length } => json!({
-            "hkdfExpand": { "hash": hash_name(*hash), "prk": prk, "info": bytes_value(info),
-                "length": length }
-        }),
-        KdfStep::Hmac { hash, key, message } => json!({
-            "hmac": { "hash": hash_name(*hash), "key": key, "message": bytes_value(message) }
-        }),
-        KdfStep::HmacSlot { hash, key, message, suffix } => json!({
-            "hmacSlot": { "hash": hash_name(*hash), "key": key, "message": message,
-                "suffix": bytes_value(suffix) }
-        }),
-        KdfStep::Pbkdf2 { hash, password, salt, iterations, length } => json!({
-            "pbkdf2": { "hash": hash_name(*hash), "password": password, "salt": bytes_value(salt),
-                "iterations": iterations, "length": length }
-        }),
-        KdfStep::Concat { parts } => json!({ "concat": parts }),
-        KdfStep::Truncate { input, length } => {
-            json!({ "truncate": { "input": input, "length": length } })
-        }
-    }
+    serde_json::to_value(shown(plan)).unwrap_or_default()
 }
 
 pub(super) const fn hash_name(hash: Hash) -> &'static str {

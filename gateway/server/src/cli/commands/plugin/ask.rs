@@ -31,10 +31,7 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    fn of<T>(
-        called: Called<T>,
-        answer: impl FnOnce(T) -> Result<Answer, PluginFailure>,
-    ) -> Self {
+    fn of<T>(called: Called<T>, answer: impl FnOnce(T) -> Result<Answer, PluginFailure>) -> Self {
         Self {
             outcome: called.value.and_then(answer),
             fuel: called.fuel,
@@ -188,7 +185,9 @@ impl Prepared {
     pub(super) async fn ask(&self) -> Asked {
         match self {
             Self::Decide(plugin, request) => {
-                Asked::of(plugin.decide_traced(request).await, |answer| Ok(Answer::Rotation(answer)))
+                Asked::of(plugin.decide_traced(request).await, |answer| {
+                    Ok(Answer::Rotation(answer))
+                })
             }
             Self::CheckPolicy(plugin, policy) => {
                 Asked::of(plugin.check_policy_traced(policy).await, |()| Ok(Answer::Fine))

@@ -41,8 +41,8 @@ pub(crate) struct BuildArgs {
 Examples:
   cipher-hub plugin seal target/component.wasm --manifest plugin.toml -o payday.wasm
 
-For components that were built by other means: embeds the manifest, in place of one that is there.
-Signatures are taken off, since they were of another file.")]
+For components that were built by other means, also in text form: embeds the manifest, in place of
+one that is there. Signatures are taken off, since they were of another file.")]
 pub(crate) struct SealArgs {
     /// The component
     #[arg(value_name = "COMPONENT")]
@@ -109,9 +109,17 @@ fn seal_into(
     session: &mut Session<'_>,
 ) -> Result<(), Failure> {
     let bytes = super::read_bytes(component, MAX_COMPONENT)?;
+    // Components in text form are for tests and for the curious: small, and without a compiler.
+    let bytes = wat::parse_bytes(&bytes).map_err(|error| {
+        let message = format!("`{}`: {error}", component.display());
+        Failure::new(Code::InvalidConfig, message, "give a component, binary or in text form")
+    })?;
     let sealed = Package::seal(&bytes, manifest).map_err(|error| {
-        let message = format!("`{}` and `{}` make no plugin: {error}", component.display(),
-            manifest_path.display());
+        let message = format!(
+            "`{}` and `{}` make no plugin: {error}",
+            component.display(),
+            manifest_path.display()
+        );
         Failure::new(Code::InvalidConfig, message, "the build has to end with a component")
     })?;
     let package = super::parse(sealed.clone(), out)?;
@@ -119,10 +127,12 @@ fn seal_into(
         return Ok(());
     }
     super::write_public(out, &sealed)?;
-    let (name, version) = (package.manifest().name.to_string(), package.manifest().version.to_string());
+    let (name, version) =
+        (package.manifest().name.to_string(), package.manifest().version.to_string());
     if session.console.for_people() {
         let size = super::size(sealed.len());
-        let line = format!("{}  {name} {version}, {size}, sha256:{}", out.display(), package.digest());
+        let line =
+            format!("{}  {name} {version}, {size}, sha256:{}", out.display(), package.digest());
         return session.console.line(&clean(&line));
     }
     let made = json!({

@@ -341,7 +341,10 @@ mod tests {
         std::fs::write(at("broken.json"), "{").unwrap();
         let (cases, wrong) = super::folder(folder.path(), "audit-sink").unwrap();
         let names: Vec<_> = cases.iter().map(Case::title).collect();
-        assert_eq!((names, wrong.len()), (vec!["a.json".into(), "b.json".into(), "c.json".into()], 1));
+        assert_eq!(
+            (names, wrong.len()),
+            (vec!["a.json".into(), "b.json".into(), "c.json".into()], 1)
+        );
         assert!(super::folder(&at("nowhere"), "audit-sink").is_err());
     }
 }

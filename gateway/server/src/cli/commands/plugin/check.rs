@@ -177,8 +177,7 @@ fn unloaded(error: &LoadError, manifest: &str) -> Finding {
             .fix(line.clone()),
         LoadError::Foreign { .. } => Finding::error("import", message),
         LoadError::WrongWorld { found, .. } => {
-            let finding =
-                Finding::error("world", message).at(line_of(manifest, None, "world"));
+            let finding = Finding::error("world", message).at(line_of(manifest, None, "world"));
             match found {
                 Some(found) => finding.fix(format!("world = \"{found}\"")),
                 None => finding,
@@ -218,11 +217,14 @@ fn limits(package: &Package, findings: &mut Vec<Finding>) {
     if let Some(calls) = wanted.host_calls.filter(|calls| *calls > most.host_calls) {
         above("host_calls", calls.to_string(), most.host_calls.to_string());
     }
-    if manifest.world == World::AuditSink && !manifest.capabilities.contains(&Capability::Outbound) {
+    if manifest.world == World::AuditSink && !manifest.capabilities.contains(&Capability::Outbound)
+    {
         let message = "a sink without the capability `outbound` reaches nobody";
-        findings.push(
-            Finding::warning("capability", message).at(line_of(text, None, "capabilities")),
-        );
+        findings.push(Finding::warning("capability", message).at(line_of(
+            text,
+            None,
+            "capabilities",
+        )));
     }
 }
 
@@ -236,9 +238,10 @@ async fn behaviour(
     let host = Host::load(package)?;
     if manifest.config.check(&Parameters::new()).is_ok() {
         let asked = host.ask(&Case::of(manifest.world.name(), Call::Check)).await;
-        if let Err(message) = asked.map_err(|message| message).and_then(|asked| {
-            asked.outcome.map(|_| ()).map_err(|failure| failure.to_string())
-        }) {
+        if let Err(message) = asked
+            .map_err(|message| message)
+            .and_then(|asked| asked.outcome.map(|_| ()).map_err(|failure| failure.to_string()))
+        {
             let message = format!("`lifecycle.check` fails without settings: {message}");
             let fix = "required = true";
             findings.push(Finding::warning("check", message).fix(fix));
@@ -250,7 +253,8 @@ async fn behaviour(
             let message = format!("`{}` is not there", folder.display());
             return Err(Failure::new(Code::NotFound, message, "name a folder of cases"));
         }
-        let message = "there are no cases, so whether equal questions get equal answers is not known";
+        let message =
+            "there are no cases, so whether equal questions get equal answers is not known";
         findings.push(Finding::warning("cases", message));
         return Ok(());
     }

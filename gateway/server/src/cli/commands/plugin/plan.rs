@@ -130,26 +130,36 @@ fn line(number: usize, step: &KdfStep) -> Step {
         other => format!("base64 {}", other.as_str().unwrap_or_default()),
     };
     let (name, of, length, with) = match step {
-        KdfStep::Extract { hash, salt, ikm } => {
-            (format!("hkdf-extract {}", hash_name(*hash)), ikm.to_string(), None,
-                format!("salt {}", text(salt)))
-        }
-        KdfStep::Expand { hash, prk, info, length } => {
-            (format!("hkdf-expand {}", hash_name(*hash)), prk.to_string(), Some(*length),
-                format!("info {}", text(info)))
-        }
-        KdfStep::Hmac { hash, key, message } => {
-            (format!("hmac {}", hash_name(*hash)), key.to_string(), None,
-                format!("message {}", text(message)))
-        }
-        KdfStep::HmacSlot { hash, key, message, suffix } => {
-            (format!("hmac {}", hash_name(*hash)), key.to_string(), None,
-                format!("message slot {message} and {}", text(suffix)))
-        }
-        KdfStep::Pbkdf2 { hash, password, salt, iterations, length } => {
-            (format!("pbkdf2 {}", hash_name(*hash)), password.to_string(), Some(*length),
-                format!("{iterations} iterations, salt {}", text(salt)))
-        }
+        KdfStep::Extract { hash, salt, ikm } => (
+            format!("hkdf-extract {}", hash_name(*hash)),
+            ikm.to_string(),
+            None,
+            format!("salt {}", text(salt)),
+        ),
+        KdfStep::Expand { hash, prk, info, length } => (
+            format!("hkdf-expand {}", hash_name(*hash)),
+            prk.to_string(),
+            Some(*length),
+            format!("info {}", text(info)),
+        ),
+        KdfStep::Hmac { hash, key, message } => (
+            format!("hmac {}", hash_name(*hash)),
+            key.to_string(),
+            None,
+            format!("message {}", text(message)),
+        ),
+        KdfStep::HmacSlot { hash, key, message, suffix } => (
+            format!("hmac {}", hash_name(*hash)),
+            key.to_string(),
+            None,
+            format!("message slot {message} and {}", text(suffix)),
+        ),
+        KdfStep::Pbkdf2 { hash, password, salt, iterations, length } => (
+            format!("pbkdf2 {}", hash_name(*hash)),
+            password.to_string(),
+            Some(*length),
+            format!("{iterations} iterations, salt {}", text(salt)),
+        ),
         KdfStep::Concat { parts } => {
             let parts: Vec<_> = parts.iter().map(u32::to_string).collect();
             ("concat".to_owned(), parts.join(" "), None, String::new())

@@ -141,10 +141,9 @@ pub(super) fn kdf(request: &Value) -> Result<Kdf, String> {
     let said: KdfRequest = read(request)?;
     let context = said.context;
     let into: Option<(Algorithm, Name)> = match (context.algorithm, context.name) {
-        (Some(algorithm), Some(name)) => Some((
-            parse(&algorithm, "context.algorithm")?,
-            parse(&name, "context.name")?,
-        )),
+        (Some(algorithm), Some(name)) => {
+            Some((parse(&algorithm, "context.algorithm")?, parse(&name, "context.name")?))
+        }
         (None, None) => None,
         _ => return Err("`context.algorithm` and `context.name` go together".to_owned()),
     };
@@ -201,10 +200,7 @@ fn parse<T: std::str::FromStr<Err = hub_model::Error>>(
 }
 
 /// The key of a request, and its use by version.
-fn key(
-    said: KeyFacts,
-    since: Timestamp,
-) -> Result<(Key, BTreeMap<u32, UsageCounters>), String> {
+fn key(said: KeyFacts, since: Timestamp) -> Result<(Key, BTreeMap<u32, UsageCounters>), String> {
     let or = |said: Option<String>, default: &str| said.unwrap_or_else(|| default.to_owned());
     let algorithm = parse(&or(said.algorithm, "AES_256_GCM"), "key.algorithm")?;
     let mut key = Key::new(
@@ -319,7 +315,10 @@ mod tests {
             (json!({ "key": { "id": "x" } }), "request.key.id"),
             (json!({ "key": { "purpose": "sign" } }), "is encrypt"),
             (json!({ "key": { "versions": [] } }), "has none"),
-            (json!({ "key": { "primary": 3, "versions": [{ "number": 1 }] } }), "lacks the primary"),
+            (
+                json!({ "key": { "primary": 3, "versions": [{ "number": 1 }] } }),
+                "lacks the primary",
+            ),
             (json!({ "key": { "versions": [{ "number": 1, "state": "tired" }] } }), "no state"),
             (json!({ "policy": { "parameters": { "a": [] } } }), "policy.parameters.a"),
             (json!({ "now": "noon" }), "no time"),
@@ -335,7 +334,8 @@ mod tests {
             let message = kdf(&bad).unwrap_err();
             assert!(message.contains(said), "{bad}: {message}");
         }
-        let asked = kdf(&json!({ "profile": "p1", "context": { "info": { "text": "x" } } })).unwrap();
+        let asked =
+            kdf(&json!({ "profile": "p1", "context": { "info": { "text": "x" } } })).unwrap();
         assert_eq!((asked.context.info.as_slice(), asked.context.length), (&b"x"[..], 32));
     }
 }

@@ -61,7 +61,8 @@ impl Script {
             .enumerate()
             .map(|(index, value)| {
                 let place = |why: String| format!("`responses`, number {}: {why}", index + 1);
-                let read = Response::deserialize(value).map_err(|error| place(error.to_string()))?;
+                let read =
+                    Response::deserialize(value).map_err(|error| place(error.to_string()))?;
                 match (read.status, read.error) {
                     (Some(100..=599), None) | (None, Some(_)) => Ok(read),
                     _ => Err(place("has either a `status` or an `error`".to_owned())),
@@ -79,7 +80,11 @@ impl Script {
         state.sent.iter().map(|(endpoint, request)| request_json(endpoint, request)).collect()
     }
 
-    fn answer(&self, endpoint: &str, request: OutboundRequest) -> Result<OutboundResponse, SendError> {
+    fn answer(
+        &self,
+        endpoint: &str,
+        request: OutboundRequest,
+    ) -> Result<OutboundResponse, SendError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(again) = &state.last {
             if state.responses.is_empty() {
@@ -110,12 +115,7 @@ impl Script {
 }
 
 impl Outbound for Script {
-    fn send<'a>(
-        &'a self,
-        endpoint: &'a str,
-        request: OutboundRequest,
-        _: Duration,
-    ) -> Sending<'a> {
+    fn send<'a>(&'a self, endpoint: &'a str, request: OutboundRequest, _: Duration) -> Sending<'a> {
         Box::pin(async move { self.answer(endpoint, request) })
     }
 }
@@ -232,15 +232,21 @@ mod tests {
         let other = json!([{ "method": "PUT", "body": { "text": "x" }, "query": "" }, {}]);
         let found = differences(&other, &sent);
         assert_eq!(found.len(), 4, "{found:?}");
-        assert!(found.iter().any(|line| line == "/requests/0/method: expected \"PUT\", got \"POST\""));
+        assert!(
+            found.iter().any(|line| line == "/requests/0/method: expected \"PUT\", got \"POST\"")
+        );
         assert_eq!(differences(&json!([]), &sent).len(), 1);
     }
 
     #[test]
     fn wrong_responses_are_named() {
-        for bad in [json!({}), json!({ "status": 9 }), json!({ "status": 200, "error": "timeout" }),
-            json!({ "error": "bored" }), json!({ "code": 200 })]
-        {
+        for bad in [
+            json!({}),
+            json!({ "status": 9 }),
+            json!({ "status": 200, "error": "timeout" }),
+            json!({ "error": "bored" }),
+            json!({ "code": 200 }),
+        ] {
             let message = Script::read(&[json!({ "status": 200 }), bad], false).unwrap_err();
             assert!(message.starts_with("`responses`, number 2: "), "{message}");
         }

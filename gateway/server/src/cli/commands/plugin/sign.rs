@@ -28,8 +28,12 @@ stdout is what an operator puts into `plugins.signers`.")]
 pub(crate) struct KeygenArgs {
     /// The file for the private key, readable by you only
     #[arg(
-        short = 'o', long = "out", id = "out", value_name = "FILE",
-        required_unless_present = "public_of", conflicts_with = "public_of"
+        short = 'o',
+        long = "out",
+        id = "out",
+        value_name = "FILE",
+        required_unless_present = "public_of",
+        conflicts_with = "public_of"
     )]
     out: Option<PathBuf>,
     /// Make none: show the public key of this private one
@@ -93,12 +97,14 @@ pub(super) async fn keygen(args: KeygenArgs, session: &mut Session<'_>) -> Resul
                 return Err(Failure::new(Code::Conflict, message, "name another file"));
             }
             let key = generate()?;
-            let pem = hub_plugins::write_signing_key(&key).map_err(|error| unreadable(out, &error))?;
+            let pem =
+                hub_plugins::write_signing_key(&key).map_err(|error| unreadable(out, &error))?;
             if session.global.dry_run {
                 return Ok(());
             }
             let pem = zeroize::Zeroizing::new(pem);
-            files::write_private(out, pem.as_bytes()).map_err(|error| Failure::file(out, &error))?;
+            files::write_private(out, pem.as_bytes())
+                .map_err(|error| Failure::file(out, &error))?;
             session.console.note(&format!("the private key is in {}", out.display()));
             key
         }
@@ -136,13 +142,11 @@ pub(super) async fn sign(args: SignArgs, session: &mut Session<'_>) -> Result<()
     Ok(())
 }
 
-async fn signing_key(
-    path: &Path,
-    session: &mut Session<'_>,
-) -> Result<SigningKey, Failure> {
+async fn signing_key(path: &Path, session: &mut Session<'_>) -> Result<SigningKey, Failure> {
     let bytes = files::read(session.console, Some(path), MAX_KEY).await?;
     let text = bytes.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok());
-    hub_plugins::read_signing_key(text.unwrap_or_default()).map_err(|error| unreadable(path, &error))
+    hub_plugins::read_signing_key(text.unwrap_or_default())
+        .map_err(|error| unreadable(path, &error))
 }
 
 fn unreadable(path: &Path, error: &KeyError) -> Failure {
@@ -179,7 +183,10 @@ pub(super) fn verify(args: &VerifyArgs, session: &mut Session<'_>) -> Result<(),
     if session.console.for_people() {
         let line = format!(
             "ok  {} {}, signed by {} ({key_id}), sha256:{}",
-            manifest.name, manifest.version, signer.name, package.digest()
+            manifest.name,
+            manifest.version,
+            signer.name,
+            package.digest()
         );
         return session.console.line(&clean(&line));
     }
@@ -203,7 +210,8 @@ fn lines(said: &str) -> Result<Vec<String>, Failure> {
         let hint = "give a key as `ed25519:…`, or a file with such lines";
         Failure { hint: hint.to_owned(), ..Failure::file(path, &error) }
     })?;
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let lines =
+        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     Ok(lines.map(str::to_owned).collect())
 }
 

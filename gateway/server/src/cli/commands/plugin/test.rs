@@ -148,11 +148,8 @@ async fn one(host: &Host, case: &Case) -> (Report, Option<Result<Value, PluginFa
     report.memory_bytes = asked.memory;
     report.time_micros = u64::try_from(asked.elapsed.as_micros()).unwrap_or(u64::MAX);
     report.host_calls = asked.host_calls;
-    report.log = asked
-        .log
-        .iter()
-        .map(|(level, text)| json!({ "level": level, "text": text }))
-        .collect();
+    report.log =
+        asked.log.iter().map(|(level, text)| json!({ "level": level, "text": text })).collect();
     report.differences = judge(case, &asked);
     report.passed = report.differences.is_empty();
     let outcome = match &asked.outcome {

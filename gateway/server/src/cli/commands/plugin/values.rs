@@ -75,9 +75,10 @@ impl<'de> Deserialize<'de> for Length {
 pub(super) fn length(value: &Value) -> Result<Length, String> {
     let bad = || format!("{value} is no length of time such as \"P7D\", \"30s\" or 500");
     match value {
-        Value::Number(number) => {
-            number.as_u64().map(|millis| Length::Exact(Duration::from_millis(millis))).ok_or_else(bad)
-        }
+        Value::Number(number) => number
+            .as_u64()
+            .map(|millis| Length::Exact(Duration::from_millis(millis)))
+            .ok_or_else(bad),
         Value::String(text) if text.starts_with('P') => {
             text.parse().map(Length::Period).map_err(|_| bad())
         }
@@ -139,7 +140,8 @@ pub(super) fn bytes(value: &Value) -> Result<Vec<u8>, String> {
         return decode_base64(text).map_err(|_| bad());
     }
     let members = value.as_object().filter(|members| members.len() == 1).ok_or_else(bad)?;
-    match (members.get("hex").and_then(Value::as_str), members.get("text").and_then(Value::as_str)) {
+    match (members.get("hex").and_then(Value::as_str), members.get("text").and_then(Value::as_str))
+    {
         (Some(hex), _) => unhex(hex).ok_or_else(bad),
         (_, Some(text)) => Ok(text.as_bytes().to_vec()),
         _ => Err(bad()),
@@ -200,7 +202,9 @@ mod tests {
         for same in [json!("aGk="), json!({ "hex": "68 69" }), json!({ "text": "hi" })] {
             assert_eq!(bytes(&same).unwrap(), b"hi");
         }
-        for bad in [json!("hi!"), json!({ "hex": "6" }), json!({ "hex": "68", "text": "" }), json!(1)] {
+        for bad in
+            [json!("hi!"), json!({ "hex": "6" }), json!({ "hex": "68", "text": "" }), json!(1)]
+        {
             assert!(bytes(&bad).is_err(), "{bad}");
         }
         assert_eq!(bytes_value(b"hi"), json!({ "text": "hi" }));
