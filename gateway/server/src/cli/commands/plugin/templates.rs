@@ -89,9 +89,53 @@ pub(super) const SDK: &[File] = files!("sdk/plugin":
 /// All templates.
 pub(super) const TEMPLATES: &[Template] = &[
     Template {
+        language: Language::Rust,
+        purpose: Purpose::RotationSchedule,
+        files: files!("sdk/templates/rust/rotation-schedule":
+            "Cargo.toml",
+            "README.md",
+            "build",
+            "cases/example.json",
+            "cases/policy-wrong.json",
+            "gitignore",
+            "plugin.toml",
+            "src/lib.rs",
+        ),
+    },
+    Template {
+        language: Language::Rust,
+        purpose: Purpose::KdfProfile,
+        files: files!("sdk/templates/rust/kdf-profile":
+            "Cargo.toml",
+            "README.md",
+            "build",
+            "cases/example.json",
+            "cases/profile-unknown.json",
+            "gitignore",
+            "plugin.toml",
+            "src/lib.rs",
+        ),
+    },
+    Template {
+        language: Language::Rust,
+        purpose: Purpose::AuditSink,
+        files: files!("sdk/templates/rust/audit-sink":
+            "Cargo.toml",
+            "README.md",
+            "build",
+            "cases/busy.json",
+            "cases/example.json",
+            "cases/settings-wrong.json",
+            "gitignore",
+            "plugin.toml",
+            "src/lib.rs",
+        ),
+    },
+    Template {
         language: Language::Javascript,
         purpose: Purpose::RotationSchedule,
         files: files!("sdk/templates/javascript/rotation-schedule":
+            "README.md",
             "build",
             "cases/all-frozen.json",
             "cases/already-past.json",
@@ -120,6 +164,7 @@ pub(super) const TEMPLATES: &[Template] = &[
         language: Language::Javascript,
         purpose: Purpose::KdfProfile,
         files: files!("sdk/templates/javascript/kdf-profile":
+            "README.md",
             "build",
             "cases/bad-settings.json",
             "cases/bad-tenant.json",
@@ -141,6 +186,7 @@ pub(super) const TEMPLATES: &[Template] = &[
         language: Language::Javascript,
         purpose: Purpose::AuditSink,
         files: files!("sdk/templates/javascript/audit-sink":
+            "README.md",
             "build",
             "cases/bad-settings.json",
             "cases/date.json",
@@ -171,6 +217,7 @@ pub(super) const TEMPLATES: &[Template] = &[
         language: Language::Python,
         purpose: Purpose::RotationSchedule,
         files: files!("sdk/templates/python/rotation-schedule":
+            "README.md",
             "build",
             "cases/all-frozen.json",
             "cases/already-past.json",
@@ -198,6 +245,7 @@ pub(super) const TEMPLATES: &[Template] = &[
         language: Language::Python,
         purpose: Purpose::KdfProfile,
         files: files!("sdk/templates/python/kdf-profile":
+            "README.md",
             "build",
             "cases/bad-settings.json",
             "cases/bad-tenant.json",
@@ -218,6 +266,7 @@ pub(super) const TEMPLATES: &[Template] = &[
         language: Language::Python,
         purpose: Purpose::AuditSink,
         files: files!("sdk/templates/python/audit-sink":
+            "README.md",
             "build",
             "cases/bad-settings.json",
             "cases/date.json",
@@ -247,6 +296,7 @@ pub(super) const TEMPLATES: &[Template] = &[
         language: Language::C,
         purpose: Purpose::RotationSchedule,
         files: files!("sdk/templates/c/rotation-schedule":
+            "README.md",
             "bindings/component_type.c",
             "bindings/guest.c",
             "bindings/guest.h",
@@ -280,6 +330,7 @@ pub(super) const TEMPLATES: &[Template] = &[
         language: Language::C,
         purpose: Purpose::KdfProfile,
         files: files!("sdk/templates/c/kdf-profile":
+            "README.md",
             "bindings/component_type.c",
             "bindings/guest.c",
             "bindings/guest.h",
@@ -306,6 +357,7 @@ pub(super) const TEMPLATES: &[Template] = &[
         language: Language::C,
         purpose: Purpose::AuditSink,
         files: files!("sdk/templates/c/audit-sink":
+            "README.md",
             "bindings/component_type.c",
             "bindings/guest.c",
             "bindings/guest.h",
