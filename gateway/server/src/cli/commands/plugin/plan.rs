@@ -22,7 +22,7 @@ use super::values::bytes_value;
 Examples:
   cipher-hub plugin plan labels.wasm --profile counter --info session
   cipher-hub plugin plan labels.wasm --profile counter --algorithm AES_256_GCM --name session
-  cipher-hub plugin plan labels.wasm --profile counter --parameter tenant=eu --output json
+  cipher-hub plugin plan labels.wasm --profile counter --param tenant=eu --output json
 
 Slot 0 is the root key; each step gives the slot of its number, and the last one the derived key.
 Nothing is derived: a plan has no secret in it.")]
@@ -52,7 +52,7 @@ pub(crate) struct PlanArgs {
     context: Vec<(String, String)>,
     /// Parameter of the request
     #[arg(long, value_name = "NAME=VALUE", value_parser = values::pair)]
-    parameter: Vec<(String, String)>,
+    param: Vec<(String, String)>,
     /// Setting of the operator
     #[arg(long, value_name = "NAME=VALUE", value_parser = values::pair)]
     config: Vec<(String, String)>,
@@ -73,7 +73,7 @@ pub(super) async fn run(args: PlanArgs, session: &mut Session<'_>) -> Result<(),
         "info": { "text": args.info },
         "salt": { "text": args.salt },
         "encryptionContext": object(args.context),
-        "parameters": object(args.parameter),
+        "parameters": object(args.param),
     });
     if let (Some(algorithm), Some(name)) = (args.algorithm, &args.name) {
         context["algorithm"] = json!(algorithm.to_string());
