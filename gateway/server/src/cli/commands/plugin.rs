@@ -7,6 +7,7 @@ mod bench;
 mod build;
 mod case;
 mod check;
+mod finding;
 mod inspect;
 mod new;
 mod plan;

@@ -171,3 +171,33 @@ fn line(number: usize, step: &KdfStep) -> Step {
     let length = length.map_or_else(String::new, |length| length.to_string());
     Step { cells: vec![number.to_string(), name, of, length, with] }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hub_model::algorithm::Hash;
+
+    #[test]
+    fn steps_are_lines() {
+        let plan = KdfPlan {
+            steps: vec![
+                KdfStep::Extract { hash: Hash::Sha256, salt: Vec::new(), ikm: 0 },
+                KdfStep::Expand { hash: Hash::Sha256, prk: 1, info: b"a".to_vec(), length: 32 },
+                KdfStep::HmacSlot { hash: Hash::Sha512, key: 1, message: 2, suffix: vec![0] },
+                KdfStep::Concat { parts: vec![2, 3] },
+                KdfStep::Truncate { input: 4, length: 16 },
+            ],
+        };
+        let lines: Vec<String> = steps(&plan).iter().map(|step| step.cells.join("|")).collect();
+        assert_eq!(
+            lines,
+            [
+                "1|hkdf-extract sha256|0||salt nothing",
+                "2|hkdf-expand sha256|1|32|info \"a\"",
+                "3|hmac sha512|1||message slot 2 and base64 AA==",
+                "4|concat|2 3||",
+                "5|truncate|4|16|",
+            ]
+        );
+    }
+}

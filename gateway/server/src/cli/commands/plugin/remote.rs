@@ -1,6 +1,5 @@
 //! `cipher-hub plugin install` and its neighbours: the catalogue of a hub.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -9,19 +8,19 @@ use std::task::{Context, Poll};
 use cipher_hub_client::Client;
 use clap::Args;
 use hub_model::Name;
-use hub_model::api::plugin::{PatchPlugin, PluginLimits, PluginState, PluginView};
+use hub_model::api::plugin::{PatchPlugin, PluginLimits, PluginView};
 use hub_model::extend::{FailurePolicy, PluginDigest};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::super::super::failure::Failure;
 use super::super::super::files;
-use super::super::super::output::{Row, clean, time};
 use super::super::super::run::Session;
 use super::super::super::values;
 use super::super::every;
 use super::new::name;
-use super::values::{micros_text, short_length};
+use super::remote_view::{show, shown_settings, state};
+use super::values::short_length;
 
 /// From here on an upload shows how far it is.
 const LARGE: usize = 1024 * 1024;
@@ -286,116 +285,6 @@ impl AsyncRead for Watched {
         let polled = Pin::new(&mut self.bytes).poll_read(cx, buffer);
         self.bar.inc(u64::try_from(buffer.filled().len() - before).unwrap_or(0));
         polled
-    }
-}
-
-const fn state(state: PluginState) -> &'static str {
-    match state {
-        PluginState::InService => "in service",
-        PluginState::Disabled => "disabled",
-        PluginState::Installed => "installed",
-        PluginState::Failed => "failed",
-    }
-}
-
-fn show(session: &mut Session<'_>, view: &PluginView) -> Result<(), Failure> {
-    session.console.item(view, &facts(view))?;
-    if !session.console.for_people() {
-        return Ok(());
-    }
-    for version in &view.versions {
-        let active = if view.active == Some(version.digest) { "*" } else { " " };
-        let signer = version.signer.as_ref().map_or("nobody", Name::as_str);
-        let line = format!(
-            "{active} {}  {}  signed by {signer}, installed {}",
-            version.version,
-            version.digest,
-            time(version.install_time)
-        );
-        session.console.line(&clean(&line))?;
-    }
-    Ok(())
-}
-
-fn facts(view: &PluginView) -> Vec<(&'static str, String)> {
-    let mut facts = vec![
-        ("name", view.name.to_string()),
-        ("world", view.world.clone()),
-        ("state", state(view.state).to_owned()),
-    ];
-    facts.extend(view.problem.iter().map(|problem| ("problem", problem.clone())));
-    facts.extend(view.version.iter().map(|version| ("version", version.clone())));
-    facts.extend([
-        ("description", view.description.clone()),
-        ("capabilities", view.capabilities.join(" ")),
-        ("registrations", registrations(view)),
-        ("on failure", view.failure.name().to_owned()),
-        ("limits", limits(&view.limits)),
-        ("calls", calls(view)),
-    ]);
-    facts
-}
-
-fn registrations(view: &PluginView) -> String {
-    match &view.registrations {
-        None => "all".to_owned(),
-        Some(list) if list.is_empty() => "none".to_owned(),
-        Some(list) => list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
-    }
-}
-
-fn limits(limits: &PluginLimits) -> String {
-    let mut words = Vec::new();
-    words.extend(limits.memory_bytes.map(|bytes| format!("memory {} KiB", bytes / 1024)));
-    words.extend(limits.time_micros.map(|time| format!("time {}", micros_text(time))));
-    words.extend(limits.fuel.map(|fuel| format!("fuel {fuel}")));
-    words.extend(limits.host_calls.map(|calls| format!("host calls {calls}")));
-    words.join(", ")
-}
-
-fn calls(view: &PluginView) -> String {
-    let mut text = view.stats.calls.to_string();
-    for (kind, count) in &view.stats.failures {
-        text.push_str(&format!(", {kind} {count}"));
-    }
-    text
-}
-
-/// The settings in effect, and what each takes.
-fn shown_settings(session: &mut Session<'_>, view: &PluginView) -> Result<(), Failure> {
-    let takes: BTreeMap<&str, String> = view
-        .config_schema
-        .iter()
-        .map(|(name, setting)| {
-            let value = view.config.get(name).map_or("not set", String::as_str);
-            let what = &setting.description;
-            let gap = if what.is_empty() { "" } else { "; " };
-            (name.as_str(), format!("{value}  ({}{gap}{what})", setting.takes))
-        })
-        .collect();
-    let mut facts: Vec<(&str, String)> = takes.into_iter().collect();
-    facts.extend([
-        ("on failure", view.failure.name().to_owned()),
-        ("limits", limits(&view.limits)),
-        ("registrations", registrations(view)),
-    ]);
-    session.console.item(view, &facts)
-}
-
-impl Row for PluginView {
-    const HEAD: &'static [&'static str] =
-        &["NAME", "WORLD", "VERSION", "STATE", "REGISTRATIONS", "CALLS", "DESCRIPTION"];
-
-    fn cells(&self) -> Vec<String> {
-        vec![
-            self.name.to_string(),
-            self.world.clone(),
-            self.version.clone().unwrap_or_default(),
-            state(self.state).to_owned(),
-            registrations(self),
-            calls(self),
-            self.description.clone(),
-        ]
     }
 }
 

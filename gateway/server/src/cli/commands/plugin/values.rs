@@ -102,6 +102,16 @@ fn short(text: &str) -> Option<Duration> {
     number.parse::<u64>().ok()?.checked_mul(millis).map(Duration::from_millis)
 }
 
+/// A length of time on the command line, down to microseconds.
+pub(super) fn short_length(text: &str) -> Result<Duration, String> {
+    let micros = text.strip_suffix("us").and_then(|number| number.parse().ok());
+    micros
+        .map(Duration::from_micros)
+        .or_else(|| short(text))
+        .filter(|length| !length.is_zero())
+        .ok_or_else(|| "expected a number and us, ms, s, m, h or d, such as `5ms`".to_owned())
+}
+
 /// Writes a length of time as short as it is exact.
 pub(super) fn length_text(length: Duration) -> String {
     let millis = length.as_millis();
@@ -192,6 +202,9 @@ mod tests {
         for bad in [json!("10"), json!("s"), json!("1w"), json!(-1), json!("P"), json!("-1s")] {
             assert!(length(&bad).is_err(), "{bad}");
         }
+        assert_eq!(short_length("500us"), Ok(Duration::from_micros(500)));
+        assert_eq!(short_length("5ms"), Ok(Duration::from_millis(5)));
+        assert!(short_length("0ms").is_err() && short_length("5").is_err());
         for text in ["7d", "12h", "15m", "90s", "1500ms", "0ms"] {
             assert_eq!(length_text(of(json!(text))), text);
         }
