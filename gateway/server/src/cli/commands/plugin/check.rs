@@ -11,7 +11,8 @@ use super::super::super::failure::{Code, Failure};
 use super::super::super::output::clean;
 use super::super::super::run::Session;
 use super::ask::{self, Host};
-use super::case::{self, Call, Case};
+use super::case::{Call, Case};
+use super::cases;
 use super::finding::{Finding, line_of, unloaded, unread};
 use super::test::beside;
 use super::values::length_text;
@@ -174,7 +175,7 @@ async fn behaviour(
         findings.push(Finding::warning("cases", message));
         return Ok(());
     }
-    let (cases, wrong) = case::folder(&folder, manifest.world.name())?;
+    let (cases, wrong) = cases::folder(&folder, manifest.world.name())?;
     findings.extend(wrong.into_iter().map(|message| Finding::warning("cases", message)));
     for case in &cases {
         findings.extend(twice(&host, case).await);
