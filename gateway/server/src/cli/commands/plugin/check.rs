@@ -119,9 +119,12 @@ fn limits(package: &Package, findings: &mut Vec<Finding>) {
              otherwise (`plugins.ceilings`)"
         );
         findings.push(
-            Finding::warning("limits", message)
-                .at(line_of(text, Some("limits"), name))
-                .fix(format!("{name} = \"{ceiling}\"")),
+            Finding::warning("limits", message).at(line_of(text, Some("limits"), name)).fix(
+                match ceiling.parse::<u64>() {
+                    Ok(number) => format!("{name} = {number}"),
+                    Err(_) => format!("{name} = \"{ceiling}\""),
+                },
+            ),
         );
     };
     let mib = |bytes: u64| format!("{}MiB", bytes.div_ceil(1024 * 1024));
@@ -155,13 +158,13 @@ async fn behaviour(
     let host = Host::load(package)?;
     if manifest.config.check(&Parameters::new()).is_ok() {
         let asked = host.ask(&Case::of(manifest.world.name(), Call::Check)).await;
-        if let Err(message) = asked
-            .map_err(|message| message)
-            .and_then(|asked| asked.outcome.map(|_| ()).map_err(|failure| failure.to_string()))
-        {
+        let outcome = asked.and_then(|asked| match asked.outcome {
+            Ok(_) => Ok(()),
+            Err(failure) => Err(failure.to_string()),
+        });
+        if let Err(message) = outcome {
             let message = format!("`lifecycle.check` fails without settings: {message}");
-            let fix = "required = true";
-            findings.push(Finding::warning("check", message).fix(fix));
+            findings.push(Finding::warning("check", message));
         }
     }
     let folder = args.cases.clone().unwrap_or_else(|| beside(&args.file));
