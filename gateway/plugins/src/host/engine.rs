@@ -64,7 +64,10 @@ impl Default for EngineConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
     /// Wasmtime refuses: mostly for want of address space.
-    #[error("the host of plugins cannot be set up: {0}")]
+    #[error(
+        "the host of plugins cannot be set up: {0} (is address space limited, by RLIMIT_AS or \
+         vm.overcommit_memory=2? Each call at once reserves gibibytes: lower `plugins.concurrency`)"
+    )]
     Engine(String),
     /// The thread that counts time.
     #[error("the clock of plugins cannot be started: {0}")]
