@@ -38,6 +38,7 @@ type Asking = dyn Fn(&KdfQuestion<'_>) -> Result<Vec<KdfStep>, PluginFailure> + 
 /// A plugin of one profile, `plain`, whose plan comes from a closure.
 struct Fake {
     digest: PluginDigest,
+    settings: Option<Thumbprint>,
     asked: AtomicUsize,
     plan: Box<Asking>,
 }
@@ -51,6 +52,10 @@ impl std::fmt::Debug for Fake {
 impl KdfProfiles for Fake {
     fn digest(&self) -> PluginDigest {
         self.digest
+    }
+
+    fn settings(&self) -> Option<Thumbprint> {
+        self.settings
     }
 
     fn profiles(&self) -> Arc<[KdfProfile]> {
@@ -100,7 +105,7 @@ fn fake(
     digest: PluginDigest,
     plan: impl Fn(&KdfQuestion<'_>) -> Result<Vec<KdfStep>, PluginFailure> + Send + Sync + 'static,
 ) -> Arc<Fake> {
-    Arc::new(Fake { digest, asked: AtomicUsize::new(0), plan: Box::new(plan) })
+    Arc::new(Fake { digest, settings: None, asked: AtomicUsize::new(0), plan: Box::new(plan) })
 }
 
 /// HKDF-Expand of slot 0 with the caller's `info`.
@@ -458,6 +463,29 @@ async fn the_entry_names_the_code_and_the_question_is_complete() {
     let entry = scene.world.entry(done.receipt().seq()).await;
     assert_eq!(entry["detail"], format!("by tree/plain {}", "01".repeat(8)));
     assert_eq!(entry["context"]["tenant"], "eu");
+}
+
+#[tokio::test]
+async fn other_settings_are_another_plugin() {
+    let with = |settings| {
+        let mut made = expanding(ONE);
+        Arc::get_mut(&mut made).unwrap().settings = settings;
+        made
+    };
+    let (one, two) = (Some(Thumbprint([8; 32])), Some(Thumbprint([9; 32])));
+    let scene = Scene::new(&[with(one)]).await;
+    let first = scene.derive(derive(None)).await;
+    assert_eq!(scene.root().await.profile_pins[0].settings, one);
+    for other in [two, None] {
+        scene.install(&[with(other)]);
+        for digest in [None, Some(ONE)] {
+            let refused = scene.refused(derive(digest)).await;
+            assert_eq!(refused.code(), "profile_changed");
+            assert!(refused.to_string().contains("other settings"), "{refused}");
+        }
+    }
+    scene.install(&[with(one)]);
+    assert_eq!(scene.derive(derive(None)).await, first);
 }
 
 #[tokio::test]

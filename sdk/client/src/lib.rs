@@ -45,9 +45,7 @@ pub use hub_model::{EncryptionContext, SecretBytes};
 pub use address::Address;
 pub use builder::ClientBuilder;
 pub use client::{Client, Tagged};
-pub use envelope::{
-    BRANCH_PAIR, Envelope, EnvelopeBuilder, EnvelopeError, MAX_ENVELOPE_PLAINTEXT,
-};
+pub use envelope::{BRANCH_PAIR, Envelope, EnvelopeBuilder, EnvelopeError, MAX_ENVELOPE_PLAINTEXT};
 pub use error::Error;
 pub use retry::RetryPolicy;
 pub use routes::{AuditExport, AuditQuery, KeyStep, PageRequest};

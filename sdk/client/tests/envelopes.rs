@@ -184,11 +184,20 @@ async fn without_the_hub_it_goes_on_until_the_bound_and_then_says_so() {
     let away = Arc::new(AtomicBool::new(false));
     let is_away = Arc::clone(&away);
     let hub = Fake::http(move |asked, number| {
-        if is_away.load(Ordering::SeqCst) { problem(503, "unavailable", true) } else { keys(asked, number) }
+        if is_away.load(Ordering::SeqCst) {
+            problem(503, "unavailable", true)
+        } else {
+            keys(asked, number)
+        }
     })
     .await;
     let clock = Arc::new(ManualClock::new(Timestamp::from_micros(0)));
-    let policy = RetryPolicy { attempts: 2, base: Duration::from_millis(1), budget: 1000, ..RetryPolicy::default() };
+    let policy = RetryPolicy {
+        attempts: 2,
+        base: Duration::from_millis(1),
+        budget: 1000,
+        ..RetryPolicy::default()
+    };
     let client = Client::builder(&hub.address)
         .api_key(SecretText::new("chk_test".to_owned()))
         .retry(policy)
@@ -236,8 +245,14 @@ async fn what_is_no_branch_key_is_not_used_and_refusals_are_told() {
     let answers = [
         (r#"{"form":"random","ciphertext":"ch1:1:1","version":1}"#, "without its plaintext"),
         (r#"{"form":"random","plaintext":"AAAA","ciphertext":"ch1:1:1","version":1}"#, "length"),
-        (r#"{"form":"pkcs8","plaintext":"AAAA","ciphertext":"ch1:1:1","version":1}"#, "something else"),
-        (r#"{"form":"random","plaintext":"AAAA","ciphertext":"a b","version":1}"#, "something else"),
+        (
+            r#"{"form":"pkcs8","plaintext":"AAAA","ciphertext":"ch1:1:1","version":1}"#,
+            "something else",
+        ),
+        (
+            r#"{"form":"random","plaintext":"AAAA","ciphertext":"a b","version":1}"#,
+            "something else",
+        ),
     ];
     for (answer, part) in answers {
         let hub = Fake::http(move |_, _| json(200, answer)).await;

@@ -180,8 +180,8 @@ impl Hub {
 
     /// Whether keys derive by this code.
     pub(crate) async fn plugin_is_pinned(&self, digest: PluginDigest) -> Result<bool, Error> {
-        let found = self.store().scan_bytes(&layout::plugin_pins(digest), None, 1, None).await?;
-        Ok(!found.records.is_empty())
+        // Destroyed keys need it no longer.
+        Ok(!self.pinned_to(digest, 1).await?.is_empty())
     }
 }
 

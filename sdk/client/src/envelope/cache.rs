@@ -46,9 +46,8 @@ impl BranchKey {
         let relaxed = Ordering::Relaxed;
         let room = |used: u64| (used < bounds.messages).then(|| used + 1);
         // A first message may be larger than the bound by itself: it has to be under some key.
-        let fits = |used: u64| {
-            used.checked_add(bytes).filter(|sum| used == 0 || *sum <= bounds.bytes)
-        };
+        let fits =
+            |used: u64| used.checked_add(bytes).filter(|sum| used == 0 || *sum <= bounds.bytes);
         self.messages.fetch_update(relaxed, relaxed, room).is_ok()
             && self.bytes.fetch_update(relaxed, relaxed, fits).is_ok()
     }

@@ -196,7 +196,10 @@ mod tests {
         let salt = *b"a salt of thirty-two bytes, here";
         [
             (context(&[]), &b""[..]),
-            (context(&[("tenant", "eu"), ("a", "é")]), &b"attack at dawn, with more than a block"[..]),
+            (
+                context(&[("tenant", "eu"), ("a", "é")]),
+                &b"attack at dawn, with more than a block"[..],
+            ),
         ]
         .into_iter()
         .map(|(context, plaintext)| {

@@ -19,9 +19,9 @@ use hub_model::clock::SystemClock;
 use hub_model::{Clock, EncryptionContext, SecretBytes};
 use sha2::{Digest as _, Sha256};
 
+use self::cache::{Bounds, BranchKey, Cache, Found};
 pub use self::error::EnvelopeError;
 pub use self::message::MAX_PLAINTEXT as MAX_ENVELOPE_PLAINTEXT;
-use self::cache::{Bounds, BranchKey, Cache, Found};
 use crate::{Client, Error};
 
 /// What every branch key is bound to at the hub beside the context of its branch, so that no other

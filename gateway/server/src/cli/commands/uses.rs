@@ -327,16 +327,15 @@ pub(crate) async fn derive(args: DeriveArgs, session: &mut Session<'_>) -> Resul
     if let (Some(name), Some(algorithm)) = (args.into, args.algorithm) {
         let tags = values::tags(args.tag)?;
         let exportable = args.exportable;
-        let body =
-            DeriveKey {
-                tags,
-                exportable,
-                salt,
-                info,
-                context,
-                profile,
-                ..DeriveKey::new(name, algorithm)
-            };
+        let body = DeriveKey {
+            tags,
+            exportable,
+            salt,
+            info,
+            context,
+            profile,
+            ..DeriveKey::new(name, algorithm)
+        };
         let made = client.derive_key(&args.key.registration, &args.key.name, &body).await?;
         if let Some(plan) = made.value.derived_by.as_ref().and_then(|used| used.plan.as_ref()) {
             return show_plan(session, plan);
