@@ -9,14 +9,15 @@
 #[path = "../tests/common/mod.rs"]
 mod common;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{Guest, kdf_context, manifest, rotation_request};
+use hub_model::extend::Parameters;
 use hub_plugins::{
     CacheConfig, Engine, EngineConfig, KdfContext, Limits, Loaded, Outbound, OutboundRequest,
-    OutboundResponse, Package, Sending, Settings, SinkBatch, SizeLimits, World,
+    OutboundResponse, Package, Schema, Sending, SettingKind, Settings, SinkBatch, SizeLimits,
+    World,
 };
 
 #[derive(Debug)]
@@ -95,8 +96,21 @@ fn three_steps() -> Guest {
     )
 }
 
+/// Some value for everything that is required.
+fn filled(schema: &Schema) -> Parameters {
+    let required = schema.iter().filter(|(_, setting)| setting.required);
+    let value = |kind: &SettingKind| match kind {
+        SettingKind::Text { .. } => "bench".to_owned(),
+        SettingKind::Integer { min, .. } => min.to_string(),
+        SettingKind::Boolean => "true".to_owned(),
+        SettingKind::Duration => "1d".to_owned(),
+        SettingKind::Choice(choices) => choices[0].to_string(),
+    };
+    required.map(|(name, setting)| (name.into(), value(&setting.kind).into())).collect()
+}
+
 fn settings(loaded: &Loaded, ceilings: &Limits) -> Option<Settings> {
-    Settings::of(loaded.manifest(), &BTreeMap::new(), ceilings)
+    Settings::of(loaded.manifest(), &filled(&loaded.manifest().config), ceilings)
         .map_err(|text| println!("{}: not measured: {text}", loaded.manifest().name))
         .ok()
 }
@@ -109,7 +123,8 @@ async fn measure(loaded: &Arc<Loaded>) {
     match loaded.manifest().world {
         World::RotationSchedule => {
             let plugin = loaded.rotation(settings);
-            let request = rotation_request();
+            let mut request = rotation_request();
+            request.policy.parameters = filled(&loaded.manifest().parameters);
             if let Err(failure) = plugin.decide_twice(&request).await {
                 return println!("{name}: not measured: {failure}");
             }
@@ -126,8 +141,10 @@ async fn measure(loaded: &Arc<Loaded>) {
             };
             let profiles = hub_model::extend::KdfProfiles::profiles(&*plugin);
             let profile = profiles[0].id.as_str();
+            let parameters = filled(&loaded.manifest().parameters);
             for n in 0..5_000_u32 {
-                let context = KdfContext { info: n.to_be_bytes().to_vec(), ..kdf_context() };
+                let (info, parameters) = (n.to_be_bytes().to_vec(), parameters.clone());
+                let context = KdfContext { info, parameters, ..kdf_context() };
                 let begun = Instant::now();
                 // A new question: asked twice.
                 if let Err(failure) = plugin.plan_for(profile, &context).await {
@@ -152,8 +169,14 @@ async fn measure(loaded: &Arc<Loaded>) {
     }
     times.sort();
     let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize];
-    let world = loaded.manifest().world;
-    println!("{name} ({world}): p50 {:?}, p99 {:?}, a call with its instance", at(0.5), at(0.99));
+    let (world, stats) = (loaded.manifest().world, loaded.stats());
+    println!(
+        "{name} ({world}): p50 {:?}, p99 {:?} with its instance; fuel {}, memory {} KiB",
+        at(0.5),
+        at(0.99),
+        stats.fuel / stats.calls.max(1),
+        stats.memory_peak / 1024
+    );
 }
 
 fn batch_of_100() -> SinkBatch {

@@ -79,6 +79,28 @@ async fn requests_go_out_by_name() {
     assert_eq!(*patience, Duration::from_millis(500));
 }
 
+#[tokio::test]
+async fn a_flood_of_requests_is_ended() {
+    let engine = engine();
+    let flood = Guest::of(World::AuditSink).sends().with(
+        "sink#deliver",
+        "(param i64 i64 i32 i32 i32) (result i32)
+         (loop $l
+           (call $send (i32.const 0) (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 0)
+             (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
+             (i64.const 1000) (i32.const 900))
+           (global.set $next (i32.const 8192))
+           (br $l))
+         unreachable",
+    );
+    let loaded = load(&engine, &flood, World::AuditSink);
+    let fake = Arc::new(Fake::default());
+    let plugin = loaded.sink(settings(&loaded, &limits()), Arc::clone(&fake) as Arc<dyn Outbound>);
+    let called = plugin.deliver_traced(batch()).await;
+    assert_eq!(called.value.unwrap_err().kind, FailureKind::HostCalls);
+    assert!(fake.seen.lock().unwrap().len() <= 100, "no more than it may");
+}
+
 #[tokio::test(start_paused = true)]
 async fn waiting_for_others_is_not_the_plugins_time() {
     let engine = engine();
@@ -192,6 +214,8 @@ async fn lines_of_guests_are_cut_cleaned_and_counted() {
     let plugin = loaded.rotation(settings(&loaded, &limits()));
     let called = plugin.decide_traced(&rotation_request()).await;
     called.value.unwrap();
+    assert!((100..100_000).contains(&called.fuel), "{}", called.fuel);
+    assert_eq!(called.memory, 65_536);
     assert_eq!((called.log.len(), called.log_dropped), (10, 15));
     assert_eq!(called.log[0], (LogLevel::Warn, "one\u{fffd}two\u{fffd}[2J".to_owned()));
     assert_eq!(loaded.stats().log_lines_dropped, 15);

@@ -333,3 +333,19 @@ async fn an_instance_sees_nothing_of_the_one_before() {
         ask(&loaded, &limits()).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn handles_are_limited() {
+    // Resources of the guest's own live in tables of the host.
+    let wit = "package test:mine; interface things { resource thing { constructor(); } }
+               world with-things { include cipher-hub:plugin/rotation-schedule@0.1.0; export things; }";
+    let world = World::RotationSchedule;
+    let guest = doing(world, "", "(loop $l (drop (call $new (i32.const 1))) (br $l))")
+        .import(r#"(import "[export]test:mine/things" "[resource-new]thing" (func $new (param i32) (result i32)))"#)
+        .field(r#"(func (export "test:mine/things#[constructor]thing") (result i32) (i32.const 1))"#);
+    let component = guest.component_of("with-things", wit);
+    let engine = engine();
+    let loaded = engine.load(&common::package(&component, &common::manifest(world))).unwrap();
+    let failure = ask(&loaded, &limits()).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Tables, "{failure}");
+}

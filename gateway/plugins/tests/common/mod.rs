@@ -77,7 +77,8 @@ impl Guest {
         self
     }
 
-    fn import(mut self, text: &str) -> Self {
+    /// With another import.
+    pub(crate) fn import(mut self, text: &str) -> Self {
         self.imports.push_str(text);
         self
     }
@@ -137,11 +138,18 @@ impl Guest {
 
     /// As a component.
     pub(crate) fn component(&self, world: World) -> Vec<u8> {
+        self.component_of(world.name(), "package test:none;")
+    }
+
+    /// As a component of a world that these lines of WIT may have made.
+    pub(crate) fn component_of(&self, world: &str, more: &str) -> Vec<u8> {
         let mut module = wat::parse_str(self.module()).expect("the text is a module");
         let mut wit = Resolve::default();
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit");
         let (package, _) = wit.push_dir(folder).unwrap();
-        let chosen = wit.select_world(&[package], Some(world.name())).unwrap();
+        let own = wit.push_str("more.wit", more).unwrap();
+        let chosen = wit.select_world(&[package], Some(world));
+        let chosen = chosen.or_else(|_| wit.select_world(&[own], Some(world))).unwrap();
         embed_component_metadata(&mut module, &wit, chosen, StringEncoding::UTF8).unwrap();
         let encoder = ComponentEncoder::default().validate(true).module(&module);
         encoder.unwrap().encode().expect("the module fits the world")
