@@ -6,6 +6,7 @@ mod ask;
 mod bench;
 mod build;
 mod case;
+mod cases;
 mod check;
 mod finding;
 mod inspect;

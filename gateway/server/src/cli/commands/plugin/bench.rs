@@ -13,7 +13,8 @@ use super::super::super::failure::{Code, Failure};
 use super::super::super::output::Row;
 use super::super::super::run::Session;
 use super::ask::{self, Host};
-use super::case::{self, Case};
+use super::case::Case;
+use super::cases;
 use super::test::beside;
 
 #[derive(Debug, Args)]
@@ -80,7 +81,7 @@ pub(super) async fn run(args: BenchArgs, session: &mut Session<'_>) -> Result<()
         let message = format!("`{}` is not there", folder.display());
         return Err(Failure::new(Code::NotFound, message, "--cases names a folder of cases"));
     }
-    let (cases, problems) = case::folder(&folder, package.manifest().world.name())?;
+    let (cases, problems) = cases::folder(&folder, package.manifest().world.name())?;
     for problem in &problems {
         session.console.note(&format!("not measured: {problem}"));
     }

@@ -11,7 +11,8 @@ use super::super::super::failure::{Code, Failure};
 use super::super::super::output::clean;
 use super::super::super::run::Session;
 use super::ask::{self, Host};
-use super::case::{self, Call, Case};
+use super::case::{Call, Case};
+use super::cases;
 use super::finding::{Finding, line_of, unloaded, unread};
 use super::test::beside;
 use super::values::length_text;
@@ -118,9 +119,12 @@ fn limits(package: &Package, findings: &mut Vec<Finding>) {
              otherwise (`plugins.ceilings`)"
         );
         findings.push(
-            Finding::warning("limits", message)
-                .at(line_of(text, Some("limits"), name))
-                .fix(format!("{name} = \"{ceiling}\"")),
+            Finding::warning("limits", message).at(line_of(text, Some("limits"), name)).fix(
+                match ceiling.parse::<u64>() {
+                    Ok(number) => format!("{name} = {number}"),
+                    Err(_) => format!("{name} = \"{ceiling}\""),
+                },
+            ),
         );
     };
     let mib = |bytes: u64| format!("{}MiB", bytes.div_ceil(1024 * 1024));
@@ -154,13 +158,13 @@ async fn behaviour(
     let host = Host::load(package)?;
     if manifest.config.check(&Parameters::new()).is_ok() {
         let asked = host.ask(&Case::of(manifest.world.name(), Call::Check)).await;
-        if let Err(message) = asked
-            .map_err(|message| message)
-            .and_then(|asked| asked.outcome.map(|_| ()).map_err(|failure| failure.to_string()))
-        {
+        let outcome = asked.and_then(|asked| match asked.outcome {
+            Ok(_) => Ok(()),
+            Err(failure) => Err(failure.to_string()),
+        });
+        if let Err(message) = outcome {
             let message = format!("`lifecycle.check` fails without settings: {message}");
-            let fix = "required = true";
-            findings.push(Finding::warning("check", message).fix(fix));
+            findings.push(Finding::warning("check", message));
         }
     }
     let folder = args.cases.clone().unwrap_or_else(|| beside(&args.file));
@@ -174,7 +178,7 @@ async fn behaviour(
         findings.push(Finding::warning("cases", message));
         return Ok(());
     }
-    let (cases, wrong) = case::folder(&folder, manifest.world.name())?;
+    let (cases, wrong) = cases::folder(&folder, manifest.world.name())?;
     findings.extend(wrong.into_iter().map(|message| Finding::warning("cases", message)));
     for case in &cases {
         findings.extend(twice(&host, case).await);

@@ -12,7 +12,8 @@ use super::super::super::failure::{Code, Failure};
 use super::super::super::output::{Row, clean};
 use super::super::super::run::Session;
 use super::ask::{Asked, Host};
-use super::case::{self, Case};
+use super::case::Case;
+use super::cases;
 use super::values::{micros_text, short_length};
 use super::{answer, script};
 
@@ -97,7 +98,7 @@ pub(super) async fn run(args: TestArgs, session: &mut Session<'_>) -> Result<(),
         let hint = "--cases names a folder of cases; docs/plugins/cases.md describes them";
         return Err(Failure::new(Code::NotFound, message, hint));
     }
-    let (mut cases, problems) = case::folder(&folder, package.manifest().world.name())?;
+    let (mut cases, problems) = cases::folder(&folder, package.manifest().world.name())?;
     if let Some(filter) = &args.filter {
         cases.retain(|case| case.title().contains(filter.as_str()));
     }
@@ -111,8 +112,8 @@ pub(super) async fn run(args: TestArgs, session: &mut Session<'_>) -> Result<(),
         let (report, outcome) = one(&host, case).await;
         if args.record && !report.passed && !session.global.dry_run {
             match &outcome {
-                Some(Ok(answer)) => case::record(case, Ok(answer))?,
-                Some(Err(failure)) => case::record(case, Err(kind_word(failure)))?,
+                Some(Ok(answer)) => cases::record(case, Ok(answer))?,
+                Some(Err(failure)) => cases::record(case, Err(kind_word(failure)))?,
                 None => {}
             }
             session.console.note(&format!("recorded {}", case.path.display()));
