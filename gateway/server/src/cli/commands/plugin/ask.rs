@@ -79,6 +79,8 @@ pub(super) fn engine_of(config: EngineConfig) -> Result<Arc<Engine>, Failure> {
 #[derive(Debug)]
 pub(super) struct Host {
     loaded: Arc<Loaded>,
+    /// What a call gets in place of what the manifest says.
+    time: Option<Duration>,
 }
 
 impl Host {
@@ -87,13 +89,24 @@ impl Host {
         Self::load_into(&engine()?, package)
     }
 
+    /// Loads a plugin whose calls get this much time, whatever its manifest says.
+    pub(super) fn load_with_time(
+        package: &Package,
+        time: Option<Duration>,
+    ) -> Result<Self, Failure> {
+        let Some(most) = time else { return Self::load(package) };
+        let ceilings = Limits { time: most, ..Limits::default() };
+        let config = EngineConfig { concurrency: 4, ceilings, ..EngineConfig::default() };
+        Ok(Self { time, ..Self::load_into(&engine_of(config)?, package)? })
+    }
+
     /// Loads a plugin into this engine.
     pub(super) fn load_into(engine: &Arc<Engine>, package: &Package) -> Result<Self, Failure> {
         let loaded = engine.load(package).map_err(|error| {
             let hint = "`cipher-hub plugin check` says what would mend it";
             Failure::new(Code::InvalidConfig, error.to_string(), hint)
         })?;
-        Ok(Self { loaded })
+        Ok(Self { loaded, time: None })
     }
 
     /// Asks what the case asks, in a fresh instance. The message says what is wrong with the case.
@@ -159,8 +172,9 @@ impl Host {
     /// The settings of a case, within the limits it says.
     fn settings(&self, case: &Case) -> Result<Settings, String> {
         let given = case.settings()?;
-        let settings = Settings::of(self.loaded.manifest(), &given, &Limits::default())
+        let mut settings = Settings::of(self.loaded.manifest(), &given, &Limits::default())
             .map_err(|message| format!("`config`: {message}"))?;
+        settings.limits.time = self.time.unwrap_or(settings.limits.time);
         let limits = case.limits.within(&settings.limits)?;
         Ok(Settings { limits, ..settings })
     }

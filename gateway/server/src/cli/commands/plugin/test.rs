@@ -1,6 +1,7 @@
 //! `cipher-hub plugin test`: cases against a plugin in the real host.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use hub_model::extend::{FailureKind, PluginFailure};
@@ -13,7 +14,7 @@ use super::super::super::run::Session;
 use super::ask::{Asked, Host};
 use super::case::Case;
 use super::cases;
-use super::values::micros_text;
+use super::values::{micros_text, short_length};
 use super::{answer, script};
 
 #[derive(Debug, Args)]
@@ -22,6 +23,7 @@ Examples:
   cipher-hub plugin test payday.wasm
   cipher-hub plugin test payday.wasm --cases more/cases --filter 'summer time'
   cipher-hub plugin test payday.wasm --record
+  cipher-hub plugin test payday.wasm --time 5s
   cipher-hub plugin test payday.wasm --output json
 
 docs/plugins/cases.md describes cases. Exits with 1 when one fails.")]
@@ -34,6 +36,9 @@ pub(crate) struct TestArgs {
     /// Run only cases whose name or description has this in it
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
+    /// The time a call gets, in place of the manifest's: for machines that are slow or busy
+    #[arg(long, value_name = "TIME", value_parser = short_length)]
+    time: Option<Duration>,
     /// Write what was answered into the cases, as what is expected from now on
     #[arg(long)]
     record: bool,
@@ -101,7 +106,7 @@ pub(super) async fn run(args: TestArgs, session: &mut Session<'_>) -> Result<(),
         let message = format!("`{}` has no case to run", folder.display());
         return Err(Failure::new(Code::Failed, message, "cases are files *.json"));
     }
-    let host = Host::load(&package)?;
+    let host = Host::load_with_time(&package, args.time)?;
     let mut reports = Vec::new();
     for case in &cases {
         let (report, outcome) = one(&host, case).await;
