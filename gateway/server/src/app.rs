@@ -183,7 +183,10 @@ impl App {
             capacity: config.cache.credentials,
         })
         .with_tokens(issuers);
-        let sinks = crate::sinks::set_up(&config, &hub, &clock, &metrics, &health).await?;
+        let plugins: Arc<dyn crate::sinks::SinkPlugins> =
+            Arc::new(crate::sinks::NoSinkPlugins::default());
+        let sinks =
+            crate::sinks::set_up(&config, &hub, &clock, &metrics, &health, &plugins).await?;
         let throttle = Arc::new(Throttle::new(&config.limits));
         let failures = Arc::new(Failures::default());
         let abuse = Abuse::new(&config.abuse, Arc::clone(&clock), Arc::clone(&metrics));

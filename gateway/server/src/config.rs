@@ -30,7 +30,11 @@ pub use auth::{AuthConfig, FileMode};
 pub use jwt::{JwtConfig, KeySource};
 pub use keys::{KEYS, Key};
 pub use limits::{AbuseBlock, AbuseConfig, LimitsConfig, QuotaConfig, WindowConfig};
-pub use sinks::{HttpTarget, SinkConfig, SinkMode, SyslogAddress, Target as SinkTarget};
+pub(crate) use sinks::plugin_files;
+pub use sinks::{
+    EndpointConfig, HttpTarget, PluginTarget, SinkConfig, SinkFormat, SinkLimits, SinkMode,
+    SinkSetting, SyslogAddress, Target as SinkTarget,
+};
 pub use tls::{ClientAuth, NameKind, TlsConfig};
 pub use witness::WitnessConfig;
 
