@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
+use arc_swap::ArcSwap;
 use hub_audit::Log;
 use hub_auth::{LastUses, Rules};
 use hub_crypto::{Binding, Kek, Keyring, Origin, RootKey, SystemKeys, WrapPurpose};
 use hub_model::algorithm::Profile;
+use hub_model::extend::{NoPlugins, Plugins};
 use hub_model::registration::HUB_REGISTRATION;
 use hub_model::{
     Clock, HubId, Key, KeyId, KeyState, Name, Participant, ParticipantId, Registration,
@@ -85,6 +87,7 @@ pub struct Hub {
     archiving: Archiving,
     guard: OnceLock<Box<dyn Guard>>,
     index: OnceLock<hub_audit::index::Index>,
+    plugins: ArcSwap<Arc<dyn Plugins>>,
     /// When destroyed material was last purged, in steady time.
     purged: Mutex<Option<std::time::Duration>>,
     /// Date and steady time when it began: what dates are checked against before destruction.
@@ -144,6 +147,7 @@ impl Hub {
             archiving: Archiving::default(),
             guard: OnceLock::new(),
             index: OnceLock::new(),
+            plugins: ArcSwap::from_pointee(Arc::new(NoPlugins) as Arc<dyn Plugins>),
             purged: Mutex::default(),
             began: (parts.clock.now(), parts.clock.steady()),
             parts,
@@ -224,6 +228,17 @@ impl Hub {
 
     pub(crate) fn guard(&self) -> Option<&dyn Guard> {
         self.guard.get().map(|guard| &**guard)
+    }
+
+    /// Asks these plugins from now on, instead of those before. A hub begins without any.
+    pub fn set_plugins(&self, plugins: Arc<dyn Plugins>) {
+        self.plugins.store(Arc::new(plugins));
+    }
+
+    /// The plugins in service. Nothing that works without a plugin asks for them.
+    #[must_use]
+    pub fn plugins(&self) -> Arc<dyn Plugins> {
+        Arc::clone(&self.plugins.load())
     }
 
     /// Looks into the audit log with this index, once for all; false when there is one already.

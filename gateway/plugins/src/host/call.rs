@@ -1,0 +1,211 @@
+//! One call: a place, an instance of its own, a deadline, and the account afterwards.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hub_model::extend::{FailureKind, PluginFailure};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout, timeout_at};
+use wasmtime::{Store, UpdateDeadline};
+
+use super::errors::{self, Stop};
+use super::guest::Guest;
+use super::lines::LogLevel;
+use super::load::{Code, Loaded, Settings};
+use super::outbound::Outbound;
+
+/// What is done with an instance's store. The store is the call's own.
+pub(super) type Work<'a, T> = Pin<Box<dyn Future<Output = wasmtime::Result<T>> + Send + 'a>>;
+
+/// Time between the deadline and the moment at which the host lets go of a call that neither
+/// answers nor ticks. Only for calls that wait.
+const GRACE: Duration = Duration::from_millis(10);
+/// The longest wait for a place.
+const MAX_QUEUE: Duration = Duration::from_millis(250);
+
+/// An answer with what it cost.
+#[derive(Clone, Debug)]
+pub struct Called<T> {
+    /// The answer.
+    pub value: Result<T, PluginFailure>,
+    /// Fuel that was used: about one for an instruction.
+    pub fuel: u64,
+    /// The most memory that was held, in bytes.
+    pub memory: u64,
+    /// From the start of the instance to the answer.
+    pub elapsed: Duration,
+    /// Calls of `config` and `outbound`.
+    pub host_calls: u32,
+    /// What was logged, where asked for.
+    pub log: Vec<(LogLevel, String)>,
+    /// Lines that were too many.
+    pub log_dropped: u64,
+    /// For tests: the guest's memory after the call.
+    #[cfg(feature = "testing")]
+    pub memory_image: Vec<super::testing::Region>,
+}
+
+impl<T> Called<T> {
+    /// A call that never began.
+    pub(super) const fn never(failure: PluginFailure) -> Self {
+        Self {
+            value: Err(failure),
+            fuel: 0,
+            memory: 0,
+            elapsed: Duration::ZERO,
+            host_calls: 0,
+            log: Vec::new(),
+            log_dropped: 0,
+            #[cfg(feature = "testing")]
+            memory_image: Vec::new(),
+        }
+    }
+
+    /// The same account with what `judge` makes of the answer.
+    pub(super) fn and_then<U>(
+        self,
+        judge: impl FnOnce(T) -> Result<U, PluginFailure>,
+    ) -> Called<U> {
+        Called {
+            value: self.value.and_then(judge),
+            fuel: self.fuel,
+            memory: self.memory,
+            elapsed: self.elapsed,
+            host_calls: self.host_calls,
+            log: self.log,
+            log_dropped: self.log_dropped,
+            #[cfg(feature = "testing")]
+            memory_image: self.memory_image,
+        }
+    }
+}
+
+/// A plugin with the settings it runs under.
+#[derive(Debug)]
+pub(super) struct Caller {
+    pub(super) loaded: Arc<Loaded>,
+    pub(super) settings: Arc<Settings>,
+    outbound: Arc<dyn Outbound>,
+    limits: super::Limits,
+}
+
+impl Caller {
+    pub(super) fn new(
+        loaded: Arc<Loaded>,
+        settings: Settings,
+        outbound: Arc<dyn Outbound>,
+    ) -> Self {
+        let limits = settings.limits.within(loaded.engine.ceilings());
+        Self { loaded, settings: Arc::new(settings), outbound, limits }
+    }
+
+    /// Calls and counts.
+    pub(super) async fn call<T, U>(
+        &self,
+        keep_lines: bool,
+        work: impl for<'a> FnOnce(&'a mut Store<Guest>, &'a Code) -> Work<'a, T>,
+        judge: impl FnOnce(T) -> Result<U, PluginFailure>,
+    ) -> Called<U> {
+        let called = match self.place().await {
+            Ok(_place) => self.run(keep_lines, work).await,
+            Err(failure) => Called::never(failure),
+        };
+        let called = called.and_then(judge);
+        let counters = &self.loaded.counters;
+        counters.call(called.fuel, called.elapsed, called.memory, called.log_dropped);
+        if let Err(failure) = &called.value {
+            counters.failure(failure.kind);
+        }
+        called
+    }
+
+    /// A place among the plugin's own and one among all.
+    async fn place(&self) -> Result<impl Drop + use<>, PluginFailure> {
+        let both = async {
+            let own = Arc::clone(&self.loaded.slots).acquire_owned().await.ok()?;
+            let all = Arc::clone(&self.loaded.engine.slots).acquire_owned().await.ok()?;
+            Some(Place(own, all))
+        };
+        let busy = || PluginFailure::new(FailureKind::Busy, "too many calls at once");
+        if let Some(place) = self.place_now() {
+            return Ok(place);
+        }
+        let wait = self.limits.time.min(MAX_QUEUE);
+        timeout(wait, both).await.ok().flatten().ok_or_else(busy)
+    }
+
+    fn place_now(&self) -> Option<Place> {
+        let take = |from: &Arc<Semaphore>| Arc::clone(from).try_acquire_owned().ok();
+        Some(Place(take(&self.loaded.slots)?, take(&self.loaded.engine.slots)?))
+    }
+
+    async fn run<T>(
+        &self,
+        keep_lines: bool,
+        work: impl for<'a> FnOnce(&'a mut Store<Guest>, &'a Code) -> Work<'a, T>,
+    ) -> Called<T> {
+        let (engine, limits) = (&self.loaded.engine, &self.limits);
+        let begun = Instant::now();
+        let _under_way = engine.ticker.begin();
+        let (settings, lane) = (Arc::clone(&self.settings), engine.lanes.lane());
+        let guest = Guest::new(settings, limits, lane, Arc::clone(&self.outbound), keep_lines);
+        let last = guest.deadline + limits.wait + GRACE;
+        let mut store = Store::new(&engine.wasm, guest);
+        let fuel = limits.fuel.unwrap_or(u64::MAX);
+        let value = match prepare(&mut store, fuel, limits) {
+            Ok(()) => timeout_at(last, work(&mut store, &self.loaded.code)).await,
+            Err(error) => Ok(Err(error)),
+        };
+        let elapsed = begun.elapsed();
+        let left = store.get_fuel().unwrap_or(0);
+        #[cfg(feature = "testing")]
+        let memory_image = if keep_lines { super::testing::linear_memories() } else { Vec::new() };
+        let guest = store.data_mut();
+        let value = match value {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(errors::failure(&error, &guest.budget)),
+            Err(_) => Err(errors::failure(&Stop::Deadline.into(), &guest.budget)),
+        };
+        Called {
+            value,
+            fuel: fuel.saturating_sub(left),
+            memory: guest.budget.peak,
+            elapsed,
+            host_calls: guest.host_calls,
+            log: std::mem::take(&mut guest.lines.kept),
+            log_dropped: guest.lines.dropped,
+            #[cfg(feature = "testing")]
+            memory_image,
+        }
+    }
+}
+
+/// Given back when dropped.
+struct Place(
+    #[expect(dead_code, reason = "held")] tokio::sync::OwnedSemaphorePermit,
+    #[expect(dead_code, reason = "held")] tokio::sync::OwnedSemaphorePermit,
+);
+
+impl Drop for Place {
+    fn drop(&mut self) {}
+}
+
+fn prepare(store: &mut Store<Guest>, fuel: u64, limits: &super::Limits) -> wasmtime::Result<()> {
+    store.limiter(|guest| &mut guest.budget);
+    store.set_fuel(fuel)?;
+    store.set_hostcall_fuel(limits.transfer);
+    store.set_max_component_handles(limits.handles);
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_callback(|store| {
+        let guest = store.data();
+        if Instant::now() >= guest.deadline {
+            return Err(Stop::Deadline.into());
+        }
+        let (lane, deadline) = (Arc::clone(&guest.lane), guest.deadline);
+        let rest = async move { lane.give_way(deadline).await };
+        Ok(UpdateDeadline::YieldCustom(1, Box::pin(rest)))
+    });
+    Ok(())
+}

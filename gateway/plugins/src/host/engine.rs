@@ -1,0 +1,190 @@
+//! The engine: one for the process, with the memory that all plugins share out.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hub_model::extend::PluginDigest;
+use tokio::sync::Semaphore;
+use wasmtime::{
+    Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy,
+};
+use zeroize::Zeroizing;
+
+use super::cache::Cache;
+use super::lane::Lanes;
+use super::limits::{Limits, MAX_INSTANCES, MAX_MEMORIES, MAX_TABLES};
+use super::ticker::Ticker;
+
+/// Where compiled plugins are kept.
+#[derive(Clone)]
+pub struct CacheConfig {
+    /// A folder of its own; made where it is missing.
+    pub folder: PathBuf,
+    /// Seals the files: only a hub that has it can write one that is used. Kept by the hub as its
+    /// other secrets are.
+    pub key: Zeroizing<[u8; 32]>,
+}
+
+impl fmt::Debug for CacheConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheConfig").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+/// What an engine is made with.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Where compiled plugins are kept. None: every load compiles.
+    pub cache: Option<CacheConfig>,
+    /// Calls at once, over all plugins. A single plugin gets at most three quarters of them.
+    pub concurrency: usize,
+    /// No plugin gets more.
+    pub ceilings: Limits,
+    /// Bytes of a component.
+    pub max_component: usize,
+    /// How often the clock of the guests ticks.
+    pub tick: Duration,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            cache: None,
+            concurrency: 16,
+            ceilings: Limits::default(),
+            max_component: 64 << 20,
+            tick: Duration::from_millis(1),
+        }
+    }
+}
+
+/// The host cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// Wasmtime refuses: mostly for want of address space.
+    #[error("the host of plugins cannot be set up: {0}")]
+    Engine(String),
+    /// The thread that counts time.
+    #[error("the clock of plugins cannot be started: {0}")]
+    Clock(std::io::Error),
+    /// The folder of compiled plugins.
+    #[error("`{folder}` cannot hold compiled plugins: {error}")]
+    Cache {
+        /// Which.
+        folder: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+}
+
+/// Compiles, keeps and runs plugins.
+pub struct Engine {
+    pub(super) wasm: wasmtime::Engine,
+    pub(super) ticker: Ticker,
+    pub(super) lanes: Lanes,
+    pub(super) slots: Arc<Semaphore>,
+    pub(super) per_plugin: usize,
+    pub(super) cache: Option<Cache>,
+    pub(super) ceilings: Limits,
+    pub(super) max_component: usize,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("free", &self.slots.available_permits())
+            .field("ceilings", &self.ceilings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// An engine. Reserves address space, not memory: some gibibytes for each call at once.
+    ///
+    /// # Errors
+    /// Where the machine does not allow it.
+    pub fn new(config: EngineConfig) -> Result<Arc<Self>, HostError> {
+        let concurrency = config.concurrency.clamp(1, 256);
+        let wasm = wasmtime::Engine::new(&wasm_config(concurrency, &config.ceilings))
+            .map_err(|error| HostError::Engine(format!("{error:#}")))?;
+        let ticker = Ticker::start(wasm.clone(), config.tick).map_err(HostError::Clock)?;
+        let cache = match config.cache {
+            Some(CacheConfig { folder, key }) => Some(
+                Cache::open(folder.clone(), &key, &wasm)
+                    .map_err(|error| HostError::Cache { folder, error })?,
+            ),
+            None => None,
+        };
+        Ok(Arc::new(Self {
+            wasm,
+            ticker,
+            lanes: Lanes::new(),
+            slots: Arc::new(Semaphore::new(concurrency)),
+            per_plugin: (concurrency * 3 / 4).max(1),
+            cache,
+            ceilings: config.ceilings,
+            max_component: config.max_component,
+        }))
+    }
+
+    /// No plugin gets more than these.
+    #[must_use]
+    pub const fn ceilings(&self) -> &Limits {
+        &self.ceilings
+    }
+
+    /// Removes what is kept compiled of a plugin: after it was uninstalled.
+    pub fn forget(&self, digest: &PluginDigest) {
+        if let Some(cache) = &self.cache {
+            cache.forget(digest);
+        }
+    }
+}
+
+/// Cranelift, and of WebAssembly what the tools of all languages make: nothing that shares memory
+/// between threads, nothing whose outcome depends on the processor.
+fn wasm_config(concurrency: usize, ceilings: &Limits) -> Config {
+    let mut config = Config::new();
+    config
+        .strategy(Strategy::Cranelift)
+        .cranelift_opt_level(OptLevel::Speed)
+        .cranelift_nan_canonicalization(true)
+        .wasm_component_model(true)
+        .wasm_relaxed_simd(false)
+        .wasm_memory64(false)
+        .wasm_tail_call(false)
+        // Tells an error in the guest from one in its answer, and names the function.
+        .wasm_backtrace_max_frames(std::num::NonZero::new(16))
+        .consume_fuel(true)
+        .epoch_interruption(true)
+        .memory_init_cow(true)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(concurrency, ceilings)));
+    config
+}
+
+fn pool(concurrency: usize, ceilings: &Limits) -> PoolingAllocationConfig {
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let elements = usize::try_from(ceilings.table_elements).unwrap_or(usize::MAX);
+    let mut pool = PoolingAllocationConfig::new();
+    // For every call at once as much as a component may have: no plugin can take another's.
+    pool.total_component_instances(count(concurrency * MAX_INSTANCES))
+        .total_core_instances(count(concurrency * MAX_INSTANCES))
+        .total_memories(count(concurrency * MAX_MEMORIES))
+        .total_tables(count(concurrency * MAX_TABLES))
+        .total_stacks(count(concurrency))
+        .max_core_instances_per_component(count(MAX_INSTANCES))
+        .max_memories_per_component(count(MAX_MEMORIES))
+        .max_tables_per_component(count(MAX_TABLES))
+        .max_memories_per_module(count(MAX_MEMORIES))
+        .max_tables_per_module(count(MAX_TABLES))
+        .max_memory_size(ceilings.memory_slot())
+        .table_elements(elements.clamp(1, 1 << 20))
+        .max_unused_warm_slots(count(concurrency))
+        // Small memories are wiped rather than unmapped: that is what makes an instance cheap.
+        .linear_memory_keep_resident(128 * 1024)
+        .table_keep_resident(16 * 1024)
+        .pagemap_scan(Enabled::Auto);
+    pool
+}

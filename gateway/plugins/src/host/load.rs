@@ -1,0 +1,385 @@
+//! Loading: compiles a package's component, or takes it compiled from the cache, and checks that it
+//! is of the world its manifest names and imports nothing that is not granted.
+
+use std::fmt;
+use std::sync::Arc;
+
+use hub_model::Name;
+use hub_model::extend::{FailurePolicy, Parameters, PluginDigest, PluginFailure};
+use tokio::sync::Semaphore;
+use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
+
+use super::bindings::{config, kdf, log, outbound, rotation, sink, types};
+use super::call::Caller;
+use super::engine::Engine;
+use super::errors::Stop;
+use super::guest::Guest;
+use super::inspect::Inspected;
+use super::limits::{Limits, MAX_MEMORIES, MAX_TABLES};
+use super::outbound::{Nowhere, Outbound};
+use super::stats::{Counters, Stats};
+use super::worlds::{KdfPlugin, RotationPlugin, SinkPlugin};
+use crate::{Capability, Manifest, Package, World};
+
+/// The interface that every world exports.
+pub(super) const LIFECYCLE: &str = "cipher-hub:plugin/lifecycle@0.1.0";
+
+/// The interface that makes a world what it is.
+pub(super) const fn exports_of(world: World) -> &'static str {
+    match world {
+        World::RotationSchedule => "cipher-hub:plugin/rotation@0.1.0",
+        World::KdfProfile => "cipher-hub:plugin/kdf@0.1.0",
+        World::AuditSink => "cipher-hub:plugin/sink@0.1.0",
+    }
+}
+
+/// A plugin cannot be loaded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// The component is larger than the operator allows.
+    #[error("the component has {size} bytes; at most {most} are allowed")]
+    TooLarge {
+        /// What it has.
+        size: usize,
+        /// What it may have.
+        most: usize,
+    },
+    /// Not a valid component, or one that uses what this host does not run.
+    #[error("not a component that this host runs: {0}")]
+    Invalid(String),
+    /// It imports what its manifest does not ask for.
+    #[error(
+        "it imports `{import}`, which its manifest does not ask for: add \"{capability}\" to \
+         `capabilities` there, as in `{line}`"
+    )]
+    NotGranted {
+        /// The import.
+        import: String,
+        /// What would allow it.
+        capability: &'static str,
+        /// The line of the manifest that would allow it.
+        line: String,
+    },
+    /// It imports what no capability grants.
+    #[error("it imports `{import}`, which no capability grants: {hint}")]
+    Foreign {
+        /// The import.
+        import: String,
+        /// What to do about it.
+        hint: &'static str,
+    },
+    /// It does not export what its world has to.
+    #[error(
+        "its manifest says `{world}`, but it does not export `{export}`{}",
+        instead(*.found)
+    )]
+    WrongWorld {
+        /// The world in the manifest.
+        world: World,
+        /// What is missing.
+        export: String,
+        /// The world it is of, if it is of another.
+        found: Option<World>,
+    },
+    /// An export or import has another type than `wit/` says.
+    #[error("its types are not those of the contract: {0}")]
+    Types(String),
+    /// It needs more than any plugin may have, before it runs.
+    #[error("it needs more than it may have: {0}")]
+    Limits(String),
+}
+
+fn instead(found: Option<World>) -> String {
+    found.map(|world| format!("; it is a component of `{world}`")).unwrap_or_default()
+}
+
+/// How a plugin is run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The name it goes by in the log.
+    pub name: Name,
+    /// The operator's settings, checked against the manifest, with defaults filled in.
+    pub config: Parameters,
+    /// What a call may use; never more than the engine's ceilings.
+    pub limits: Limits,
+    /// What is done when it gives no answer.
+    pub failure: FailurePolicy,
+}
+
+impl Settings {
+    /// Settings as the manifest has them: these values, its limits within the ceilings, its word on
+    /// failures.
+    ///
+    /// # Errors
+    /// A sentence that names the setting which the manifest's schema does not allow.
+    pub fn of(manifest: &Manifest, given: &Parameters, ceilings: &Limits) -> Result<Self, String> {
+        Ok(Self {
+            name: manifest.name.clone(),
+            config: manifest.config.check(given)?,
+            limits: ceilings.for_wanted(&manifest.limits),
+            failure: manifest.failure,
+        })
+    }
+}
+
+pub(super) enum Code {
+    Rotation(rotation::RotationSchedulePre<Guest>),
+    Kdf(kdf::KdfProfilePre<Guest>),
+    Sink(sink::AuditSinkPre<Guest>),
+}
+
+impl Code {
+    pub(super) fn rotation(&self) -> Result<&rotation::RotationSchedulePre<Guest>, Stop> {
+        if let Self::Rotation(code) = self { Ok(code) } else { Err(Stop::WrongWorld) }
+    }
+
+    pub(super) fn kdf(&self) -> Result<&kdf::KdfProfilePre<Guest>, Stop> {
+        if let Self::Kdf(code) = self { Ok(code) } else { Err(Stop::WrongWorld) }
+    }
+
+    pub(super) fn sink(&self) -> Result<&sink::AuditSinkPre<Guest>, Stop> {
+        if let Self::Sink(code) = self { Ok(code) } else { Err(Stop::WrongWorld) }
+    }
+}
+
+/// A plugin that is compiled and checked, ready for any number of calls.
+pub struct Loaded {
+    pub(super) engine: Arc<Engine>,
+    pub(super) manifest: Arc<Manifest>,
+    pub(super) code: Code,
+    pub(super) counters: Counters,
+    pub(super) slots: Arc<Semaphore>,
+    digest: PluginDigest,
+    inspected: Inspected,
+}
+
+impl fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loaded")
+            .field("name", &self.manifest.name)
+            .field("digest", &self.digest)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Loads a plugin: compiles it, or takes what was compiled before. Nothing of it runs. Compiling
+    /// takes its time, some milliseconds up to seconds for megabytes: call it where blocking is
+    /// allowed. Whether the package is trusted is the caller's question, to be asked before.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words for its author.
+    pub fn load(self: &Arc<Self>, package: &Package) -> Result<Arc<Loaded>, LoadError> {
+        let manifest = Arc::clone(package.manifest());
+        let component = self.component(package)?;
+        let size = package.component_bytes().len();
+        let inspected = Inspected::of(&self.wasm, &component, size);
+        check_imports(&inspected, &manifest)?;
+        check_exports(&inspected, manifest.world)?;
+        check_needs(&inspected, &self.ceilings)?;
+        let pre = self.link(&component, &manifest)?;
+        let code = code(pre, manifest.world).map_err(wrong_types)?;
+        Ok(Arc::new(Loaded {
+            engine: Arc::clone(self),
+            manifest,
+            code,
+            counters: Counters::default(),
+            slots: Arc::new(Semaphore::new(self.per_plugin)),
+            digest: package.digest(),
+            inspected,
+        }))
+    }
+
+    /// What a component is, whatever world it is of. Compiles it; nothing of it runs.
+    ///
+    /// # Errors
+    /// [`LoadError::TooLarge`] and [`LoadError::Invalid`].
+    pub fn inspect(&self, package: &Package) -> Result<Inspected, LoadError> {
+        let component = self.component(package)?;
+        Ok(Inspected::of(&self.wasm, &component, package.component_bytes().len()))
+    }
+
+    fn component(&self, package: &Package) -> Result<Component, LoadError> {
+        let (bytes, digest) = (package.component_bytes(), package.digest());
+        if bytes.len() > self.max_component {
+            return Err(LoadError::TooLarge { size: bytes.len(), most: self.max_component });
+        }
+        if let Some(component) = self.cache.as_ref().and_then(|c| c.load(&digest, &self.wasm)) {
+            return Ok(component);
+        }
+        let component = Component::from_binary(&self.wasm, bytes)
+            .map_err(|error| LoadError::Invalid(short(&error)))?;
+        if let Some(cache) = &self.cache {
+            cache.keep(&digest, &component);
+        }
+        Ok(component)
+    }
+
+    /// Links what is granted, and nothing else.
+    fn link(
+        &self,
+        component: &Component,
+        manifest: &Manifest,
+    ) -> Result<InstancePre<Guest>, LoadError> {
+        let mut linker: Linker<Guest> = Linker::new(&self.wasm);
+        let link = |linker: &mut Linker<Guest>| -> wasmtime::Result<()> {
+            types::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
+            for capability in &manifest.capabilities {
+                match capability {
+                    Capability::Log => {
+                        log::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
+                    }
+                    Capability::Config => {
+                        config::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
+                    }
+                    Capability::Outbound if manifest.world == World::AuditSink => {
+                        outbound::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
+                    }
+                    Capability::Outbound => {}
+                }
+            }
+            Ok(())
+        };
+        link(&mut linker).map_err(wrong_types)?;
+        linker.instantiate_pre(component).map_err(wrong_types)
+    }
+}
+
+fn code(pre: InstancePre<Guest>, world: World) -> wasmtime::Result<Code> {
+    Ok(match world {
+        World::RotationSchedule => Code::Rotation(rotation::RotationSchedulePre::new(pre)?),
+        World::KdfProfile => Code::Kdf(kdf::KdfProfilePre::new(pre)?),
+        World::AuditSink => Code::Sink(sink::AuditSinkPre::new(pre)?),
+    })
+}
+
+/// The whole chain of causes, cut: parts of it are the component's own words.
+fn short(error: &wasmtime::Error) -> String {
+    super::lines::clean(&format!("{error:#}"), 512)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn wrong_types(error: wasmtime::Error) -> LoadError {
+    LoadError::Types(short(&error))
+}
+
+fn check_imports(inspected: &Inspected, manifest: &Manifest) -> Result<(), LoadError> {
+    for import in &inspected.imports {
+        let import = super::lines::clean(import, 200);
+        let Some(of_ours) = import.strip_prefix("cipher-hub:plugin/") else {
+            let hint = if import.starts_with("wasi:") {
+                "there is no WASI here; build without it (docs/plugins/host.md)"
+            } else {
+                "plugins import interfaces of `cipher-hub:plugin` alone"
+            };
+            return Err(LoadError::Foreign { import, hint });
+        };
+        let (interface, version) = of_ours.split_once('@').unwrap_or((of_ours, ""));
+        let capability = match interface {
+            "log" => Capability::Log,
+            "config" => Capability::Config,
+            "outbound" => Capability::Outbound,
+            _ => {
+                let hint = "the contract has no such interface to import";
+                return Err(LoadError::Foreign { import, hint });
+            }
+        };
+        if !(version == "0.1" || version.starts_with("0.1.")) {
+            let hint = "this host serves version 0.1 of the contract";
+            return Err(LoadError::Foreign { import, hint });
+        }
+        if capability == Capability::Outbound && manifest.world != World::AuditSink {
+            let hint = "only plugins of the world `audit-sink` send requests";
+            return Err(LoadError::Foreign { import, hint });
+        }
+        if !manifest.capabilities.contains(&capability) {
+            let all = manifest.capabilities.iter().copied().chain([capability]);
+            let all: Vec<String> = all.map(|c| format!("\"{c}\"")).collect();
+            let line = format!("capabilities = [{}]", all.join(", "));
+            return Err(LoadError::NotGranted { import, capability: capability.name(), line });
+        }
+    }
+    Ok(())
+}
+
+fn check_exports(inspected: &Inspected, world: World) -> Result<(), LoadError> {
+    for export in [exports_of(world), LIFECYCLE] {
+        if !inspected.exports.iter().any(|name| name == export) {
+            let found = inspected.world.filter(|found| *found != world);
+            return Err(LoadError::WrongWorld { world, export: export.to_owned(), found });
+        }
+    }
+    Ok(())
+}
+
+fn check_needs(inspected: &Inspected, ceilings: &Limits) -> Result<(), LoadError> {
+    let Some(needs) = inspected.memory else {
+        return Err(LoadError::Limits("what it needs is not known before it runs".to_owned()));
+    };
+    let too_many = |what: &str, has: u64, most: u64| {
+        (has > most).then(|| LoadError::Limits(format!("{has} {what}; at most {most}")))
+    };
+    let most = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+    let wrong = too_many("linear memories", needs.memories.into(), most(MAX_MEMORIES))
+        .or_else(|| too_many("tables", needs.tables.into(), most(MAX_TABLES)))
+        .or_else(|| too_many("bytes of memory at the start", needs.initial, ceilings.memory))
+        .or_else(|| {
+            too_many("table elements at the start", needs.elements, ceilings.table_elements)
+        });
+    wrong.map_or(Ok(()), Err)
+}
+
+impl Loaded {
+    /// Which code this is.
+    #[must_use]
+    pub const fn digest(&self) -> PluginDigest {
+        self.digest
+    }
+
+    /// What its manifest says.
+    #[must_use]
+    pub const fn manifest(&self) -> &Arc<Manifest> {
+        &self.manifest
+    }
+
+    /// What it is, without running it.
+    #[must_use]
+    pub const fn inspected(&self) -> &Inspected {
+        &self.inspected
+    }
+
+    /// What it has cost since it was loaded, under all settings.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.counters.stats()
+    }
+
+    /// As a rotation schedule under these settings. Every call of a plugin of another world fails.
+    #[must_use]
+    pub fn rotation(self: &Arc<Self>, settings: Settings) -> Arc<RotationPlugin> {
+        let caller = Caller::new(Arc::clone(self), settings, Arc::new(Nowhere));
+        Arc::new(RotationPlugin::new(caller))
+    }
+
+    /// As KDF profiles under these settings: asks it, twice, which it offers.
+    ///
+    /// # Errors
+    /// Where it gives no answer, or two, or one that makes no sense.
+    pub async fn kdf(
+        self: &Arc<Self>,
+        settings: Settings,
+    ) -> Result<Arc<KdfPlugin>, PluginFailure> {
+        let caller = Caller::new(Arc::clone(self), settings, Arc::new(Nowhere));
+        KdfPlugin::new(caller).await.map(Arc::new)
+    }
+
+    /// As an audit sink under these settings, with these endpoints.
+    #[must_use]
+    pub fn sink(
+        self: &Arc<Self>,
+        settings: Settings,
+        outbound: Arc<dyn Outbound>,
+    ) -> Arc<SinkPlugin> {
+        Arc::new(SinkPlugin::new(Caller::new(Arc::clone(self), settings, outbound)))
+    }
+}
