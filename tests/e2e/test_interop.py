@@ -47,3 +47,11 @@ def test_a_served_ciphertext_has_the_documented_layout(hub):
     for digit in uid:
         number = number * 32 + "0123456789abcdefghjkmnpqrstvwxyz".index(digit)
     assert body[4:20] == number.to_bytes(16, "big")
+
+
+def test_plans_of_plugins_are_carried_out_in_python():
+    done = subprocess.run(
+        [sys.executable, INTEROP / "kdf_plan.py"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert len([line for line in done.stdout.splitlines() if line.startswith("ok")]) >= 10

@@ -2,6 +2,7 @@
 //! same bytes from the same keys and salts. A sample that fails is a broken promise to whoever
 //! stored such bytes; the way on is a new format number, never a new sample.
 
+mod plans;
 mod symmetric;
 
 use std::collections::BTreeMap;
@@ -261,5 +262,6 @@ fn write_samples() {
     put("ciphertext.json", serde_json::to_string_pretty(&ciphertexts()));
     put("wrap.json", serde_json::to_string_pretty(&wraps()));
     put("record.json", serde_json::to_string_pretty(&records()));
+    plans::write(put);
     symmetric::write(put);
 }

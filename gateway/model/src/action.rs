@@ -150,6 +150,11 @@ actions! {
     PoliciesRollback = "policies.rollback" on Hub: "Decide by the revision that was active before";
     PoliciesShadow = "policies.shadow" on Hub: "Evaluate a revision beside the active one";
     PoliciesReplay = "policies.replay" on Hub: "Decide recorded requests again under a candidate";
+    PluginsList = "plugins.list" on Hub: "List plugins";
+    PluginsGet = "plugins.get" on Hub: "Read a plugin with its settings and health";
+    PluginsInstall = "plugins.install" on Hub: "Install a plugin or a version of one";
+    PluginsUpdate = "plugins.update" on Hub: "Change, enable, disable or roll back a plugin";
+    PluginsDelete = "plugins.delete" on Hub: "Remove a plugin with its versions";
     SystemUnblock = "system.unblock" on Hub: "Lift blocks that unusual behaviour has led to";
     SystemStatus = "system.status" on Hub: "Read the hub's status";
     SystemWhoami = "system.whoami" on Hub: "Read who one is";

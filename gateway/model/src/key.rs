@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::lifecycle::{Course, Step, effective};
 use crate::rotation::{self, Period, RotationFacts, RotationPolicy};
 use crate::{
-    Algorithm, Error, Grant, KeyId, KeyState, Name, RegistrationId, Tags, Timestamp, VersionState,
+    Algorithm, Error, Grant, KeyId, KeyState, Name, ProfilePin, RegistrationId, Tags, Timestamp,
+    VersionState,
 };
 
 /// The waiting period before destruction where nothing else is said, in days.
@@ -121,6 +122,13 @@ pub struct Key {
     /// Where the material of its first version comes from.
     #[serde(default)]
     pub origin: Origin,
+    /// By which profile of which plugin its first version was derived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub derived_by: Option<ProfilePin>,
+    /// Profiles that something was derived by from it, as they were then; at most
+    /// [`MAX_PINS`](crate::pin::MAX_PINS).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profile_pins: Vec<ProfilePin>,
     /// Its own rotation policy; without one, the default of its registration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<RotationPolicy>,
@@ -185,6 +193,8 @@ impl Key {
             generation: 1,
             versions: vec![KeyVersion::new(1, now)],
             origin: Origin::Generated,
+            derived_by: None,
+            profile_pins: Vec::new(),
             rotation: None,
             min_decrypt_version: 1,
             not_before,

@@ -134,12 +134,37 @@ pub enum Error {
     /// No revision was active before.
     #[error("no revision was active before this one")]
     NoPreviousRevision,
+    /// A plugin, or a change of one, that the catalogue does not take.
+    #[error("{}", .0.detail)]
+    Plugin(Box<crate::plugin::Refused>),
     /// A page token that was not given for this list.
     #[error("`pageToken` was not given by this list")]
     PageToken,
     /// A proof over the audit log cannot be given yet.
     #[error("{0}")]
     ProofPending(&'static str),
+    /// The code that a key is pinned to cannot be asked.
+    #[error("{0}")]
+    ProfilePinned(String),
+    /// The code that a request names cannot be asked.
+    #[error("{0}")]
+    ProfileChanged(String),
+    /// A plugin gave no answer this time.
+    #[error("plugin `{plugin}` gave no answer ({kind}); try again")]
+    PluginUnavailable {
+        /// Which.
+        plugin: hub_model::Name,
+        /// The kind of its failure.
+        kind: &'static str,
+    },
+    /// A plugin gives no usable answer to this.
+    #[error("plugin `{plugin}` cannot be used for this: {what}")]
+    PluginFailed {
+        /// Which.
+        plugin: hub_model::Name,
+        /// What is wrong; for callers.
+        what: Box<str>,
+    },
     /// The log cannot be written: nothing was done.
     #[error("the audit log cannot be written; nothing was done")]
     AuditUnavailable(#[source] hub_audit::Error),
@@ -193,8 +218,13 @@ impl Error {
             Self::PolicySource(_) => "policies_elsewhere",
             Self::RevisionInUse(..) => "revision_in_use",
             Self::NoPreviousRevision => "no_previous_revision",
+            Self::Plugin(refused) => refused.code,
             Self::PageToken => "page_token",
             Self::ProofPending(_) => "proof_pending",
+            Self::ProfilePinned(_) => "profile_pinned",
+            Self::ProfileChanged(_) => "profile_changed",
+            Self::PluginUnavailable { .. } => "plugin_unavailable",
+            Self::PluginFailed { .. } => "plugin_failed",
             Self::AuditUnavailable(_) => "audit_unavailable",
             Self::ArchiveUnavailable(_) => "archive_unavailable",
             Self::NoArchives => "no_archives",

@@ -88,6 +88,7 @@ pub struct Hub {
     guard: OnceLock<Box<dyn Guard>>,
     index: OnceLock<hub_audit::index::Index>,
     plugins: ArcSwap<Arc<dyn Plugins>>,
+    pub(crate) catalogue: crate::plugin::Shelf,
     /// When destroyed material was last purged, in steady time.
     purged: Mutex<Option<std::time::Duration>>,
     /// Date and steady time when it began: what dates are checked against before destruction.
@@ -148,6 +149,7 @@ impl Hub {
             guard: OnceLock::new(),
             index: OnceLock::new(),
             plugins: ArcSwap::from_pointee(Arc::new(NoPlugins) as Arc<dyn Plugins>),
+            catalogue: crate::plugin::Shelf::default(),
             purged: Mutex::default(),
             began: (parts.clock.now(), parts.clock.steady()),
             parts,

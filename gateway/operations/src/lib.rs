@@ -16,7 +16,9 @@ pub mod operation;
 pub mod page;
 pub mod participant;
 mod perform;
+mod pins;
 mod plan;
+pub mod plugin;
 pub mod policy;
 mod refer;
 pub mod registration;
@@ -31,6 +33,7 @@ pub use hub::{CacheSizes, HotKey, Hub, Parts};
 pub use operation::{Idempotency, Keeps, Meta, Operation};
 pub use page::PageRequest;
 pub use perform::Done;
+pub use pins::Pinned;
 pub use plan::Plan;
 pub use refer::Ref;
 

@@ -117,6 +117,11 @@ pub trait Operation: Send + Sync {
         self.facts()
     }
 
+    /// Whether a dry run of this very request is answered so.
+    fn tells_when_dry(&self) -> bool {
+        Self::TELLS_WHEN_DRY
+    }
+
     /// What the process does once changes and entry are durable, before it answers: follow them in
     /// memory. Nothing can be refused any more.
     fn settle(&self, _hub: &Hub) -> impl Future<Output = ()> + Send {

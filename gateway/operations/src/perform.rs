@@ -248,7 +248,7 @@ impl Hub {
                     operation.settle(self).await;
                 }
                 Ok(Attempt::Done(Done {
-                    reply: (!meta.dry_run || O::TELLS_WHEN_DRY).then_some(plan.reply),
+                    reply: (!meta.dry_run || operation.tells_when_dry()).then_some(plan.reply),
                     generation: plan.generation,
                     algorithm: place.algorithm(),
                     replayed: false,

@@ -45,19 +45,29 @@ pub const KINDS: &[(&str, u16, &str, bool)] = &[
     ("policies_elsewhere", 409, "Policies of this hub come from elsewhere", false),
     ("revision_in_use", 409, "The revision is in use", false),
     ("no_previous_revision", 409, "No revision was active before", false),
+    ("plugin_in_use", 409, "The plugin is in use", false),
+    ("no_previous_plugin", 409, "No version was active before", false),
+    ("plugins_off", 409, "This hub takes no plugins", false),
     ("no_archives", 409, "No archives here", false),
+    ("profile_pinned", 409, "The key is pinned to code that is not there", false),
+    ("profile_changed", 409, "The plugin named is not there", false),
     ("stale", 412, "Changed meanwhile", false),
     ("body_too_large", 413, "Body too large", false),
     ("unsupported_media_type", 415, "Unsupported media type", false),
     ("unsupported_encoding", 415, "Unsupported encoding", false),
     ("idempotency_mismatch", 422, "Idempotency key used before", false),
     ("invalid_policy", 422, "The policies do not check", false),
+    ("invalid_plugin", 422, "Not a plugin that can be run here", false),
+    ("untrusted_plugin", 422, "Not signed by a trusted signer", false),
+    ("plugin_check_failed", 422, "The plugin does not pass its check", false),
     ("precondition_required", 428, "If-Match required", false),
     ("rate_limited", 429, "Too many requests", true),
     ("blocked", 429, "Blocked for a while", true),
     ("internal", 500, "Internal error", false),
     ("integrity_failure", 500, "A stored record failed its integrity check", false),
     ("crypto_unavailable", 503, "Key material could not be handled", true),
+    ("plugin_failed", 503, "A plugin cannot be used for this", false),
+    ("plugin_unavailable", 503, "A plugin gave no answer", true),
     ("proof_pending", 503, "No proof can be given yet", true),
     ("audit_unavailable", 503, "The audit log cannot be written", true),
     ("archive_unavailable", 503, "An archive of the audit log cannot be read", true),
@@ -222,7 +232,12 @@ impl From<&Error> for Refusal {
         let mut refusal = Self::new(error.code(), error.to_string());
         match error {
             Error::Invalid { pointer, .. } => refusal.at(pointer),
+            Error::Plugin(refused) => match &refused.pointer {
+                Some(pointer) => refusal.at(pointer),
+                None => refusal,
+            },
             Error::ProofPending(_)
+            | Error::PluginUnavailable { .. }
             | Error::AuditUnavailable(_)
             | Error::Store(_)
             | Error::Crypto(_) => {
@@ -269,6 +284,9 @@ impl From<&Error> for Refusal {
             | Error::NoPreviousRevision
             | Error::ArchiveUnavailable(_)
             | Error::NoArchives
+            | Error::ProfilePinned(_)
+            | Error::ProfileChanged(_)
+            | Error::PluginFailed { .. }
             | Error::Integrity(_) => refusal,
             Error::Policies(problems) => {
                 let problem = |(pointer, detail): &(String, String)| FieldProblem {
@@ -335,6 +353,10 @@ mod tests {
             Error::VersionUnusable { version: 1, state: KeyState::Suspended },
             Error::OpeningsLimited { retry_after: 1 },
             Error::OverQuota { left: None, retry_after: 1 },
+            Error::ProfilePinned("x".into()),
+            Error::ProfileChanged("x".into()),
+            Error::PluginFailed { plugin: "tree".parse().unwrap(), what: "x".into() },
+            Error::PluginUnavailable { plugin: "tree".parse().unwrap(), kind: "busy" },
         ];
         for error in errors {
             assert!(known(error.code()), "{}", error.code());

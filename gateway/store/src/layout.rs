@@ -24,6 +24,8 @@
 //! | `g/<digest>` | a revision of the policies: who proposed it, when, how much of it |
 //! | `h/<digest>` | its files |
 //! | `m/policies` | which revision is active, which were before, which is in the shadow |
+//! | `plugins/names/<name>` | a plugin: its versions, which is active, its settings |
+//! | `plugins/pins/<digest>/<key>` | that a key derives by a plugin's code |
 //! | `x/<key>` | a key whose destroyed material may still be in files |
 //! | `m/keyring` | the hub's own keys, wrapped under the root key (the barrier cannot seal its own key) |
 //! | `b/<writer>/<first>` | an archive of the writer's audit log |
@@ -33,7 +35,7 @@
 use hub_crypto::HmacKey;
 use hub_model::{
     CredentialId, ImportJobId, KeyId, OperationId, ParticipantId, RegistrationId, Timestamp,
-    TokenRevocationId,
+    TokenRevocationId, extend::PluginDigest,
 };
 
 use crate::Path;
@@ -83,6 +85,18 @@ pub fn keyring() -> Path {
 #[must_use]
 pub fn signing_keys() -> Path {
     path("m/signing-keys")
+}
+
+/// The prefix of the notes which keys derive by this code of a plugin.
+#[must_use]
+pub fn plugin_pins(digest: PluginDigest) -> String {
+    format!("plugins/pins/{digest}/")
+}
+
+/// The note that a key derives by this code of a plugin.
+#[must_use]
+pub fn plugin_pin(digest: PluginDigest, key: KeyId) -> Path {
+    path(&format!("plugins/pins/{digest}/{key}"))
 }
 
 /// The prefix of all registrations.
@@ -320,3 +334,12 @@ pub fn shredding(key: KeyId) -> Path {
 
 /// The prefix of keys whose destroyed material may still be in files.
 pub const SHREDDINGS: &str = "x/";
+
+/// The prefix of all plugins.
+pub const PLUGINS: &str = "plugins/names/";
+
+/// A plugin. Its name is no secret: it is in the file that its author gave away.
+#[must_use]
+pub fn plugin(name: &hub_model::Name) -> Path {
+    path(&format!("{PLUGINS}{name}"))
+}

@@ -36,10 +36,15 @@ pub(crate) fn write(
         return Err(Error::Parameter("HKDF gives 255 digests at most"));
     }
     let prk = message::hmac(hash, salt, &[key])?;
+    expand_to(hash, prk.bytes(), info, out)
+}
+
+/// Expands alone, up to the 255 blocks that HKDF can give.
+pub(crate) fn expand_to(hash: Hash, prk: &[u8], info: &[u8], out: &mut [u8]) -> Result<()> {
     match hash {
-        Hash::Sha256 => expand::<Hmac<Sha256>>(prk.bytes(), info, out),
-        Hash::Sha384 => expand::<Hmac<Sha384>>(prk.bytes(), info, out),
-        Hash::Sha512 => expand::<Hmac<Sha512>>(prk.bytes(), info, out),
+        Hash::Sha256 => expand::<Hmac<Sha256>>(prk, info, out),
+        Hash::Sha384 => expand::<Hmac<Sha384>>(prk, info, out),
+        Hash::Sha512 => expand::<Hmac<Sha512>>(prk, info, out),
     }
 }
 

@@ -8,6 +8,7 @@
 pub mod argon2id;
 pub mod hkdf;
 pub mod pbkdf2;
+pub mod plan;
 
 use hub_arena::Secret;
 use hub_model::algorithm::{Hash, Kind};

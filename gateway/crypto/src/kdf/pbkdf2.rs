@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 
 use hub_arena::Secret;
 use hub_model::algorithm::Hash;
-use sha2::{Sha256, Sha512};
+use sha2::{Sha256, Sha384, Sha512};
 
 use crate::mac::message;
 use crate::{Error, Result};
@@ -46,7 +46,7 @@ pub(crate) fn stretch(
     match hash {
         Hash::Sha256 => ::pbkdf2::pbkdf2_hmac::<Sha256>(password, salt, iterations, out),
         Hash::Sha512 => ::pbkdf2::pbkdf2_hmac::<Sha512>(password, salt, iterations, out),
-        Hash::Sha384 => return Err(Error::WrongUse),
+        Hash::Sha384 => ::pbkdf2::pbkdf2_hmac::<Sha384>(password, salt, iterations, out),
     }
     Ok(())
 }

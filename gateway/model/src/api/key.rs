@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::present;
+use super::profile::UsedProfile;
 use crate::key::DESTROY_WAIT_DAYS;
 use crate::{
-    Algorithm, Error, Key, KeyId, KeyState, KeyVersion, Name, Origin, Period, Purpose,
+    Algorithm, Error, Key, KeyId, KeyState, KeyVersion, Name, Origin, Period, ProfilePin, Purpose,
     RotationPolicy, Tags, Timestamp, UsageCounters, VersionState,
 };
 
@@ -121,6 +122,13 @@ pub struct KeyView {
     /// Where the material of its first version comes from.
     #[serde(default)]
     pub origin: Origin,
+    /// By which profile of which plugin its first version was derived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub derived_by: Option<UsedProfile>,
+    /// Profiles of plugins that something was derived by from it: with the same input they give the
+    /// same bytes for ever, and these digests stay installed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub profile_pins: Vec<ProfilePin>,
     /// Whether its material may leave the hub.
     #[serde(default)]
     pub exportable: bool,
@@ -162,6 +170,8 @@ impl KeyView {
             versions: u32::try_from(key.versions.len()).unwrap_or(u32::MAX),
             min_decrypt_version: key.min_decrypt_version,
             origin: key.origin,
+            derived_by: key.derived_by.as_ref().map(UsedProfile::from),
+            profile_pins: key.profile_pins.clone(),
             exportable: key.exportable,
             rotation: key.rotation.as_ref().or(registration).cloned(),
             next_rotation_time: key.next_rotation(registration),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::profile::{ChosenProfile, UsedProfile};
 use crate::{Algorithm, EncryptionContext, Name, SecretBytes, Tags};
 
 /// Most bytes of a message that is signed, authenticated or hashed.
@@ -255,6 +256,10 @@ pub struct Derive {
     /// For HKDF: non-secret pairs bound into the derived secret, before `info`.
     #[serde(default, skip_serializing_if = "EncryptionContext::is_empty")]
     pub context: EncryptionContext,
+    /// For HKDF keys: derive as this profile of a plugin says. `salt`, `info` and `context` are
+    /// handed to it; the derived bytes depend on the context whatever it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Box<ChosenProfile>>,
     /// The version to derive from; the primary one when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
@@ -265,10 +270,14 @@ pub struct Derive {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Derived {
-    /// The secret, in base64.
+    /// The secret, in base64. Absent in a dry run.
+    #[serde(default, skip_serializing_if = "SecretBytes::is_empty")]
     pub derived: SecretBytes,
     /// The version it comes from; another one gives another secret.
     pub version: u32,
+    /// The profile it was derived by, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Box<UsedProfile>>,
 }
 
 /// Derives a new key from the primary version of an HKDF key, and stores it. Its bytes are never
@@ -297,6 +306,10 @@ pub struct DeriveKey {
     /// Non-secret pairs bound into the new key's bytes, before `info`.
     #[serde(default, skip_serializing_if = "EncryptionContext::is_empty")]
     pub context: EncryptionContext,
+    /// Derive as this profile of a plugin says. `salt`, `info` and `context` are handed to it; name,
+    /// algorithm and context are bound into the new key's bytes whatever it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Box<ChosenProfile>>,
 }
 
 impl DeriveKey {
@@ -311,6 +324,7 @@ impl DeriveKey {
             salt: None,
             info: None,
             context: EncryptionContext::default(),
+            profile: None,
         }
     }
 }

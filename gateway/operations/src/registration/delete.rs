@@ -110,6 +110,8 @@ impl Hub {
             // A whole path begins with itself.
             let agenda = key.agenda.map(|at| layout::agenda(at, key.registration, key.id));
             prefixes.extend(agenda.map(|path| path.as_str().to_owned()));
+            let pins = key.profile_pins.iter().map(|pin| layout::plugin_pin(pin.digest, key.id));
+            prefixes.extend(pins.map(|path| path.as_str().to_owned()));
             prefixes
         })
         .await?;

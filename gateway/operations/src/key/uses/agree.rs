@@ -32,7 +32,7 @@ pub(super) async fn agree(scene: &Scene<'_, AtKey>, body: &Agree) -> Result<Used
         kdf::derive_from(Hash::Sha256, &shared, salt.expose_secret(), &info, len)
     };
     let secret = compute(scene, false, work).await?.map_err(|error| refusal(error, "/peer"))?;
-    Ok(Used::new(Derived { derived: secret_bytes(&secret), version }, version))
+    Ok(Used::new(Derived { derived: secret_bytes(&secret), version, profile: None }, version))
 }
 
 /// The peer's key in raw form.

@@ -1,13 +1,20 @@
 //! `keys.derive`: a secret from the key itself (HKDF) or from a password that the key peppers
 //! (PBKDF2, Argon2id). What is computed, byte for byte: `docs/formats/derivation.md`.
 
+use std::sync::Arc;
+
+use hub_crypto::Material;
 use hub_crypto::kdf::argon2id::Cost;
 use hub_crypto::kdf::{self, Derivation, pbkdf2};
 use hub_model::algorithm::Kind;
+use hub_model::api::profile::ChosenProfile;
 use hub_model::api::uses::{Derive, Derived};
 use hub_model::{EncryptionContext, Purpose, SecretBytes};
+use hub_store::{Changes, Revision, layout};
 
-use super::{Given, Used, bound_info, compute, invalid, output, processing, refusal, secret_bytes};
+use super::{
+    Given, Used, bound_info, compute, invalid, output, processing, profile, refusal, secret_bytes,
+};
 use crate::Error;
 use crate::operation::{AtKey, Scene};
 
@@ -25,6 +32,10 @@ impl Given for Derive {
     fn context(&self) -> Option<&EncryptionContext> {
         Some(&self.context)
     }
+
+    fn tells_when_dry(&self) -> bool {
+        self.profile.is_some()
+    }
 }
 
 pub(super) async fn derive(
@@ -34,6 +45,9 @@ pub(super) async fn derive(
     let (version, material) = processing(scene, Purpose::Derive, body.version).await?;
     let kind = scene.place.hot.key.algorithm.row().kind;
     let len = output(body.bytes, 1)?;
+    if let Some(chosen) = &body.profile {
+        return by_profile(scene, body, chosen, (version, material), len).await;
+    }
     let salt = body.salt.clone().unwrap_or_default();
     check_members(kind, body)?;
     let password = body.password.clone();
@@ -71,7 +85,41 @@ pub(super) async fn derive(
         }
     };
     let secret = secret.map_err(|error| refusal(error, ""))?;
-    Ok(Used::new(Derived { derived: secret_bytes(&secret), version }, version))
+    Ok(Used::new(Derived { derived: secret_bytes(&secret), version, profile: None }, version))
+}
+
+/// As a profile of a plugin says.
+async fn by_profile(
+    scene: &Scene<'_, AtKey>,
+    body: &Derive,
+    chosen: &ChosenProfile,
+    (version, material): (u32, Arc<Material>),
+    len: usize,
+) -> Result<Used<Derived>, Error> {
+    check_members(material.algorithm().row().kind, body)?;
+    let wanted = profile::Wanted {
+        chosen,
+        version,
+        material,
+        into: None,
+        salt: body.salt.as_ref(),
+        info: body.info.as_ref(),
+        context: &body.context,
+        len,
+        sized_by: "/bytes",
+    };
+    let made = Box::pin(profile::derive(scene, wanted)).await?;
+    let detail = made.detail();
+    let derived = made.secret.as_ref().map(secret_bytes).unwrap_or_default();
+    let reply = Derived { derived, version, profile: Some(Box::new(made.used)) };
+    let mut changes = Changes::new();
+    if let Some(pinned) = made.pinned {
+        let registration = &scene.place.registration;
+        let path = layout::registration(registration.registration.id);
+        changes.check_revision(&path, Revision(registration.revision));
+        profile::put_pinned(&mut changes, scene, pinned)?;
+    }
+    Ok(Used { profiled: Some(Box::new((detail, changes))), ..Used::new(reply, version) })
 }
 
 fn cost(body: &Derive) -> Result<Cost, Error> {

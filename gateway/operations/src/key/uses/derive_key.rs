@@ -1,20 +1,24 @@
 //! `keys.derive` into a new stored key, for who may `keys.create` too. What is computed, byte for
 //! byte: `docs/formats/derivation.md`.
 
+use std::sync::Arc;
+
 use hub_crypto::Material;
 use hub_crypto::kdf::{self, Derivation};
 use hub_model::algorithm::Kind;
 use hub_model::api::key::KeyView;
+use hub_model::api::profile::{ChosenProfile, UsedProfile};
 use hub_model::api::uses::DeriveKey as Body;
 use hub_model::usage::Side;
 use hub_model::{
-    Action, Algorithm, EncryptionContext, Key, KeyId, Origin, Purpose, RegistrationId, SecretBytes,
+    Action, Algorithm, EncryptionContext, Key, KeyId, Origin, ProfilePin, Purpose, RegistrationId,
+    SecretBytes,
 };
 use hub_policy::{Permit, RequestFacts};
 use hub_store::layout;
 
 use super::super::create::put_named;
-use super::{bound_info, compute, invalid, protecting, refusal};
+use super::{bound_info, compute, invalid, profile, protecting, refusal};
 use crate::hub::Hub;
 use crate::operation::{AtKey, Keeps, Lost, Operation, Scene};
 use crate::plan::Plan;
@@ -59,6 +63,10 @@ impl Operation for DeriveKey {
         Some(Action::KeysCreate)
     }
 
+    fn tells_when_dry(&self) -> bool {
+        self.body.profile.is_some()
+    }
+
     async fn plan(&self, permit: Permit, scene: Scene<'_, AtKey>) -> Result<Plan<KeyView>, Error> {
         let Scene { hub, place, now, .. } = scene;
         let (body, facts) = (&self.body, &place.registration);
@@ -82,6 +90,10 @@ impl Operation for DeriveKey {
         for version in &mut key.versions {
             version.origin = Origin::Derived;
         }
+        if let Some(chosen) = &self.body.profile {
+            let used = (base, material);
+            return self.by_profile(permit, scene, chosen, key, used, len).await;
+        }
         let mut changes = put_named(hub, &mut key, facts, now).await?;
         let salt = body.salt.clone().unwrap_or_default();
         let info = info(algorithm, body.name.as_str(), &body.context, body.info.as_ref());
@@ -99,6 +111,55 @@ impl Operation for DeriveKey {
         // The entry is of the key derived from, at the version used.
         let plan = Plan::new(permit, view).changing(changes).generation(1).version(base);
         Ok(plan.detail(format!("into {id}")))
+    }
+}
+
+impl DeriveKey {
+    /// As a profile of a plugin says.
+    async fn by_profile(
+        &self,
+        permit: Permit,
+        scene: Scene<'_, AtKey>,
+        chosen: &ChosenProfile,
+        mut key: Key,
+        (base, material): (u32, Arc<Material>),
+        len: usize,
+    ) -> Result<Plan<KeyView>, Error> {
+        let Scene { hub, place, now, .. } = scene;
+        let (body, facts, algorithm) = (&self.body, &place.registration, key.algorithm);
+        let wanted = profile::Wanted {
+            chosen,
+            version: base,
+            material,
+            into: Some((algorithm, &body.name)),
+            salt: body.salt.as_ref(),
+            info: body.info.as_ref(),
+            context: &body.context,
+            len,
+            sized_by: "/algorithm",
+        };
+        let made = Box::pin(profile::derive(&scene, wanted)).await?;
+        let (id, detail) = (key.id, made.detail());
+        let profile::Made { secret, used, pinned } = made;
+        let UsedProfile { plugin, profile, digest, .. } = used.clone();
+        key.derived_by = Some(ProfilePin { plugin, profile, digest });
+        let mut changes = put_named(hub, &mut key, facts, now).await?;
+        if let Some(pinned) = pinned {
+            profile::put_pinned(&mut changes, &scene, pinned)?;
+        }
+        if let Some(secret) = secret {
+            let derived = Material::from_secret(algorithm, secret);
+            let derived = derived.map_err(|error| refusal(error, ""))?;
+            usage::count(&scene, base, Side::Process, len).await?;
+            let path = layout::version(id, 1);
+            let kek = hub.kek(key.registration).await?;
+            let wrapped = kek.wrap_material(&hub.binding(&path, &key, 1), &derived);
+            changes.check_absent(&path).put_bytes(&path, wrapped.into());
+        }
+        let mut view = KeyView::new(&key, facts.registration.rotation.as_ref());
+        view.derived_by = Some(used);
+        let plan = Plan::new(permit, view).changing(changes).generation(1).version(base);
+        Ok(plan.detail(format!("into {id} {detail}")))
     }
 }
 

@@ -40,5 +40,5 @@ pub(super) async fn verify_mac(
         Err(error) => return Err(error.into()),
     };
     let detail = (!valid).then_some("invalid");
-    Ok(Used { reply: Verified { valid, version }, version, detail })
+    Ok(Used { detail, ..Used::new(Verified { valid, version }, version) })
 }

@@ -10,6 +10,7 @@ mod derive;
 mod derive_key;
 mod encapsulate;
 mod mac;
+mod profile;
 mod public;
 mod sign;
 mod wrap;
@@ -35,11 +36,13 @@ struct Used<R> {
     version: u32,
     /// What the audit entry says besides.
     detail: Option<&'static str>,
+    /// Of a derivation by a profile: what its entry says, and the key with its new pin.
+    profiled: Option<Box<(String, hub_store::Changes)>>,
 }
 
 impl<R> Used<R> {
     const fn new(reply: R, version: u32) -> Self {
-        Self { reply, version, detail: None }
+        Self { reply, version, detail: None, profiled: None }
     }
 }
 
@@ -49,6 +52,10 @@ trait Given {
     fn payload(&self) -> usize;
     fn context(&self) -> Option<&EncryptionContext> {
         None
+    }
+    /// Whether a dry run says what it would do.
+    fn tells_when_dry(&self) -> bool {
+        false
     }
 }
 
@@ -81,6 +88,10 @@ macro_rules! uses {
                 }
             }
 
+            fn tells_when_dry(&self) -> bool {
+                self.body.tells_when_dry()
+            }
+
             async fn plan(
                 &self,
                 permit: Permit,
@@ -91,9 +102,10 @@ macro_rules! uses {
                     usage::count(&scene, used.version, side, self.body.payload()).await?;
                 }
                 let plan = Plan::new(permit, used.reply).version(used.version);
-                Ok(match used.detail {
-                    Some(detail) => plan.detail(detail),
-                    None => plan,
+                Ok(match (used.detail, used.profiled.map(|profiled| *profiled)) {
+                    (Some(detail), _) => plan.detail(detail),
+                    (None, None) => plan,
+                    (None, Some((detail, pinned))) => plan.detail(detail).changing(pinned),
                 })
             }
         }

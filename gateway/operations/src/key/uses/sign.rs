@@ -67,7 +67,7 @@ pub(super) async fn verify(
         Err(error) => return Err(refusal(error, "/signature")),
     };
     let detail = (!valid).then_some("invalid");
-    Ok(Used { reply: Verified { valid, version }, version, detail })
+    Ok(Used { detail, ..Used::new(Verified { valid, version }, version) })
 }
 
 /// How a signature is written, once that is known to be possible.

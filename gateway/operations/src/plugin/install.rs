@@ -1,0 +1,183 @@
+//! `plugins.install`.
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use hub_model::api::plugin::PluginView;
+use hub_model::{Action, ParticipantId, Timestamp};
+use hub_policy::Permit;
+use hub_store::{Changes, layout};
+use tokio::sync::OnceCell;
+
+use super::{
+    AtPlugin, Catalogue, Examined, Installed, MAX_PLUGINS, MAX_VERSIONS, PluginRecord, Refused,
+};
+use crate::Error;
+use crate::hub::Hub;
+use crate::operation::{Lost, Operation, Scene};
+use crate::plan::Plan;
+
+/// A file on its way in: read when the caller was found to be permitted, and not before.
+pub trait Upload: Send + Sync {
+    /// Reads it, this many bytes at most.
+    fn read(&self, most: u64) -> BoxFuture<'_, Result<Arc<[u8]>, Refused>>;
+}
+
+/// Installs a version of a plugin.
+pub struct InstallPlugin {
+    upload: Box<dyn Upload>,
+    activate: bool,
+    examined: OnceCell<Examined>,
+}
+
+impl InstallPlugin {
+    /// Installs this file, and puts it into service if `activate`.
+    #[must_use]
+    pub fn new(upload: Box<dyn Upload>, activate: bool) -> Self {
+        Self { upload, activate, examined: OnceCell::new() }
+    }
+
+    async fn examined(
+        &self,
+        hub: &Hub,
+        catalogue: &dyn Catalogue,
+        now: Timestamp,
+    ) -> Result<&Examined, Error> {
+        self.examined
+            .get_or_try_init(|| async {
+                // INVARIANT: never closed.
+                let _place = hub.catalogue.uploads.acquire().await.ok();
+                let file = self.upload.read(catalogue.max_size()).await?;
+                let _turn = hub.catalogue.turn.lock().await;
+                Ok(catalogue.examine(file, now).await?)
+            })
+            .await
+    }
+}
+
+impl fmt::Debug for InstallPlugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InstallPlugin").field("activate", &self.activate).finish_non_exhaustive()
+    }
+}
+
+impl Operation for InstallPlugin {
+    const ACTION: Action = Action::PluginsInstall;
+    const TELLS_WHEN_DRY: bool = true;
+    type Place = AtPlugin;
+    type Reply = PluginView;
+
+    async fn find(&self, _hub: &Hub) -> Result<AtPlugin, Lost> {
+        Ok(AtPlugin(None))
+    }
+
+    async fn plan(
+        &self,
+        permit: Permit,
+        scene: Scene<'_, AtPlugin>,
+    ) -> Result<Plan<PluginView>, Error> {
+        let Scene { hub, caller, meta, now, .. } = scene;
+        let catalogue = hub.plugin_catalogue()?;
+        let examined = self.examined(hub, &**catalogue, now).await?;
+        let by = Some(caller.participant().id);
+        let planned = hub.plan_install(&**catalogue, examined, self.activate, (by, now)).await?;
+        if !meta.dry_run && !planned.changes.is_empty() {
+            catalogue.keep(examined).await?;
+        }
+        let plan = Plan::new(permit, catalogue.show(&planned.record));
+        let plan = plan.generation(planned.record.generation).changing(planned.changes);
+        Ok(plan.detail(planned.detail))
+    }
+
+    async fn settle(&self, hub: &Hub) {
+        hub.follow_plugins().await;
+    }
+}
+
+/// What an installation changes.
+pub(super) struct Planned {
+    pub(super) record: PluginRecord,
+    pub(super) changes: Changes,
+    pub(super) detail: String,
+}
+
+impl Hub {
+    /// Plans to keep a version, and to make it the active one if `activate`: checked first.
+    pub(super) async fn plan_install(
+        &self,
+        catalogue: &dyn Catalogue,
+        examined: &Examined,
+        activate: bool,
+        (by, now): (Option<ParticipantId>, Timestamp),
+    ) -> Result<Planned, Error> {
+        let path = layout::plugin(&examined.name);
+        let mut changes = Changes::new();
+        let mut record = match self.plugin_record(&examined.name).await? {
+            Some(found) => {
+                changes.check_revision(&path, found.revision);
+                found.value
+            }
+            None => {
+                let all = self.store().scan_bytes(layout::PLUGINS, None, MAX_PLUGINS, None).await?;
+                if all.records.len() >= MAX_PLUGINS {
+                    return Err(Error::TooMany("256 plugins are installed; remove some"));
+                }
+                changes.check_absent(&path);
+                PluginRecord::new(examined.name.clone(), examined.world)
+            }
+        };
+        if *record.world != *examined.world {
+            let detail = format!(
+                "`{}` is of the world `{}`, and a plugin never changes that; this file is of the \
+                 world `{}`",
+                examined.name, record.world, examined.world
+            );
+            return Err(Refused::new("invalid_plugin", detail).into());
+        }
+        let before = record.clone();
+        if record.installed(examined.digest).is_none() {
+            self.make_room(&mut record).await?;
+            record.versions.push(Installed {
+                digest: examined.digest,
+                version: examined.version.clone(),
+                signer: examined.signer.clone(),
+                bytes: u64::try_from(examined.file.len()).unwrap_or(u64::MAX),
+                installed: now,
+                by,
+            });
+        }
+        if activate {
+            let _turn = self.catalogue.turn.lock().await;
+            catalogue.check(&record, examined.digest).await?;
+            record.activate(examined.digest);
+        }
+        let word = if activate { "active" } else { "installed" };
+        let Examined { name, version, digest, .. } = examined;
+        let detail = format!("{name} {version} {digest} {word}");
+        if record == before {
+            return Ok(Planned { record, changes: Changes::new(), detail });
+        }
+        record.generation += 1;
+        changes.put(&path, &record)?;
+        Ok(Planned { record, changes, detail })
+    }
+
+    /// Lets go of the oldest version that nothing needs, where there are too many.
+    async fn make_room(&self, record: &mut PluginRecord) -> Result<(), Error> {
+        if record.versions.len() < MAX_VERSIONS {
+            return Ok(());
+        }
+        for (place, version) in record.versions.iter().enumerate() {
+            let digest = Some(version.digest);
+            if digest != record.active
+                && digest != record.previous
+                && !self.plugin_is_pinned(version.digest).await?
+            {
+                record.versions.remove(place);
+                return Ok(());
+            }
+        }
+        Err(Error::TooMany("16 versions of this plugin are kept, and keys derive by all of them"))
+    }
+}
