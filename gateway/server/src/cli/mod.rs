@@ -38,6 +38,7 @@ pub(crate) use commands::key::KeyCommand;
 pub(crate) use commands::limits::UnblockArgs;
 pub(crate) use commands::operation::OperationCommand;
 pub(crate) use commands::participant::ParticipantCommand;
+pub(crate) use commands::plugin::PluginCommand;
 pub(crate) use commands::policy::PolicyCommand;
 pub(crate) use commands::program::{CompletionArgs, HealthcheckArgs, ManArgs};
 pub(crate) use commands::registration::RegistrationCommand;
@@ -345,6 +346,9 @@ pub(crate) enum Command {
     /// Policies and their decisions
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Plugins: write, test and sign them; install them in a hub
+    #[command(subcommand)]
+    Plugin(PluginCommand),
     /// Measure encryption and decryption
     Bench(BenchArgs),
     /// Run a witness: cosign the checkpoints of other people's hubs

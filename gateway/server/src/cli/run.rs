@@ -133,6 +133,7 @@ async fn dispatch(command: Command, session: &mut Session<'_>) -> Result<(), Fai
         Command::Random(args) => commands::uses::random(args, session).await,
         Command::Audit(command) => commands::audit::run(command, session).await,
         Command::Policy(command) => commands::policy::run(command, session).await,
+        Command::Plugin(command) => commands::plugin::run(command, session).await,
         Command::Healthcheck(args) => commands::program::healthcheck(args, session).await,
         Command::Completion(args) => commands::program::completion(args, session),
         Command::Man(args) => commands::program::man(&args, session),

@@ -14,6 +14,7 @@ pub(crate) mod lifecycle;
 pub(crate) mod limits;
 pub(crate) mod operation;
 pub(crate) mod participant;
+pub(crate) mod plugin;
 pub(crate) mod policy;
 pub(crate) mod program;
 pub(crate) mod registration;
