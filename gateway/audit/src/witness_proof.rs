@@ -2,7 +2,7 @@
 //! seen and the entries since, in one pass over those, whatever the log's length; and verified.
 
 use crate::merkle::{self, Hash};
-use crate::{Error, Log};
+use crate::{Error, Log, proof};
 
 /// Most hashes of a proof (C2SP tlog-witness).
 pub const MAX_PROOF: usize = 63;
@@ -124,47 +124,15 @@ fn ranges(old: u64, size: u64) -> Vec<(u64, u64)> {
     found
 }
 
-/// Checks that the tree of `size` leaves goes on from the tree of `old` leaves (RFC 6962 §2.1.2,
-/// in the form of RFC 9162 §2.1.4.2).
+/// Whether the tree of `size` leaves goes on from the tree of `old` leaves: as
+/// [`proof::verify_consistency`], for who needs no reason.
 #[must_use]
 pub fn is_consistent(
     (old, old_root): (u64, &Hash),
     (size, root): (u64, &Hash),
     proof: &[Hash],
 ) -> bool {
-    if old > size {
-        return false;
-    }
-    if old == size {
-        return proof.is_empty() && old_root == root;
-    }
-    if old == 0 {
-        return proof.is_empty() && *old_root == merkle::empty_root();
-    }
-    let mut hashes = proof.iter();
-    let first = if old.is_power_of_two() { Some(old_root) } else { hashes.next() };
-    let Some(first) = first else { return false };
-    let (mut at, mut last) = (old - 1, size - 1);
-    while at & 1 == 1 {
-        (at, last) = (at >> 1, last >> 1);
-    }
-    let (mut before, mut after) = (*first, *first);
-    for hash in hashes {
-        if last == 0 {
-            return false;
-        }
-        if at & 1 == 1 || at == last {
-            before = merkle::node_hash(hash, &before);
-            after = merkle::node_hash(hash, &after);
-            while at & 1 == 0 && at != 0 {
-                (at, last) = (at >> 1, last >> 1);
-            }
-        } else {
-            after = merkle::node_hash(&after, hash);
-        }
-        (at, last) = (at >> 1, last >> 1);
-    }
-    last == 0 && before == *old_root && after == *root
+    proof::verify_consistency(old, old_root, size, root, proof).is_ok()
 }
 
 #[cfg(test)]
