@@ -1,5 +1,8 @@
 """Hubs for tests: one shared by a file's tests, or fresh ones."""
 
+import shutil
+import subprocess
+
 import pytest
 
 from hub import Hub
@@ -10,6 +13,20 @@ def hub():
     """A running hub shared by the tests of one file, which keep to registrations of their own."""
     with Hub() as one:
         yield one.start()
+
+
+@pytest.fixture(scope="module")
+def shim(request, tmp_path_factory):
+    """A library of the C text `SHIM` of the test's file, to be preloaded into a hub."""
+    if not shutil.which("cc"):
+        pytest.skip("needs a C compiler to put something between program and system")
+    folder = tmp_path_factory.mktemp("shim")
+    (folder / "shim.c").write_text(request.module.SHIM)
+    library = folder / "shim.so"
+    subprocess.run(
+        ["cc", "-shared", "-fPIC", "-o", library, folder / "shim.c", "-ldl"], check=True
+    )
+    return library
 
 
 @pytest.fixture

@@ -47,6 +47,14 @@ def parse_message(data):
     return {**header.groupdict(), "id": start[1], "params": params, "msg": rest[at + 2 :]}
 
 
+def seq_of(line):
+    """Which entry a line is: as it is stored, as CEF or as OCSF."""
+    if line.startswith("CEF:0|"):
+        return int(re.search(r" externalId=([0-9]+) ", line)[1])
+    event = json.loads(line)
+    return event["metadata"]["sequence"] if "unmapped" in event else event["seq"]
+
+
 class Entries:
     """What a receiver has got, in the order of arrival."""
 
@@ -279,12 +287,14 @@ class Http(Entries):
                 text = record["body"]["stringValue"]
                 self.add(int(facts["cipher_hub.audit.seq"]), text)
             return
-        assert request.headers["content-type"] == "application/x-ndjson"
+        cef = body.startswith(b"CEF:0|")
+        kind = "text/plain; charset=utf-8" if cef else "application/x-ndjson"
+        assert request.headers["content-type"] == kind
         first, last = map(int, request.headers["cipher-hub-sequence"].split("-"))
         lines = body.decode().splitlines()
         assert len(lines) == last - first + 1
         for seq, line in enumerate(lines, first):
-            assert json.loads(line)["seq"] == seq
+            assert seq_of(line) == seq
             self.add(seq, line)
 
     def close(self):

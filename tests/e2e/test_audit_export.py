@@ -1,15 +1,18 @@
 """Exports prove themselves to our own verifier and to one written from the specifications alone."""
 
 import concurrent.futures
+import contextlib
 import csv
 import importlib.util
 import json
 import pathlib
 import random
 import re
+import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -405,3 +408,111 @@ def test_a_reader_that_goes_away_leaves_no_folder_and_an_entry(world, tmp_path):
 
     audit.wait_for("the entry of the end", ended)
     assert not list(tmp_path.iterdir())
+
+
+class Gate:
+    """Between a client and a hub: lets through so many bytes of what the hub says, then nothing."""
+
+    def __init__(self, port, most):
+        self.target, self.left = port, most
+        self.held = threading.Event()
+        self.sockets = []
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+
+    def accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self.socket.accept()
+                far = socket.create_connection(("127.0.0.1", self.target))
+                self.sockets += [near, far]
+                threading.Thread(target=self.up, args=(near, far), daemon=True).start()
+                threading.Thread(target=self.down, args=(near, far), daemon=True).start()
+
+    def up(self, near, far):
+        with contextlib.suppress(OSError):
+            while data := near.recv(65536):
+                far.sendall(data)
+
+    def down(self, near, far):
+        with contextlib.suppress(OSError):
+            while data := far.recv(65536):
+                piece, self.left = data[: self.left], max(0, self.left - len(data))
+                near.sendall(piece)
+                if len(piece) < len(data):
+                    self.held.set()
+                    return
+            near.close()
+
+    def close(self):
+        for one in [self.socket, *self.sockets]:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("dies", ["client", "hub"])
+def test_kill_9_in_the_middle_leaves_nothing_that_is_taken_for_whole(make_hub, tmp_path, dies):
+    hub = make_hub().start()
+    shop = hub.shop()
+    for number in range(300):
+        shop.encrypt("x", {"note": f"{number:0500d}"})
+    vkey = hub.ok("GET", "/v1/audit/events?after=0&pageSize=1")["verifierKey"]
+    hub.cli("audit", "export", str(tmp_path / "first"))
+    size = count_of(tmp_path / "first")
+    arguments = ["--before", str(size)]
+    stream = len(hub.call("GET", f"/v1/audit/export?before={size}").content)
+    assert stream > 200_000
+    dice = random.Random(7)
+    held = parts = 0
+    for number in range(12):
+        # From the head of the answer to the last byte of the end.
+        most = dice.randrange(2000, stream) if number else stream - 1
+        folder = tmp_path / f"{dies}-{number}"
+        with Gate(hub.port, most) as gate:
+            client = subprocess.Popen(
+                [binary(), "audit", "export", str(folder), *arguments],
+                env={**hub.environment(), "CIPHER_HUB_ADDR": gate.url, "CIPHER_HUB_API_KEY": hub.key},
+                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            )  # fmt: skip
+            assert gate.held.wait(30), client.communicate(timeout=5)
+            held += 1
+            if dies == "client":
+                client.kill()
+            else:
+                hub.kill()
+                gate.close()
+            said = client.communicate(timeout=60)[1].decode()
+            assert client.returncode != 0, said
+        if dies == "hub":
+            assert "cut off" in said or "sends nothing" in said, said
+            assert not list(tmp_path.glob(f"{folder.name}*")), "nothing is left"
+            hub.start()
+            continue
+        assert not folder.exists()
+        for part in tmp_path.glob(f"{folder.name}.*"):
+            parts += 1
+            done = offline(part, "--verifier-key", vkey)
+            assert done.returncode != 0, (most, stream, contents(part).keys(), done.stdout)
+            with pytest.raises(SECOND.Wrong):
+                SECOND.verify(part, [vkey])
+    assert held == 12 and (dies == "hub" or parts > 3)
+    # What comes after it is whole.
+    folder = tmp_path / "whole"
+    hub.cli("audit", "export", str(folder), *arguments)
+    assert offline(folder, "--verifier-key", vkey).returncode == 0
+    assert count_of(folder) == size

@@ -9,8 +9,6 @@ import json
 import os
 import pathlib
 import random
-import shutil
-import subprocess
 import threading
 import time
 
@@ -104,19 +102,6 @@ ssize_t pwrite64(int fd, const void *data, size_t size, off_t at) {
     return STOPPED(fd) ? -1 : real(fd, data, size, at);
 }
 """
-
-
-@pytest.fixture(scope="module")
-def shim(tmp_path_factory):
-    if not shutil.which("cc"):
-        pytest.skip("needs a C compiler to make a disk fail")
-    folder = tmp_path_factory.mktemp("shim")
-    (folder / "shim.c").write_text(SHIM)
-    library = folder / "shim.so"
-    subprocess.run(
-        ["cc", "-shared", "-fPIC", "-o", library, folder / "shim.c", "-ldl"], check=True
-    )
-    return library
 
 
 class Disk:

@@ -55,3 +55,11 @@ def test_plans_of_plugins_are_carried_out_in_python():
     )
     assert done.returncode == 0, done.stderr
     assert len([line for line in done.stdout.splitlines() if line.startswith("ok")]) >= 10
+
+
+def test_envelopes_of_the_client_are_made_and_opened_in_python():
+    done = subprocess.run(
+        [sys.executable, INTEROP / "client_envelope.py"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert len([line for line in done.stdout.splitlines() if line.startswith("ok")]) >= 2

@@ -5,8 +5,6 @@ small library that is preloaded; time passed (CLOCK_MONOTONIC) stays true.
 """
 
 import pathlib
-import shutil
-import subprocess
 import time
 
 import pytest
@@ -40,19 +38,6 @@ int clock_gettime(clockid_t id, struct timespec *t) {
     return out;
 }
 """
-
-
-@pytest.fixture(scope="module")
-def shim(tmp_path_factory):
-    if not shutil.which("cc"):
-        pytest.skip("needs a C compiler to move the date")
-    folder = tmp_path_factory.mktemp("shim")
-    (folder / "shim.c").write_text(SHIM)
-    library = folder / "shim.so"
-    subprocess.run(
-        ["cc", "-shared", "-fPIC", "-o", library, folder / "shim.c", "-ldl"], check=True
-    )
-    return library
 
 
 class Shifted:

@@ -15,7 +15,7 @@ import pytest
 import audit
 from hub import b64, wait_for
 from pki import Authority
-from sinks import Http, Syslog, attributes, lines_of, log_records, server_context
+from sinks import Http, Syslog, attributes, lines_of, log_records, seq_of, server_context
 
 
 @pytest.fixture
@@ -334,6 +334,55 @@ def test_a_sink_gets_what_it_wants(with_sinks):
         assert actions == {"keys.encrypt"}
 
 
+@pytest.mark.parametrize("form", ["cef", "ocsf"])
+def test_forms_for_other_tools_are_those_of_an_export(with_sinks, tmp_path, form):
+    path = tmp_path / "audit.log"
+    with Http() as http, Syslog("tcp") as syslog:
+        more = {"format": form, "start": "beginning"}
+        hub = with_sinks(
+            sink("files", "file", path=str(path), max_size="64KiB", keep=50, **more)
+            + sink("hook", "webhook", url=f"http://127.0.0.1:{http.port}/", **more)
+            + sink("siem", "syslog", address=f"tcp://127.0.0.1:{syslog.port}", **more)
+        ).start()
+        shop = hub.shop()
+        shop.encrypt("x", {"evil": 'a"]|=\\ <1>1 \u001b[2J\u009b31m\r\né😀\u202e'})
+        last = work(hub, shop, 120)
+        hub.cli("audit", "export", str(tmp_path / "export"), "--format", form, "--after", "0")
+        (body,) = (tmp_path / "export").glob("entries.*")
+        wanted = dict(enumerate(body.read_text().split("\n")[:-1]))
+        assert len(wanted) > 120 and any("😀" in line for line in wanted.values())
+        for receiver in (http, syslog):
+            arrives(receiver, last)
+            receiver.check_order()
+        wait_for("the file", lambda: last in [seq_of(line) for line in lines_of(path)], 30)
+        lines = list(lines_of(path))
+        assert [seq_of(line) for line in lines] == list(range(len(lines))), "once, in order"
+        assert [line for line, _ in zip(lines, wanted)] == [wanted[n] for n in range(last + 1)] + [
+            line for seq, line in sorted(wanted.items()) if last < seq < len(lines)
+        ]
+        if form == "ocsf":
+            assert (tmp_path / "audit.log.1").exists(), "rotated by the size of these lines"
+        texts = http.texts()
+        assert all(texts[seq] == wanted[seq] for seq in range(last + 1))
+        assert syslog.errors == []
+        texts = syslog.texts()
+        for seq in range(last + 1):
+            if form == "ocsf":
+                assert json.loads(texts[seq]) == json.loads(wanted[seq])
+            else:
+                ascii = "".join(c if c < "\x7f" else f"\\\\u{ord(c):04x}" for c in wanted[seq])
+                assert texts[seq] == ascii
+
+
+def test_a_half_line_of_another_format_is_no_line(with_sinks, tmp_path):
+    path = tmp_path / "audit.log"
+    path.write_text('{"action":"system.start","address"')
+    hub = with_sinks(sink("files", "file", path=str(path), format="cef")).start()
+    last = work(hub, hub.shop(), 1)
+    wait_for("the entry", lambda: f"externalId={last} " in path.read_text())
+    assert all(line.startswith("CEF:0|") for line in lines_of(path))
+
+
 # -- survival -------------------------------------------------------------------------------------
 
 
@@ -622,6 +671,7 @@ def test_a_full_disk_of_a_required_file(with_sinks, tmp_path):
     ("settings", "words"),
     [
         ({"kind": "file"}, "audit.sinks: sink `aa`: `path` must name a file"),
+        ({"kind": "stdout", "format": "cef"}, '`format` is for kinds "file", "syslog" and'),
         ({"kind": "syslog", "address": "udp://127.0.0.1:1", "mode": "required"}, "cannot be udp"),
         ({"kind": "webhook", "url": "http://hook.example/"}, "danger_without_tls"),
         ({"kind": "webhook", "url": "https://h/", "headers_file": "/missing"}, "/missing"),

@@ -94,7 +94,27 @@ def as_a_whole(sample, root, out):
     return None
 
 
+def slot_0(key, algorithm, plugin, profile, into=None, context=bytes(2)):
+    """What the hub hands to a plan instead of the key itself."""
+
+    def part(text):
+        return len(text).to_bytes(2, "big") + text.encode()
+
+    info = b"cipher-hub/v1/kdf-plugin" + part(plugin) + part(profile)
+    info += b"\0" if into is None else b"\1" + part(into[0]) + part(into[1])
+    return HKDF(algorithm(), len(key), b"", info + context).derive(key)
+
+
+def check_slot_0():
+    """The same as in gateway/operations/tests/kdf_profiles.rs."""
+    root = slot_0(bytes([7]) * 32, hashes.SHA256, "tree", "plain")
+    out = HKDFExpand(hashes.SHA256(), 32, b"a").derive(root)
+    assert out.hex() == "7c8f83ff76456d42179e2930586c762e7db7176f2217d4926d46c53d5c111210"
+    print("ok slot 0")
+
+
 def main():
+    check_slot_0()
     samples = json.loads(SAMPLES.read_text(encoding="utf-8"))
     whole = 0
     for sample in samples:

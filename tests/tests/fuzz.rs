@@ -77,7 +77,7 @@ macro_rules! runs {
 
 runs! {
     envelope stream keywrap transport private_key public_key api_key token jwks bodies words
-    rotation audit_proof checkpoint audit_export archive
+    rotation audit_proof checkpoint audit_export archive kdf_plan
 }
 
 /// A hundred times as long: `cargo test -p cipher-hub-tests --test fuzz -- --ignored long`.

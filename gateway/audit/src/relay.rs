@@ -39,6 +39,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 const LOOKED_AT: u64 = 4096;
 /// Bytes of the entries of one batch, as lines.
 const BATCH_BYTES: usize = 1024 * 1024;
+/// The longest wait that a sink may ask for.
+const LONGEST_ASKED: Duration = Duration::from_secs(60);
 /// How often an archive that cannot be read is tried before best effort passes over it.
 const TRIES: u32 = 5;
 
@@ -50,6 +52,19 @@ pub type Work<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 #[error("{0}")]
 pub struct SinkError(pub String);
 
+/// What is done after a call of [`Sink::accept`] that failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Then {
+    /// The entries are handed over again, fewer at once, after a wait that grows.
+    #[default]
+    Again,
+    /// The entries are handed over again, not before this long from now, within bounds.
+    After(Duration),
+    /// These entries will never be taken: best effort passes over them, and counts them as missed.
+    /// A required sink stays before them.
+    PassOver,
+}
+
 /// Where entries go.
 ///
 /// Calls are given up after a while: whatever a sink holds must then be as if it was closed.
@@ -58,6 +73,11 @@ pub trait Sink: Send {
     /// is delivered. Less than the end of the batch means that the rest is handed over again, less
     /// than its beginning that what came before is lost and must be repeated.
     fn accept<'a>(&'a mut self, batch: &'a Batch) -> Work<'a, Result<u64, SinkError>>;
+
+    /// What is done now that a call of [`Self::accept`] has failed. Not asked when it was given up.
+    fn then(&self) -> Then {
+        Then::Again
+    }
 
     /// Called about once a second while there is nothing to deliver. `Some` is a cursor to go back
     /// to, because what was taken turned out to be lost.
@@ -286,12 +306,22 @@ impl Relay {
                         self.back_off(failed).await;
                     }
                 }
-                Err(error) => {
+                Err((error, then)) => {
                     self.failed(&error.0);
                     failed += 1;
-                    // Perhaps less goes through: the receiver may be slow, or one entry refused.
-                    limit = (batch.len() / 2).max(1);
-                    self.back_off(failed).await;
+                    match then {
+                        Then::PassOver if self.settings.backlog.is_some() => {
+                            self.pass_over(&batch);
+                            failed = 0;
+                        }
+                        Then::After(time) => self.rest(time, failed).await,
+                        Then::Again | Then::PassOver => {
+                            // Perhaps less goes through: the receiver may be slow, or one entry
+                            // refused.
+                            limit = (batch.len() / 2).max(1);
+                            self.back_off(failed).await;
+                        }
+                    }
                 }
             }
             if self.kept.elapsed() >= SECOND {
@@ -388,13 +418,30 @@ impl Relay {
         Ok(some.then(|| Batch::new(groups, Arc::clone(&self.wanted), from, limit, BATCH_BYTES)))
     }
 
-    async fn deliver(&mut self, batch: &Batch) -> Result<u64, SinkError> {
+    async fn deliver(&mut self, batch: &Batch) -> Result<u64, (SinkError, Then)> {
         if batch.is_empty() {
             return Ok(batch.end());
         }
         let timeout = self.settings.timeout;
         let work = tokio::time::timeout(timeout, self.sink.accept(batch)).await;
-        work.unwrap_or_else(|_| Err(SinkError(format!("no answer within {timeout:?}"))))
+        match work {
+            Ok(done) => done.map_err(|error| (error, self.sink.then())),
+            Err(_) => Err((SinkError(format!("no answer within {timeout:?}")), Then::Again)),
+        }
+    }
+
+    /// Passes over entries that the receiver will never take.
+    fn pass_over(&self, batch: &Batch) {
+        let missed = u64::try_from(batch.len()).unwrap_or(u64::MAX);
+        self.progress.pass_over(batch.end(), missed);
+        let (sink, from, to) = (&*self.settings.name, batch.from(), batch.end());
+        tracing::error!(
+            sink,
+            from,
+            to,
+            missed,
+            "a best-effort sink goes on without entries that are refused"
+        );
     }
 
     fn reached(&mut self, batch: &Batch, reached: u64) {
@@ -459,6 +506,14 @@ impl Relay {
         if let Err(error) = self.cursor.keep(&self.log, safe, untold).await {
             let sink = &*self.settings.name;
             tracing::warn!(sink, %error, "the cursor of a sink could not be written");
+        }
+    }
+
+    /// Waits as long as a sink has asked for, and no shorter than after any failure.
+    async fn rest(&mut self, time: Duration, failed: u32) {
+        tokio::select! {
+            () = tokio::time::sleep(time.min(LONGEST_ASKED)) => self.back_off(failed).await,
+            () = self.stop.notify.notified() => {}
         }
     }
 

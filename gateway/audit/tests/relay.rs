@@ -5,12 +5,12 @@
 mod common;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{append, entry, log};
-use hub_audit::relay::{Batch, Relay, Settings, Sink, SinkError, Start, Wanted, Work};
+use hub_audit::relay::{Batch, Relay, Settings, Sink, SinkError, Start, Then, Wanted, Work};
 use hub_audit::{Error, Log};
 use hub_store::Changes;
 use tokio::sync::Notify;
@@ -22,6 +22,9 @@ struct Receiver {
     arrived: Notify,
     hangs: AtomicBool,
     fails: AtomicBool,
+    then: Mutex<Then>,
+    /// Calls that failed.
+    failures: AtomicU64,
     /// Cursors to answer with, the last one first; the end of the batch when there is none.
     answers: Mutex<Vec<u64>>,
     safe: Mutex<Option<u64>>,
@@ -36,6 +39,8 @@ impl Sink for Handed {
                 std::future::pending::<()>().await;
             }
             if self.0.fails.load(Ordering::SeqCst) {
+                self.0.failures.fetch_add(1, Ordering::SeqCst);
+                self.0.arrived.notify_waiters();
                 return Err(SinkError("no".to_owned()));
             }
             let reached = self.0.answers.lock().unwrap().pop().unwrap_or(batch.end());
@@ -44,6 +49,10 @@ impl Sink for Handed {
             self.0.arrived.notify_waiters();
             Ok(reached)
         })
+    }
+
+    fn then(&self) -> Then {
+        *self.0.then.lock().unwrap()
     }
 
     fn safe(&self) -> Option<u64> {
@@ -59,6 +68,19 @@ impl Receiver {
             tokio::pin!(arrived);
             arrived.as_mut().enable();
             if self.got.lock().unwrap().contains(&seq) {
+                return;
+            }
+            tokio::time::timeout(Duration::from_secs(20), arrived).await.unwrap();
+        }
+    }
+
+    /// Waits until so many calls have failed.
+    async fn until_failed(&self, count: u64) {
+        loop {
+            let arrived = self.arrived.notified();
+            tokio::pin!(arrived);
+            arrived.as_mut().enable();
+            if self.failures.load(Ordering::SeqCst) >= count {
                 return;
             }
             tokio::time::timeout(Duration::from_secs(20), arrived).await.unwrap();
@@ -323,4 +345,54 @@ async fn a_log_closed_for_new_work_takes_what_had_begun() {
     appender.set_sinks_behind(false);
     append(&log, 1).await;
     assert_eq!(appender.position().audit.size, 2);
+}
+
+#[tokio::test]
+async fn what_is_refused_for_good_is_passed_over_by_best_effort_alone() {
+    let log = log().await;
+    append(&log, 10).await;
+    for (backlog, passes) in [(Some(1000), true), (None, false)] {
+        let receiver = Arc::new(Receiver::default());
+        receiver.fails.store(true, Ordering::SeqCst);
+        *receiver.then.lock().unwrap() = Then::PassOver;
+        let settings = Settings { backlog, batch: 4, ..settings(None, Start::Beginning) };
+        let running = run_with(&log, settings, Arc::clone(&receiver)).await;
+        receiver.until_failed(3).await;
+        if passes {
+            // Three batches of 4, 4 and 2.
+            while running.progress.reached() < 10 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!((running.progress.dropped(), running.progress.untold()), (10, 10));
+            assert_eq!(running.progress.delivered(), 0);
+        } else {
+            assert_eq!((running.progress.reached(), running.progress.dropped()), (0, 0));
+        }
+        receiver.fails.store(false, Ordering::SeqCst);
+        append(&log, 1).await;
+        let last = log.appender().position().audit.size - 1;
+        receiver.until(last).await;
+        let got = running.stop().await;
+        assert_eq!(got.first(), Some(&if passes { last } else { 0 }), "{backlog:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_sink_is_left_alone_as_long_as_it_asks() {
+    let log = log().await;
+    append(&log, 1).await;
+    let receiver = Arc::new(Receiver::default());
+    receiver.fails.store(true, Ordering::SeqCst);
+    *receiver.then.lock().unwrap() = Then::After(Duration::from_secs(1));
+    let running = run_with(&log, settings(None, Start::Beginning), Arc::clone(&receiver)).await;
+    receiver.until_failed(1).await;
+    let begun = std::time::Instant::now();
+    receiver.until_failed(2).await;
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+    // A stop is not kept waiting.
+    *receiver.then.lock().unwrap() = Then::After(Duration::from_secs(50));
+    receiver.until_failed(3).await;
+    let begun = std::time::Instant::now();
+    running.stop().await;
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }

@@ -214,6 +214,12 @@ pub trait KdfProfiles: fmt::Debug + Send + Sync {
     /// Which code answers. Pinned to every key that is derived with it.
     fn digest(&self) -> PluginDigest;
 
+    /// SHA-256 over the operator's settings, which plans may depend on: pinned with the digest. None
+    /// where there are no settings.
+    fn settings(&self) -> Option<Thumbprint> {
+        None
+    }
+
     /// What it offers.
     fn profiles(&self) -> Arc<[KdfProfile]>;
 

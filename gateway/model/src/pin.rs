@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Name;
 use crate::extend::PluginDigest;
+use crate::{Name, Thumbprint};
 
 /// The most profiles that one root key can be pinned to.
 pub const MAX_PINS: usize = 32;
@@ -22,6 +22,10 @@ pub struct ProfilePin {
     /// SHA-256 of the plugin's file without its signatures: 64 hexadecimal digits.
     #[schema(value_type = String)]
     pub digest: PluginDigest,
+    /// SHA-256 over the plugin's settings then; absent where it had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub settings: Option<Thumbprint>,
 }
 
 impl ProfilePin {

@@ -31,6 +31,7 @@ mod builder;
 mod call;
 mod client;
 mod connect;
+mod envelope;
 mod error;
 mod own_certificate;
 mod retry;
@@ -44,10 +45,11 @@ pub use hub_model::{EncryptionContext, SecretBytes};
 pub use address::Address;
 pub use builder::ClientBuilder;
 pub use client::{Client, Tagged};
+pub use envelope::{BRANCH_PAIR, Envelope, EnvelopeBuilder, EnvelopeError, MAX_ENVELOPE_PLAINTEXT};
 pub use error::Error;
 pub use retry::RetryPolicy;
 pub use routes::{AuditExport, AuditQuery, KeyStep, PageRequest};
 pub use stream::ByteStream;
 
-/// Most bytes one `encrypt` takes; larger data is for envelope encryption.
+/// Most bytes one `encrypt` takes; larger data is for [`Envelope`] or a stream.
 pub const MAX_PLAINTEXT: usize = 64 * 1024;

@@ -306,6 +306,23 @@ mod tests {
         );
     }
 
+    /// The examples that must not compile, but for what is wrong with them.
+    #[test]
+    fn examples_compile_when_they_are_right() {
+        let hash = Hash::Sha256;
+        let inner = plan(|p, root| {
+            plan(|q, own| Ok(q.extract(hash, b"", own)))?;
+            Ok(p.extract(hash, b"", root))
+        });
+        assert!(inner.is_ok());
+        let said = plan(|p, root| {
+            let half = p.truncate(root, 16);
+            let key = p.as_key(half);
+            Ok(p.expand(hash, key, b"", 32))
+        });
+        assert_eq!(said.map(|plan| plan.steps.len()), Ok(2));
+    }
+
     #[test]
     fn refuses_what_the_hub_would() {
         let hash = Hash::Sha256;

@@ -15,6 +15,7 @@ mod archive;
 mod ciphertext;
 mod keys;
 pub mod mutate;
+mod plan;
 mod proof;
 mod text;
 
@@ -56,6 +57,7 @@ targets! {
     "checkpoint" = text::checkpoint, 20_000, "signed checkpoints and verifier keys, submissions to witnesses";
     "audit_export" = text::audit_export, 6_000, "entries, manifests and streams of exports";
     "archive" = archive::archive, 1_500, "archives of the audit log";
+    "kdf_plan" = plan::kdf_plan, 10_000, "plans of plugins, checked and carried out";
 }
 
 /// The target of this name.

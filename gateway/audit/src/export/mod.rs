@@ -17,6 +17,7 @@ use crate::{Error, Log};
 pub use blocks::{Unpacked, Unpacker};
 pub use maker::{Exporter, Spec};
 pub use manifest::{FileFacts, MAX_MANIFEST, Manifest, manifest_name};
+pub use render::Renderer;
 
 /// The signed note that says what the export holds.
 pub const MANIFEST: &str = "manifest";

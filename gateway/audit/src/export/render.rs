@@ -10,15 +10,17 @@ use serde_json::{Map, Value};
 use super::Format;
 use crate::Error;
 
-/// Renders entries of one log.
+/// Renders entries of one log, for exports and for whoever else sends lines.
 #[derive(Debug)]
-pub(super) struct Renderer {
+pub struct Renderer {
     format: Format,
     hub: String,
 }
 
 impl Renderer {
-    pub(super) fn new(format: Format, origin: &str) -> Self {
+    /// For entries of the log with this origin, or of the hub with this ID.
+    #[must_use]
+    pub fn new(format: Format, origin: &str) -> Self {
         let hub = origin.strip_suffix(".audit").unwrap_or(origin).to_owned();
         Self { format, hub }
     }
@@ -31,7 +33,10 @@ impl Renderer {
     }
 
     /// Appends a line.
-    pub(super) fn entry(&self, entry: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// [`Error::Batch`] when the entry is no JSON object.
+    pub fn entry(&self, entry: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
         if self.format == Format::Jsonl {
             out.extend_from_slice(entry);
             out.push(b'\n');

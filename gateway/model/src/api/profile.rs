@@ -47,7 +47,7 @@ pub struct UsedProfile {
 
 impl From<&ProfilePin> for UsedProfile {
     fn from(pin: &ProfilePin) -> Self {
-        let ProfilePin { plugin, profile, digest } = pin.clone();
+        let ProfilePin { plugin, profile, digest, .. } = pin.clone();
         Self { plugin, profile, digest, plan: None }
     }
 }

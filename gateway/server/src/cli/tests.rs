@@ -404,3 +404,43 @@ fn manual_and_completion_are_made() {
     let ran = run_in(None, None, "cipher-hub completion bash", "");
     assert!(ran.out.contains("rewrap"));
 }
+
+#[test]
+fn plugins_of_a_hub_are_shown_and_changed() {
+    const PLUGIN: &str = r#"{"name":"payday","world":"rotation-schedule","state":"inService",
+        "enabled":true,"active":"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "version":"1.2.0","description":"a\u001b[2J","capabilities":["log"],
+        "config":{"region":"de"},"configSchema":{"region":{"takes":"text","required":false}},
+        "parametersSchema":{},"failure":"fall-back","limits":{"timeMicros":10000},
+        "versions":[{"digest":
+        "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08","version":"1.2.0",
+        "signer":"us","bytes":5000,"installTime":"2026-11-26T09:00:00Z"}],
+        "stats":{"calls":7,"failures":{"trap":1},"fuel":1,"timeMicros":1,"memoryPeakBytes":1,
+        "logLinesDropped":0}}"#;
+    let hub = Fake::new(|first, _| match first {
+        "GET /v1/plugins?pageSize=1000" => (200, format!(r#"{{"items":[{PLUGIN}]}}"#)),
+        first if first.starts_with("DELETE") => (204, String::new()),
+        _ => (200, PLUGIN.to_owned()),
+    });
+    let ran = run(&hub, "cipher-hub plugin list", "");
+    assert!(ran.code == 0 && ran.out.contains("in service"), "{} {}", ran.out, ran.err);
+    assert!(ran.out.contains("7, trap 1") && ran.out.contains("a\\u{1b}[2J"), "{}", ran.out);
+    let ran = run(&hub, "cipher-hub plugin get payday", "");
+    assert!(ran.out.contains("* 1.2.0  9f86d0") && ran.out.contains("signed by us"), "{}", ran.out);
+    for verb in ["enable", "disable", "rollback"] {
+        assert_eq!(run(&hub, &format!("cipher-hub plugin {verb} payday"), "").code, 0);
+        assert_eq!(hub.seen().last().unwrap().trim(), format!("POST /v1/plugins/payday:{verb}"));
+    }
+    let ran = run(&hub, "cipher-hub plugin settings payday", "");
+    assert!(ran.out.contains("region") && hub.seen().last().unwrap().starts_with("GET"));
+    let line = "cipher-hub plugin settings payday --set region=fr --unset zone --time 5ms \
+                --registration shop --on-failure manifest";
+    assert_eq!(run(&hub, line, "").code, 0);
+    assert_eq!(
+        hub.seen().last().unwrap(),
+        r#"PATCH /v1/plugins/payday {"config":{"region":"fr","zone":null},"failure":null,"limits":{"timeMicros":5000},"registrations":["shop"]}"#
+    );
+    let ran = run(&hub, "cipher-hub plugin remove payday", "no\n");
+    assert!(ran.code == 2 && !hub.seen().iter().any(|request| request.starts_with("DELETE")));
+    assert_eq!(run(&hub, "cipher-hub plugin remove payday --yes", "").code, 0);
+}

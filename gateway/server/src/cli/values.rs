@@ -70,7 +70,7 @@ pub(crate) fn etag(text: &str) -> String {
 }
 
 /// Pairs without a name given twice.
-fn unique(pairs: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Failure> {
+pub(crate) fn unique(pairs: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Failure> {
     let mut map = BTreeMap::new();
     for (name, value) in pairs {
         if map.contains_key(&name) {

@@ -1,5 +1,6 @@
 //! `audit.sinks`: where entries of the audit log are sent besides being stored.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,10 +13,17 @@ use serde::{Deserialize, Serialize};
 use super::jwt::Span;
 use super::{ConfigError, units};
 
+mod plugin;
+
+pub(crate) use plugin::files as plugin_files;
+pub use plugin::{EndpointConfig, PluginTarget, SinkLimits, SinkSetting};
+
 /// The most sinks.
 const MAX_SINKS: usize = 16;
 /// The most entries handed over at once.
 const MAX_BATCH: usize = 4096;
+/// As many as a plugin gets where nothing is said: it has little time.
+const PLUGIN_BATCH: usize = 128;
 const MAX_LAG: Duration = Duration::from_secs(3600);
 const MAX_TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -52,8 +60,8 @@ pub struct SinkConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_backlog: Option<u64>,
     /// Most entries handed over at once.
-    #[serde(default = "batch")]
-    pub batch_size: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_size: Option<usize>,
     /// How long a delivery may take.
     #[serde(default = "timeout")]
     pub timeout: Span,
@@ -84,6 +92,18 @@ pub struct SinkConfig {
     /// PEM certificates to trust, instead of the machine's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
+    /// `plugin`: which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<Name>,
+    /// `plugin`: its settings.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub config: BTreeMap<String, SinkSetting>,
+    /// `plugin`: where it may send to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<EndpointConfig>,
+    /// `plugin`: what a call may use.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub limits: SinkLimits,
     /// Send beyond this machine without TLS: whoever is on the way reads and changes entries.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub danger_without_tls: bool,
@@ -103,6 +123,8 @@ pub enum SinkKind {
     Webhook,
     /// OpenTelemetry logs over HTTP.
     Otlp,
+    /// What a plugin makes of it.
+    Plugin,
 }
 
 units::words! { SinkKind:
@@ -111,6 +133,7 @@ units::words! { SinkKind:
     Syslog = "syslog",
     Webhook = "webhook",
     Otlp = "otlp",
+    Plugin = "plugin",
 }
 
 impl SinkKind {
@@ -123,6 +146,7 @@ impl SinkKind {
             Self::Syslog => "syslog",
             Self::Webhook => "webhook",
             Self::Otlp => "otlp",
+            Self::Plugin => "plugin",
         }
     }
 }
@@ -161,10 +185,16 @@ pub enum SinkFormat {
     /// As they are stored.
     #[default]
     Json,
+    /// ArcSight Common Event Format.
+    Cef,
+    /// Open Cybersecurity Schema Framework.
+    Ocsf,
 }
 
 units::words! { SinkFormat:
     Json = "json",
+    Cef = "cef",
+    Ocsf = "ocsf",
 }
 
 /// Where a new sink begins.
@@ -246,6 +276,8 @@ pub enum Target {
     Webhook(HttpTarget),
     /// An OTLP receiver of logs.
     Otlp(HttpTarget),
+    /// A plugin.
+    Plugin(PluginTarget),
 }
 
 /// Where a syslog receiver listens.
@@ -272,9 +304,8 @@ pub struct HttpTarget {
     pub ca_file: Option<PathBuf>,
 }
 
-/// As many as wait: what is behind catches up with few calls.
-const fn batch() -> usize {
-    MAX_BATCH
+fn is_default(limits: &SinkLimits) -> bool {
+    *limits == SinkLimits::default()
 }
 
 const fn timeout() -> Span {
@@ -295,6 +326,14 @@ impl SinkConfig {
     #[must_use]
     pub fn backlog(&self) -> Option<u64> {
         (self.mode == SinkMode::BestEffort).then(|| self.max_backlog.unwrap_or(100_000))
+    }
+
+    /// The most entries handed over at once: as many as wait, so that what is behind catches up
+    /// with few calls.
+    #[must_use]
+    pub fn batch(&self) -> usize {
+        let usual = if self.kind == SinkKind::Plugin { PLUGIN_BATCH } else { MAX_BATCH };
+        self.batch_size.unwrap_or(usual)
     }
 
     /// What it wants.
@@ -324,9 +363,12 @@ impl SinkConfig {
 
     fn check_common(&self) -> Result<(), String> {
         let required = self.mode == SinkMode::Required;
+        let plugin = self.kind == SinkKind::Plugin;
         let net = matches!(self.kind, SinkKind::Syslog | SinkKind::Webhook | SinkKind::Otlp);
         let http = matches!(self.kind, SinkKind::Webhook | SinkKind::Otlp);
         let (file, syslog) = (self.kind == SinkKind::File, self.kind == SinkKind::Syslog);
+        let lines = file || syslog || self.kind == SinkKind::Webhook;
+        let other = self.format != SinkFormat::Json;
         for (key, set, fits, whose) in [
             ("max_lag", self.max_lag.is_some(), required, "mode \"required\""),
             ("max_lag_entries", self.max_lag_entries.is_some(), required, "mode \"required\""),
@@ -340,13 +382,23 @@ impl SinkConfig {
             ("url", self.url.is_some(), http, "kinds \"webhook\" and \"otlp\""),
             ("headers_file", self.headers_file.is_some(), http, "kinds \"webhook\" and \"otlp\""),
             ("ca_file", self.ca_file.is_some(), net, "kinds that use TLS"),
-            ("danger_without_tls", self.danger_without_tls, net, "kinds that use the network"),
+            ("format", other, lines, "kinds \"file\", \"syslog\" and \"webhook\""),
+            ("plugin", self.plugin.is_some(), plugin, "kind \"plugin\""),
+            ("config", !self.config.is_empty(), plugin, "kind \"plugin\""),
+            ("endpoints", !self.endpoints.is_empty(), plugin, "kind \"plugin\""),
+            ("limits", !is_default(&self.limits), plugin, "kind \"plugin\""),
+            (
+                "danger_without_tls",
+                self.danger_without_tls,
+                net || plugin,
+                "kinds that use the network",
+            ),
         ] {
             if set && !fits {
                 return Err(format!("`{key}` is for {whose}"));
             }
         }
-        if self.batch_size == 0 || self.batch_size > MAX_BATCH {
+        if self.batch() == 0 || self.batch() > MAX_BATCH {
             return Err(format!("`batch_size` must be from 1 to {MAX_BATCH}"));
         }
         if self.timeout.0 > MAX_TIMEOUT {
@@ -384,6 +436,7 @@ impl SinkConfig {
             SinkKind::Syslog => self.syslog(),
             SinkKind::Webhook => Ok(Target::Webhook(self.http("/")?)),
             SinkKind::Otlp => Ok(Target::Otlp(self.http("/v1/logs")?)),
+            SinkKind::Plugin => Ok(Target::Plugin(self.plugin_target()?)),
         }
     }
 
@@ -418,7 +471,7 @@ impl SinkConfig {
                     .to_owned());
             }
             SyslogAddress::Udp(host, _) | SyslogAddress::Tcp(host, _) => {
-                self.in_the_clear("address", host, "tls://")?;
+                in_the_clear("address", host, "tls://", self.danger_without_tls)?;
             }
             SyslogAddress::Tls(..) | SyslogAddress::Unix(_) => {}
         }
@@ -435,43 +488,53 @@ impl SinkConfig {
     }
 
     fn http(&self, path: &str) -> Result<HttpTarget, String> {
-        const FORM: &str = "`url` must be an https or http URL without user or password";
-        let text = self.url.as_deref().ok_or(FORM)?;
-        let url = text.parse::<Uri>().ok().filter(|uri| {
-            matches!(uri.scheme_str(), Some("https" | "http"))
-                && uri.authority().is_some_and(|a| !a.as_str().contains('@'))
-        });
-        let url = url.ok_or(FORM)?;
-        if url.scheme_str() == Some("http") {
-            if self.ca_file.is_some() {
-                return Err("`ca_file` is for https".to_owned());
-            }
-            self.in_the_clear("url", url.host().unwrap_or_default(), "https")?;
-        }
-        let url = if url.path() == "/" && url.query().is_none() {
-            let mut parts = url.into_parts();
-            parts.path_and_query = path.parse().ok();
-            Uri::from_parts(parts).map_err(|_| FORM)?
-        } else {
-            url
-        };
-        let (headers_file, ca_file) = (self.headers_file.clone(), self.ca_file.clone());
-        Ok(HttpTarget { url, headers_file, ca_file })
+        let files = (self.headers_file.clone(), self.ca_file.clone());
+        http(self.url.as_deref(), files, path, self.danger_without_tls)
     }
+}
 
-    /// Entries name who does what: they leave the machine encrypted, or by a word that says danger.
-    fn in_the_clear(&self, key: &str, host: &str, instead: &str) -> Result<(), String> {
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let here = host == "localhost"
-            || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
-        if here || self.danger_without_tls {
-            return Ok(());
+/// An HTTP receiver; one without a path of its own gets this one.
+fn http(
+    url: Option<&str>,
+    (headers_file, ca_file): (Option<PathBuf>, Option<PathBuf>),
+    path: &str,
+    danger_without_tls: bool,
+) -> Result<HttpTarget, String> {
+    const FORM: &str = "`url` must be an https or http URL without user or password";
+    let text = url.ok_or(FORM)?;
+    let url = text.parse::<Uri>().ok().filter(|uri| {
+        matches!(uri.scheme_str(), Some("https" | "http"))
+            && uri.authority().is_some_and(|a| !a.as_str().contains('@'))
+    });
+    let url = url.ok_or(FORM)?;
+    if url.scheme_str() == Some("http") {
+        if ca_file.is_some() {
+            return Err("`ca_file` is for https".to_owned());
         }
-        Err(format!(
-            "`{key}` leaves this machine without TLS, so entries could be read and changed on the \
-             way; use {instead}, or set `danger_without_tls = true`"
-        ))
+        in_the_clear("url", url.host().unwrap_or_default(), "https", danger_without_tls)?;
     }
+    let url = if url.path() == "/" && url.query().is_none() {
+        let mut parts = url.into_parts();
+        parts.path_and_query = path.parse().ok();
+        Uri::from_parts(parts).map_err(|_| FORM)?
+    } else {
+        url
+    };
+    Ok(HttpTarget { url, headers_file, ca_file })
+}
+
+/// Entries name who does what: they leave the machine encrypted, or by a word that says danger.
+fn in_the_clear(key: &str, host: &str, instead: &str, danger: bool) -> Result<(), String> {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let here = host == "localhost"
+        || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
+    if here || danger {
+        return Ok(());
+    }
+    Err(format!(
+        "`{key}` leaves this machine without TLS, so entries could be read and changed on the way; \
+         use {instead}, or set `danger_without_tls = true`"
+    ))
 }
 
 /// Checks all sinks.
@@ -525,7 +588,7 @@ mod tests {
     fn a_sink_needs_little() {
         let config = read(&sink("file", "path = \"/var/log/a.log\"\nkeep = 3")).unwrap();
         let one = &config.sinks[0];
-        assert_eq!(one.batch_size, 4096, "what is behind goes in large pieces");
+        assert_eq!(one.batch(), 4096, "what is behind goes in large pieces");
         assert_eq!((one.mode, one.start), (SinkMode::BestEffort, SinkStart::End));
         assert_eq!((one.backlog(), one.bounds()), (Some(100_000), None));
         let path = PathBuf::from("/var/log/a.log");
@@ -551,6 +614,61 @@ mod tests {
     }
 
     #[test]
+    fn a_plugin_gets_settings_as_text_and_endpoints_by_name() {
+        let lines = "plugin = \"sink-otlp-http\"\n\
+                     config = { region = \"eu\", size = 3, zip = true }\n\
+                     limits = { memory = \"8MiB\", time = \"20ms\" }\n\
+                     endpoints = [{ name = \"collector\", url = \"https://logs.example/a/b\" }]";
+        let config = read(&sink("plugin", lines)).unwrap();
+        assert_eq!(config.sinks[0].batch(), 128, "a plugin has little time");
+        let Ok(Target::Plugin(target)) = config.sinks[0].target() else { panic!() };
+        assert_eq!(target.plugin.as_str(), "sink-otlp-http");
+        let given: Vec<_> = target.settings.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        assert_eq!(given, ["region=eu", "size=3", "zip=true"]);
+        let (name, place) = target.endpoints.first_key_value().unwrap();
+        assert_eq!(name.as_str(), "collector");
+        assert_eq!(place.url, "https://logs.example/a/b");
+        assert_eq!(target.limits.memory, Some(Bytes(8 << 20)));
+        let again = toml::to_string(&config).unwrap();
+        assert_eq!(toml::from_str::<AuditConfig>(&again).unwrap(), config);
+    }
+
+    #[test]
+    fn what_cannot_be_meant_of_a_plugin_is_said() {
+        let plug = |lines: &str| sink("plugin", &format!("plugin = \"pp\"\n{lines}"));
+        let at = |url: &str| plug(&format!("endpoints = [{{ name = \"aa\", url = \"{url}\" }}]"));
+        for (text, words) in [
+            (sink("plugin", ""), "`plugin` must name"),
+            (sink("plugin", "plugin = \"No\""), "[a-z]"),
+            (sink("stdout", "plugin = \"pp\""), "`plugin` is for kind \"plugin\""),
+            (sink("stdout", "config = { a = 1 }"), "`config` is for kind \"plugin\""),
+            (plug("format = \"cef\""), "`format` is for"),
+            (plug("url = \"https://a\""), "`url` is for"),
+            (plug("config = { a = 1.5 }"), "sinks"),
+            (plug("limits = { time = \"2m\" }"), "`limits.time`"),
+            (plug("limits = { files = 2 }"), "files"),
+            (plug("endpoints = [{ name = \"aa\" }]"), "url"),
+            (at("http://logs.example/"), "endpoint `aa`: `url` leaves this machine without TLS"),
+            (at("https://u:p@logs.example/"), "without user or password"),
+            (at("ftp://logs.example/"), "`url` must be an https"),
+            (at("https://logs.example/?x=1"), "no query"),
+            (at("https://logs.example/a/../b"), "must be plain"),
+            (at("https://logs.example/a//b"), "must be plain"),
+            (at("https://logs.example/a%2fb"), "must be plain"),
+            (
+                plug(
+                    "endpoints = [{ name = \"aa\", url = \"https://a\" }, \
+                     { name = \"aa\", url = \"https://b\" }]",
+                ),
+                "twice",
+            ),
+        ] {
+            let fault = read(&text).unwrap_err();
+            assert!(fault.contains(words), "{words}: {fault}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_said() {
         let hook = |lines: &str| sink("webhook", lines);
         for (text, words) in [
@@ -564,7 +682,8 @@ mod tests {
             (sink("stdout", "mode = \"required\"\nmax_lag = \"1ms\""), "from 500ms"),
             (sink("stdout", "mode = \"required\"\nmax_backlog = 9"), "mode \"best-effort\""),
             (sink("stdout", "mode = \"maybe\""), "`required` or `best-effort`"),
-            (sink("stdout", "format = \"xml\""), "`xml` should be `json`"),
+            (sink("stdout", "format = \"xml\""), "`xml` should be `json` or `cef` or `ocsf`"),
+            (sink("stdout", "format = \"cef\""), "`format` is for kinds \"file\", \"syslog\""),
             (sink("stdout", "batch_size = 0"), "`batch_size` must be"),
             (sink("stdout", "include = [\"\"]"), "every action"),
             (sink("syslog", ""), "`address` must be"),

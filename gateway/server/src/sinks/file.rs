@@ -8,12 +8,15 @@ use std::path::{Path, PathBuf};
 
 use hub_audit::relay::Batch;
 
+use super::lines::Lines;
 use super::off_thread::Blocking;
 
-/// How far back the end of a line is looked for: an entry has 16 KiB at most.
-const TAIL: u64 = 32 * 1024;
-/// How every entry begins.
-const BEGIN: &[u8] = b"{\"action\":\"";
+/// How far back the end of a line is looked for: an entry has 16 KiB at most, and a few times that
+/// in another format.
+const TAIL: u64 = 128 * 1024;
+/// How every entry begins, in each format: the format may have been another before.
+const BEGINS: [&[u8]; 3] =
+    [b"{\"action\":\"", b"CEF:0|Cipher Hub|cipher-hub|", b"{\"activity_id\":"];
 
 /// A file of lines.
 #[derive(Debug)]
@@ -21,6 +24,7 @@ pub(super) struct LineFile {
     path: PathBuf,
     max_size: u64,
     keep: u32,
+    lines: Lines,
     open: Option<Open>,
 }
 
@@ -33,8 +37,8 @@ struct Open {
 }
 
 impl LineFile {
-    pub(super) const fn new(path: PathBuf, max_size: u64, keep: u32) -> Self {
-        Self { path, max_size, keep, open: None }
+    pub(super) const fn new(path: PathBuf, max_size: u64, keep: u32, lines: Lines) -> Self {
+        Self { path, max_size, keep, lines, open: None }
     }
 
     fn numbered(&self, number: u32) -> PathBuf {
@@ -126,21 +130,21 @@ impl LineFile {
     fn write(&mut self, batch: &Batch) -> std::io::Result<u64> {
         let max_size = self.max_size;
         let (mut lines, mut next) = (Vec::new(), batch.from());
-        let open = self.current()?;
+        let already = self.current()?.size;
         for entry in batch.entries() {
-            let length = entry.bytes.len() as u64 + 1;
-            let size = open.size + lines.len() as u64;
-            if size > 0 && size + length > max_size {
+            let before = lines.len();
+            self.lines.push(entry.bytes, &mut lines);
+            if already + before as u64 > 0 && already + lines.len() as u64 > max_size {
+                lines.truncate(before);
                 break;
             }
-            lines.extend_from_slice(entry.bytes);
-            lines.push(b'\n');
             next = entry.seq + 1;
         }
         if lines.is_empty() {
             self.rotate()?;
             return self.write(batch);
         }
+        let Some(open) = &mut self.open else { return Err(ErrorKind::NotFound.into()) };
         let done = open.file.write_all(&lines).and_then(|()| open.file.sync_data());
         if let Err(error) = done {
             // What was written of it goes again, so that no line is half there. A file that could
@@ -175,7 +179,8 @@ fn whole_lines(file: &mut File, size: u64) -> std::io::Result<Option<u64>> {
         None => return Ok(None),
     };
     let rest = tail.get(start..).unwrap_or_default();
-    let begun = !rest.is_empty() && rest.iter().zip(BEGIN).all(|(byte, begin)| byte == begin);
+    let is = |begin: &[u8]| rest.iter().zip(begin).all(|(byte, begin)| byte == begin);
+    let begun = !rest.is_empty() && BEGINS.into_iter().any(is);
     Ok(begun.then_some(from + start as u64))
 }
 
@@ -192,10 +197,15 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+    use crate::config::SinkFormat;
 
     fn entry(seq: u64, size: usize) -> Vec<u8> {
         let filler = "x".repeat(size);
         format!("{{\"action\":\"a\",\"detail\":\"{filler}\",\"seq\":{seq}}}").into_bytes()
+    }
+
+    fn file(path: &Path, max_size: u64, keep: u32) -> LineFile {
+        LineFile::new(path.to_owned(), max_size, keep, Lines::new(SinkFormat::Json, "hub_1"))
     }
 
     /// Delivers everything, as a relay does.
@@ -222,7 +232,7 @@ mod tests {
     fn files_are_rotated_by_size_and_the_oldest_goes() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.log");
-        let mut sink = LineFile::new(path.clone(), 1000, 2);
+        let mut sink = file(&path, 1000, 2);
         deliver(&mut sink, 0, 40, 60);
         let names = ["audit.log.2", "audit.log.1", "audit.log"].map(|name| dir.path().join(name));
         let kept: Vec<u64> = names.iter().flat_map(|path| seqs(path)).collect();
@@ -241,7 +251,7 @@ mod tests {
     fn an_entry_above_the_size_has_a_file_of_its_own() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.log");
-        let mut sink = LineFile::new(path.clone(), 1000, 9);
+        let mut sink = file(&path, 1000, 9);
         deliver(&mut sink, 0, 3, 2000);
         assert_eq!(seqs(&path), [2]);
         assert_eq!(seqs(&dir.path().join("audit.log.2")), [0]);
@@ -251,7 +261,7 @@ mod tests {
     fn a_file_that_was_moved_or_removed_is_made_again() {
         let dir = tempfile::tempdir().unwrap();
         let (path, aside) = (dir.path().join("audit.log"), dir.path().join("aside"));
-        let mut sink = LineFile::new(path.clone(), 100_000, 9);
+        let mut sink = file(&path, 100_000, 9);
         deliver(&mut sink, 0, 3, 10);
         fs::rename(&path, &aside).unwrap();
         deliver(&mut sink, 3, 3, 10);
@@ -271,9 +281,13 @@ mod tests {
             ("somebody's", "somebody's\n"),
             ("one\ntwo", "one\ntwo\n"),
             ("one\n", "one\n"),
+            ("one\nCEF:0|Ciph", "one\n"),
+            ("one\nCEF:0|Cipher Hub|cipher-hub|0.1|keys.enc", "one\n"),
+            ("one\n{\"activity_id\":99,\"ac", "one\n"),
+            ("one\nCEF:0|other", "one\nCEF:0|other\n"),
         ] {
             fs::write(&path, before).unwrap();
-            deliver(&mut LineFile::new(path.clone(), 100_000, 9), 1, 1, 1);
+            deliver(&mut file(&path, 100_000, 9), 1, 1, 1);
             let text = fs::read_to_string(&path).unwrap();
             let line = "{\"action\":\"a\",\"detail\":\"x\",\"seq\":1}\n";
             assert_eq!(text, format!("{after}{line}"), "{before}");
@@ -283,7 +297,7 @@ mod tests {
     #[test]
     fn what_cannot_be_a_file_is_said() {
         let dir = tempfile::tempdir().unwrap();
-        let mut sink = LineFile::new(dir.path().join("missing/audit.log"), 100_000, 9);
+        let mut sink = file(&dir.path().join("missing/audit.log"), 100_000, 9);
         let error = sink.accept(&Batch::of(0, &[b"{}"])).unwrap_err();
         assert!(error.to_string().contains("missing/audit.log"), "{error}");
     }

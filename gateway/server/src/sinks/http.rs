@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
-use http::{Request, StatusCode, Version};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http::{Method, Request, StatusCode, Version};
+use http_body_util::{BodyExt as _, Full};
 use hub_audit::relay::SinkError;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -19,7 +19,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::config::HttpTarget;
 
-const AGENT: &str = concat!("cipher-hub/", env!("CARGO_PKG_VERSION"));
+pub(super) const AGENT: &str = concat!("cipher-hub/", env!("CARGO_PKG_VERSION"));
 /// The longest answer that is read.
 const MAX_ANSWER: usize = 64 * 1024;
 
@@ -38,19 +38,100 @@ struct Open {
     _driver: JoinSet<()>,
 }
 
+/// A request of whatever kind.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) method: Method,
+    /// And query.
+    pub(super) path: String,
+    /// Give way to those of the configuration.
+    pub(super) wished: HeaderMap,
+    /// Replace those of the configuration.
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+/// An answer of whatever kind.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    pub(super) end: End,
+}
+
+/// How much of an answer's body there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Whole,
+    /// As much as is read of any.
+    Cut,
+    /// It broke off.
+    Broken,
+}
+
+fn lost(error: &dyn std::fmt::Display) -> SinkError {
+    SinkError(format!("no answer: {error}"))
+}
+
+/// Puts all values of each name in the place of those that are there.
+fn replace(headers: &mut HeaderMap, by: &HeaderMap) {
+    for name in by.keys() {
+        headers.remove(name);
+        for value in by.get_all(name) {
+            headers.append(name, value.clone());
+        }
+    }
+}
+
+async fn read(mut body: hyper::body::Incoming) -> (Bytes, End) {
+    let mut held = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return (held.into(), End::Broken) };
+        let Ok(data) = frame.into_data() else { continue };
+        let room = MAX_ANSWER - held.len();
+        held.extend_from_slice(data.get(..room).unwrap_or(&data));
+        if data.len() > room {
+            return (held.into(), End::Cut);
+        }
+    }
+    (held.into(), End::Whole)
+}
+
 impl Client {
     pub(super) const fn new(target: HttpTarget) -> Self {
         Self { target, open: None }
     }
 
-    /// Sends one body and gives the answer, which was a success.
+    /// Posts one body and gives the answer, which was a success.
     pub(super) async fn post(
         &mut self,
         kind: &'static str,
         more: Option<(&'static str, String)>,
         body: Vec<u8>,
     ) -> Result<Bytes, SinkError> {
-        let body = Bytes::from(body);
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        if let Some((name, value)) = more {
+            let value = HeaderValue::from_str(&value).map_err(|error| lost(&error))?;
+            headers.insert(HeaderName::from_static(name), value);
+        }
+        let path = self.target.url.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        let (method, wished, body) = (Method::POST, HeaderMap::new(), Bytes::from(body));
+        let answer = self.send(&Sent { method, path, wished, headers, body }).await?;
+        let status = answer.status;
+        if status.is_success() {
+            // What is said beside a success does not matter.
+            let whole = answer.end == End::Whole;
+            return Ok(if whole { answer.body } else { Bytes::new() });
+        }
+        let note = if status.is_redirection() { "; redirects are not followed" } else { "" };
+        Err(SinkError(format!("the answer has status {}{note}", status.as_u16())))
+    }
+
+    /// Sends one request and gives the answer, whatever it is.
+    pub(super) async fn send(&mut self, sent: &Sent) -> Result<Answer, SinkError> {
         // INVARIANT: taken out while in use, so that a call that is given up leaves none behind
         // whose answer nobody has read.
         let kept = match self.open.take() {
@@ -65,50 +146,37 @@ impl Client {
             Some(open) => open,
             None => self.connect().await?,
         };
-        let mut answer = self.exchange(&mut open, kind, more.as_ref(), body.clone()).await;
+        let mut answer = self.exchange(&mut open, sent).await;
         if reused && answer.is_err() {
             // The receiver has closed a connection that was idle; that is no failure yet.
             open = self.connect().await?;
-            answer = self.exchange(&mut open, kind, more.as_ref(), body).await;
+            answer = self.exchange(&mut open, sent).await;
         }
-        let (status, body) = answer?;
-        if status.is_success() {
-            // What is said beside a success does not matter; unread, it spoils the connection.
-            self.open = body.is_some().then_some(open);
-            return Ok(body.unwrap_or_default());
-        }
-        // Headers are read again with the next connection: a token may have been replaced.
-        let note = if status.is_redirection() { "; redirects are not followed" } else { "" };
-        Err(SinkError(format!("the answer has status {}{note}", status.as_u16())))
+        let answer = answer?;
+        // Headers are read again with the next connection after a failure: a token may have been
+        // replaced. Unread bytes spoil a connection.
+        self.open = (answer.status.is_success() && answer.end == End::Whole).then_some(open);
+        Ok(answer)
     }
 
-    async fn exchange(
-        &self,
-        open: &mut Open,
-        kind: &'static str,
-        more: Option<&(&'static str, String)>,
-        body: Bytes,
-    ) -> Result<(StatusCode, Option<Bytes>), SinkError> {
-        let lost = |error: &dyn std::fmt::Display| SinkError(format!("no answer: {error}"));
+    async fn exchange(&self, open: &mut Open, sent: &Sent) -> Result<Answer, SinkError> {
         let url = &self.target.url;
-        let mut request = Request::post(url.path_and_query().map_or("/", |path| path.as_str()))
+        let mut request = Request::builder()
+            .method(sent.method.clone())
+            .uri(&sent.path)
             .version(Version::HTTP_11)
-            .body(Full::new(body))
+            .body(Full::new(sent.body.clone()))
             .map_err(|error| lost(&error))?;
         let headers = request.headers_mut();
-        *headers = open.headers.clone();
+        *headers = sent.wished.clone();
+        replace(headers, &open.headers);
         let host = url.authority().map_or("", |authority| authority.as_str());
         headers.insert(HOST, HeaderValue::from_str(host).map_err(|error| lost(&error))?);
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
-        if let Some((name, value)) = more {
-            let value = HeaderValue::from_str(value).map_err(|error| lost(&error))?;
-            headers.insert(HeaderName::from_static(name), value);
-        }
+        replace(headers, &sent.headers);
         let answer = open.sender.send_request(request).await.map_err(|error| lost(&error))?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
-        Ok((status, body.ok().map(http_body_util::Collected::to_bytes)))
+        let (head, body) = answer.into_parts();
+        let (body, end) = read(body).await;
+        Ok(Answer { status: head.status, headers: head.headers, body, end })
     }
 
     async fn connect(&self) -> Result<Open, SinkError> {

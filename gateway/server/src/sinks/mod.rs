@@ -6,6 +6,7 @@
 //! nothing: it closes the log for new work while a required one is too far behind, and tells what
 //! was passed over.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,16 +21,26 @@ use hub_operations::Hub;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Check, Health};
-use crate::config::{Config, QuotaConfig, SinkConfig, SinkMode, SinkTarget, StoreEngine};
+use crate::config::{
+    Config, QuotaConfig, SinkConfig, SinkMode, SinkTarget, StoreEngine, plugin_files,
+};
 use crate::metrics::Metrics;
 use crate::open;
 use crate::tasks::Tasks;
 
+pub(crate) use plugin::{NoSinkPlugins, SinkPlugins};
+use plugin::{PluginSink, Served};
+
 mod facts;
 mod file;
 mod http;
+mod lines;
 mod off_thread;
 mod otlp;
+mod outbound;
+mod plugin;
+#[cfg(test)]
+mod receiver;
 mod stdout;
 mod syslog;
 mod webhook;
@@ -75,6 +86,8 @@ struct Watched {
     bounds: Option<Bounds>,
     progress: Arc<Progress>,
     seen: Mutex<Seen>,
+    /// Which plugin's code serves it.
+    served: Option<Arc<Served>>,
 }
 
 /// What the watch has seen of a sink.
@@ -97,6 +110,7 @@ pub(crate) async fn set_up(
     clock: &Arc<dyn Clock>,
     metrics: &Metrics,
     health: &Health,
+    plugins: &Arc<dyn SinkPlugins>,
 ) -> Result<Sinks, SinkSetUpError> {
     if config.audit.sinks.is_empty() {
         return Ok(Sinks::default());
@@ -118,12 +132,12 @@ pub(crate) async fn set_up(
         if let Some(folder) = &folder {
             open::make_private(folder).map_err(|error| failed(name, error.to_string()))?;
         }
-        let sink = make(one, hub, clock).map_err(|why| failed(name, why))?;
+        let (sink, served) = make(one, hub, clock, plugins).map_err(|why| failed(name, why))?;
         let settings = Settings {
             name: name.into(),
             start: one.begins(),
             wanted: one.wanted(),
-            batch: one.batch_size,
+            batch: one.batch(),
             timeout: one.timeout.0,
             backlog: one.backlog(),
             cursor: folder.as_ref().map(|folder| folder.join(name)),
@@ -134,7 +148,8 @@ pub(crate) async fn set_up(
         let size = hub.log().appender().position().audit.size;
         let lag = Lag::starting(Instant::now(), size, progress.reached());
         let seen = Mutex::new(Seen { lag, waiting: Waiting::default() });
-        watched.push(Watched { config: one.clone(), bounds: one.bounds(), progress, seen });
+        let (config, bounds) = (one.clone(), one.bounds());
+        watched.push(Watched { config, bounds, progress, seen, served });
         relays.push(relay);
     }
     let watched: Arc<[Watched]> = watched.into();
@@ -166,42 +181,52 @@ fn anyone_closes(sinks: &[SinkConfig], quotas: &[QuotaConfig]) -> bool {
 pub fn check_files(sinks: &[SinkConfig]) -> Result<(), SinkSetUpError> {
     for sink in sinks {
         let failed = |why: String| SinkSetUpError::Sink { name: sink.name.to_string(), why };
-        let (headers, ca) = match sink.target().map_err(failed)? {
+        let target = sink.target().map_err(failed)?;
+        let (headers, authorities) = match &target {
             SinkTarget::Webhook(target) | SinkTarget::Otlp(target) => {
-                (target.headers_file, target.ca_file)
+                (target.headers_file.iter().collect(), target.ca_file.iter().collect())
             }
-            SinkTarget::Syslog { ca_file, .. } => (None, ca_file),
+            SinkTarget::Syslog { ca_file, .. } => (BTreeSet::new(), ca_file.iter().collect()),
             SinkTarget::File { path, .. } => {
                 if path.is_dir() {
                     return Err(failed(format!("`{}` is a folder", path.display())));
                 }
-                (None, None)
+                Default::default()
             }
-            SinkTarget::Stdout => (None, None),
+            SinkTarget::Stdout => Default::default(),
+            SinkTarget::Plugin(target) => plugin_files(target),
         };
-        if let Some(path) = headers {
-            http::read_headers(&path).map_err(failed)?;
+        for path in headers {
+            http::read_headers(path).map_err(failed)?;
         }
-        if let Some(path) = ca {
-            crate::jwks::fetch::roots(Some(&path)).map_err(|error| failed(error.to_string()))?;
+        for path in authorities {
+            crate::jwks::fetch::roots(Some(path)).map_err(|error| failed(error.to_string()))?;
         }
     }
     Ok(())
 }
 
-fn make(config: &SinkConfig, hub: &Hub, clock: &Arc<dyn Clock>) -> Result<Box<dyn Sink>, String> {
+type Made = (Box<dyn Sink>, Option<Arc<Served>>);
+
+fn make(
+    config: &SinkConfig,
+    hub: &Hub,
+    clock: &Arc<dyn Clock>,
+    plugins: &Arc<dyn SinkPlugins>,
+) -> Result<Made, String> {
     check_files(std::slice::from_ref(config)).map_err(|error| match error {
         SinkSetUpError::Sink { why, .. } => why,
         other => other.to_string(),
     })?;
     let id = hub.id().to_string();
+    let lines = || lines::Lines::new(config.format, &id);
     let text = |error: std::io::Error| error.to_string();
-    Ok(match config.target()? {
+    let sink: Box<dyn Sink> = match config.target()? {
         SinkTarget::File { path, max_size, keep } => {
             let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
             let parent = parent.unwrap_or_else(|| Path::new("."));
             open::make_private(parent).map_err(|error| error.to_string())?;
-            let file = file::LineFile::new(path, max_size, keep);
+            let file = file::LineFile::new(path, max_size, keep, lines());
             Box::new(off_thread::OffThread::start(file).map_err(text)?)
         }
         SinkTarget::Stdout => {
@@ -209,12 +234,27 @@ fn make(config: &SinkConfig, hub: &Hub, clock: &Arc<dyn Clock>) -> Result<Box<dy
             Box::new(off_thread::OffThread::start(own).map_err(text)?)
         }
         SinkTarget::Syslog { address, facility, max_message, ca_file } => {
-            let timeout = config.timeout.0;
-            Box::new(syslog::Syslog::new(address, facility, max_message, ca_file, timeout, &id))
+            let (timeout, lines) = (config.timeout.0, lines());
+            Box::new(syslog::Syslog::new(
+                address,
+                facility,
+                max_message,
+                ca_file,
+                timeout,
+                &id,
+                lines,
+            ))
         }
-        SinkTarget::Webhook(target) => Box::new(webhook::Webhook::new(target)),
+        SinkTarget::Webhook(target) => Box::new(webhook::Webhook::new(target, lines())),
+        SinkTarget::Plugin(target) => {
+            let (name, timeout) = (config.name.clone(), config.timeout.0);
+            let sink = PluginSink::new(name, target, timeout, Arc::clone(plugins));
+            let served = sink.served();
+            return Ok((Box::new(sink), Some(served)));
+        }
         SinkTarget::Otlp(target) => Box::new(otlp::Otlp::new(target, &id, Arc::clone(clock))),
-    })
+    };
+    Ok((sink, None))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "gauges are floating point by format")]
@@ -338,6 +378,9 @@ async fn watch(
     let mut last: Option<Instant> = None;
     loop {
         look(&hub, &watched, check.as_ref()).await;
+        for sink in watched.iter() {
+            tell_served(&hub, sink).await;
+        }
         if token.is_cancelled() {
             // What is not told yet lies with the cursors, for the next start.
             return;
@@ -407,6 +450,15 @@ async fn tell_missed(hub: &Hub, sink: &Watched) {
     tracing::warn!(sink = name, missed, "a best-effort sink has missed entries");
     if record(hub, "sinks.dropped", Some(name.into()), missed).await {
         sink.progress.told(missed);
+    }
+}
+
+/// An entry about the code that a plugin's sink is served by, each time it is another.
+async fn tell_served(hub: &Hub, sink: &Watched) {
+    let Some(served) = &sink.served else { return };
+    let Some(code) = served.untold() else { return };
+    if record(hub, "sinks.plugin", Some(code.as_str().into()), 1).await {
+        served.told(&code);
     }
 }
 

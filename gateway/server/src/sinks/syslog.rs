@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket, UnixDatagram, UnixStream};
 use tokio_rustls::TlsConnector;
 
+use super::lines::Lines;
 use crate::config::SyslogAddress;
 
 mod message;
@@ -61,11 +62,12 @@ impl Syslog {
         ca_file: Option<std::path::PathBuf>,
         timeout: Duration,
         hub: &str,
+        lines: Lines,
     ) -> Self {
         let system = rustix::system::uname();
         let host = system.nodename().to_string_lossy();
         Self {
-            messages: Messages::new(facility, &host, std::process::id(), hub),
+            messages: Messages::new(facility, &host, std::process::id(), hub, lines),
             address,
             max_message,
             ca_file,

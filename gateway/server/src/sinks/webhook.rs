@@ -1,19 +1,21 @@
-//! Batches by HTTP POST: the stored bytes, a line each. Any 2xx says that they are kept.
+//! Batches by HTTP POST: the stored bytes, or another form of them, a line each. Any 2xx says that they are kept.
 
 use hub_audit::relay::{Batch, Sink, SinkError, Work};
 
 use super::http::Client;
+use super::lines::Lines;
 use crate::config::HttpTarget;
 
-/// `application/x-ndjson` to a URL.
+/// Lines to a URL.
 #[derive(Debug)]
 pub(super) struct Webhook {
     client: Client,
+    lines: Lines,
 }
 
 impl Webhook {
-    pub(super) const fn new(target: HttpTarget) -> Self {
-        Self { client: Client::new(target) }
+    pub(super) const fn new(target: HttpTarget, lines: Lines) -> Self {
+        Self { client: Client::new(target), lines }
     }
 }
 
@@ -23,14 +25,13 @@ impl Sink for Webhook {
             let mut lines = Vec::new();
             let (mut first, mut last) = (None, batch.from());
             for entry in batch.entries() {
-                lines.extend_from_slice(entry.bytes);
-                lines.push(b'\n');
+                self.lines.push(entry.bytes, &mut lines);
                 first.get_or_insert(entry.seq);
                 last = entry.seq;
             }
             let range = format!("{}-{last}", first.unwrap_or(last));
             let more = ("cipher-hub-sequence", range);
-            self.client.post("application/x-ndjson", Some(more), lines).await?;
+            self.client.post(self.lines.media_type(), Some(more), lines).await?;
             Ok(batch.end())
         })
     }

@@ -7,12 +7,11 @@ use hub_crypto::Material;
 use hub_crypto::kdf::{self, Derivation};
 use hub_model::algorithm::Kind;
 use hub_model::api::key::KeyView;
-use hub_model::api::profile::{ChosenProfile, UsedProfile};
+use hub_model::api::profile::ChosenProfile;
 use hub_model::api::uses::DeriveKey as Body;
 use hub_model::usage::Side;
 use hub_model::{
-    Action, Algorithm, EncryptionContext, Key, KeyId, Origin, ProfilePin, Purpose, RegistrationId,
-    SecretBytes,
+    Action, Algorithm, EncryptionContext, Key, KeyId, Origin, Purpose, RegistrationId, SecretBytes,
 };
 use hub_policy::{Permit, RequestFacts};
 use hub_store::layout;
@@ -140,9 +139,8 @@ impl DeriveKey {
         };
         let made = Box::pin(profile::derive(&scene, wanted)).await?;
         let (id, detail) = (key.id, made.detail());
-        let profile::Made { secret, used, pinned } = made;
-        let UsedProfile { plugin, profile, digest, .. } = used.clone();
-        key.derived_by = Some(ProfilePin { plugin, profile, digest });
+        let profile::Made { secret, used, pin, pinned } = made;
+        key.derived_by = Some(pin);
         let mut changes = put_named(hub, &mut key, facts, now).await?;
         if let Some(pinned) = pinned {
             profile::put_pinned(&mut changes, &scene, pinned)?;

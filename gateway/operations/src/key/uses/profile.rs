@@ -51,6 +51,8 @@ pub(super) struct Made {
     /// The bytes; none in a dry run.
     pub(super) secret: Option<hub_crypto::Secret>,
     pub(super) used: UsedProfile,
+    /// What a stored key is marked with.
+    pub(super) pin: ProfilePin,
     /// The root key with its new pin, where it is new.
     pub(super) pinned: Option<Key>,
 }
@@ -73,7 +75,8 @@ pub(super) async fn derive(scene: &Scene<'_, AtKey>, wanted: Wanted<'_>) -> Resu
     let ChosenProfile { plugin, profile, parameters, .. } = chosen;
     let profiles = profiles_of(scene, chosen)?;
     let digest = profiles.digest();
-    let pin = ProfilePin { plugin: plugin.clone(), profile: profile.clone(), digest };
+    let (plugin_name, settings) = (plugin.clone(), profiles.settings());
+    let pin = ProfilePin { plugin: plugin_name, profile: profile.clone(), digest, settings };
     let pinned = pin_to(scene, &pin)?;
     let length = offered(&*profiles, chosen, len, wanted.sized_by)?;
     let question = KdfQuestion {
@@ -96,7 +99,7 @@ pub(super) async fn derive(scene: &Scene<'_, AtKey>, wanted: Wanted<'_>) -> Resu
     let mut used = UsedProfile::from(&pin);
     if scene.meta.dry_run {
         used.plan = Some(shown(&plan));
-        return Ok(Made { secret: None, used, pinned: None });
+        return Ok(Made { secret: None, used, pin, pinned: None });
     }
     let info = info(plugin, profile, into, context);
     let slow = checked.is_slow();
@@ -105,7 +108,7 @@ pub(super) async fn derive(scene: &Scene<'_, AtKey>, wanted: Wanted<'_>) -> Resu
         checked.run(&kdf::derive(&material, &from, root_len)?)
     };
     let secret = compute(scene, slow, work).await?.map_err(|error| refusal(error, "/profile"))?;
-    Ok(Made { secret: Some(secret), used, pinned })
+    Ok(Made { secret: Some(secret), used, pin, pinned })
 }
 
 /// The profiles meant: of the digest named, else of the one that the key is pinned to, else of the
@@ -138,10 +141,21 @@ fn profiles_of(
     })?;
     match digest {
         Some(digest) if profiles.digest() != digest => {
-            Err(missing(&format!("what answers has digest {}", profiles.digest())))
+            return Err(missing(&format!("what answers has digest {}", profiles.digest())));
         }
-        _ => Ok(profiles),
+        _ => {}
     }
+    let answers = profiles.digest();
+    let before = key.profile_pins.iter().find(|pin| {
+        pin.is_for(plugin, profile) && pin.digest == answers && pin.settings != profiles.settings()
+    });
+    if before.is_some() {
+        return Err(Error::ProfileChanged(format!(
+            "plugin `{plugin}` has other settings than when this key first derived by it, and \
+             might give other bytes: set them as they were"
+        )));
+    }
+    Ok(profiles)
 }
 
 /// The length, when the profile is there and gives as many bytes.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use hub_model::Thumbprint;
 use hub_model::extend::{
     Asked, FailureKind, KdfPlan, KdfProfile, KdfProfiles, KdfQuestion, Parameters, PluginDigest,
     PluginFailure,
@@ -245,6 +246,19 @@ async fn offered(caller: &Caller) -> Result<Vec<KdfProfile>, PluginFailure> {
 impl KdfProfiles for KdfPlugin {
     fn digest(&self) -> PluginDigest {
         self.caller.loaded.digest()
+    }
+
+    fn settings(&self) -> Option<Thumbprint> {
+        let config = &self.caller.settings.config;
+        if config.is_empty() {
+            return None;
+        }
+        let mut hash = Sha256::new();
+        for part in config.iter().flat_map(|(name, value)| [name, value]) {
+            hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            hash.update(part.as_bytes());
+        }
+        Some(Thumbprint(hash.finalize().into()))
     }
 
     fn profiles(&self) -> Arc<[KdfProfile]> {

@@ -3,6 +3,7 @@
 use cipher_hub_client::KeyStep;
 use clap::{Args, Subcommand};
 use hub_model::api::key::{CreateKey, KeyView, PatchKey, VersionView};
+use hub_model::api::profile::UsedProfile;
 use hub_model::{Algorithm, Timestamp};
 
 use super::super::failure::Failure;
@@ -288,11 +289,24 @@ pub(super) fn show(session: &mut Session<'_>, view: &KeyView) -> Result<(), Fail
             ("next rotation", view.next_rotation_time.map(time).unwrap_or_default()),
             ("activation", view.activation_time.map(time).unwrap_or_default()),
             ("destruction", view.destroy_time.map(time).unwrap_or_default()),
+            ("derived by", view.derived_by.as_ref().map(used).unwrap_or_default()),
+            ("derives by", pins(view)),
             ("tags", tags(&view.tags)),
             ("created", time(view.create_time)),
             ("updated", time(view.update_time)),
         ],
     )
+}
+
+fn used(profile: &UsedProfile) -> String {
+    let UsedProfile { plugin, profile, digest, .. } = profile;
+    format!("{plugin}/{profile} {digest}")
+}
+
+/// The profiles of plugins that a key is pinned to.
+fn pins(view: &KeyView) -> String {
+    let pins: Vec<_> = view.profile_pins.iter().map(|pin| used(&pin.into())).collect();
+    pins.join(", ")
 }
 
 impl Row for KeyView {

@@ -13,6 +13,8 @@ mod inspect;
 mod new;
 mod plan;
 mod question;
+mod remote;
+mod remote_view;
 mod script;
 mod sign;
 mod sink;
@@ -62,6 +64,33 @@ pub(crate) enum PluginCommand {
     Sign(sign::SignArgs),
     /// Say whether a plugin is signed by someone you trust
     Verify(sign::VerifyArgs),
+    /// Install a plugin in a hub, and put it into service
+    Install(remote::InstallArgs),
+    /// List the plugins of a hub
+    #[command(
+        after_help = "Examples:\n  cipher-hub plugin list\n  cipher-hub plugin list --output json"
+    )]
+    List,
+    /// Show a plugin of a hub: versions, settings, calls and failures
+    #[command(after_help = "Examples:\n  cipher-hub plugin get payday")]
+    Get(remote::One),
+    /// Let a plugin answer again
+    #[command(after_help = "Examples:\n  cipher-hub plugin enable payday")]
+    Enable(remote::One),
+    /// Take a plugin out of service; it stays installed
+    #[command(after_help = "Examples:\n  cipher-hub plugin disable payday")]
+    Disable(remote::One),
+    /// Go back to the version that was active before
+    #[command(after_help = "Examples:\n  cipher-hub plugin rollback payday")]
+    Rollback(remote::One),
+    /// Remove a plugin with all its versions
+    #[command(
+        visible_alias = "uninstall",
+        after_help = "Examples:\n  cipher-hub plugin remove payday --yes"
+    )]
+    Remove(remote::RemoveArgs),
+    /// Show or change settings, limits and registrations of a plugin
+    Settings(remote::SettingsArgs),
 }
 
 pub(crate) async fn run(command: PluginCommand, session: &mut Session<'_>) -> Result<(), Failure> {
@@ -77,6 +106,14 @@ pub(crate) async fn run(command: PluginCommand, session: &mut Session<'_>) -> Re
         PluginCommand::Keygen(args) => sign::keygen(args, session).await,
         PluginCommand::Sign(args) => sign::sign(args, session).await,
         PluginCommand::Verify(args) => sign::verify(&args, session),
+        PluginCommand::Install(args) => Box::pin(remote::install(args, session)).await,
+        PluginCommand::List => remote::list(session).await,
+        PluginCommand::Get(one) => remote::get(one, session).await,
+        PluginCommand::Enable(one) => remote::enable(one, true, session).await,
+        PluginCommand::Disable(one) => remote::enable(one, false, session).await,
+        PluginCommand::Rollback(one) => remote::rollback(one, session).await,
+        PluginCommand::Remove(args) => remote::remove(args, session).await,
+        PluginCommand::Settings(args) => remote::settings(args, session).await,
     }
 }
 

@@ -4,17 +4,18 @@ use std::path::{Path, PathBuf};
 
 use cipher_hub_client::SecretBytes;
 use clap::{Args, ValueEnum};
+use hub_model::api::profile::{ChosenProfile, PlanStep};
 use hub_model::api::uses::{
     Derive, DeriveKey, GenerateDataKey, MAX_MESSAGE, Mac, Random, Sign, SignatureFormat, Verify,
     VerifyMac,
 };
 use hub_model::secret::decode_base64;
-use hub_model::{Algorithm, Name};
+use hub_model::{Algorithm, Name, Thumbprint};
 use zeroize::Zeroizing;
 
 use super::super::failure::{Code, Failure};
 use super::super::files;
-use super::super::output::clean;
+use super::super::output::{clean, json_text};
 use super::super::run::Session;
 use super::super::values::{self, Place};
 use super::key;
@@ -167,8 +168,11 @@ Examples:
   cipher-hub derive shop/master --info 'backup 2026' --bytes 64 -o backup.key --binary
   cipher-hub derive shop/pepper --password --salt 'c2FsdCBvZiAxNiBieXRlcyE=' < password.txt
   cipher-hub derive shop/master --context tenant=acme --into acme-data --algorithm AES_256_GCM
+  cipher-hub derive shop/master --profile kdf-tenant-tree/path --param path=eu/acme -o acme.key
+  cipher-hub derive shop/master --profile kdf-tenant-tree/path --param path=eu/acme --dry-run
 
-With --into the secret becomes a key of the hub and is not shown; that needs keys.create, too.")]
+With --into the secret becomes a key of the hub and is not shown; that needs keys.create, too. With
+--profile a plugin says how to derive, and --dry-run prints its plan.")]
 pub(crate) struct DeriveArgs {
     /// The key
     #[arg(value_name = "REG/KEY")]
@@ -208,6 +212,15 @@ pub(crate) struct DeriveArgs {
     /// Label of the new key
     #[arg(long, value_name = "NAME=VALUE", value_parser = values::pair, requires = "into")]
     tag: Vec<(String, String)>,
+    /// For HKDF keys: derive as this profile of a plugin says
+    #[arg(long, value_name = "PLUGIN/PROFILE", conflicts_with = "password")]
+    profile: Option<Place>,
+    /// What the profile wants to know
+    #[arg(long, value_name = "NAME=VALUE", value_parser = values::pair, requires = "profile")]
+    param: Vec<(String, String)>,
+    /// Which code of the plugin, by its digest; without it the one the key has derived by before
+    #[arg(long, value_name = "SHA-256", requires = "profile")]
+    digest: Option<Thumbprint>,
     #[command(flatten)]
     sink: Sink,
 }
@@ -310,12 +323,23 @@ pub(crate) async fn derive(args: DeriveArgs, session: &mut Session<'_>) -> Resul
     })?;
     let salt = salt.map(SecretBytes::new);
     let info = args.info.map(|info| SecretBytes::new(info.into_bytes()));
+    let profile = args.profile.map(|named| chosen(&named, args.param, args.digest)).transpose()?;
     if let (Some(name), Some(algorithm)) = (args.into, args.algorithm) {
         let tags = values::tags(args.tag)?;
         let exportable = args.exportable;
-        let body =
-            DeriveKey { tags, exportable, salt, info, context, ..DeriveKey::new(name, algorithm) };
+        let body = DeriveKey {
+            tags,
+            exportable,
+            salt,
+            info,
+            context,
+            profile,
+            ..DeriveKey::new(name, algorithm)
+        };
         let made = client.derive_key(&args.key.registration, &args.key.name, &body).await?;
+        if let Some(plan) = made.value.derived_by.as_ref().and_then(|used| used.plan.as_ref()) {
+            return show_plan(session, plan);
+        }
         return key::show(session, &made.value);
     }
     let password = if args.password {
@@ -332,15 +356,42 @@ pub(crate) async fn derive(args: DeriveArgs, session: &mut Session<'_>) -> Resul
         info,
         password,
         context,
+        profile,
         version: args.version,
         ..Derive::default()
     };
     let answer = client.derive(&args.key.registration, &args.key.name, &body).await?;
     if session.global.dry_run {
-        return Ok(());
+        let plan = answer.profile.as_ref().and_then(|used| used.plan.as_ref());
+        return plan.map_or(Ok(()), |plan| show_plan(session, plan));
     }
     session.done(&format!("{}  version {}", args.key, answer.version));
     secret(session, &args.sink, &answer.derived)
+}
+
+/// The profile of `PLUGIN/PROFILE` with its parameters.
+fn chosen(
+    named: &Place,
+    parameters: Vec<(String, String)>,
+    digest: Option<Thumbprint>,
+) -> Result<Box<ChosenProfile>, Failure> {
+    let name = |text: &str| {
+        let wrong = |error: hub_model::Error| {
+            Failure::usage(error.to_string(), "say --profile PLUGIN/PROFILE, both by their names")
+        };
+        text.parse::<Name>().map_err(wrong)
+    };
+    let (plugin, profile) = (name(&named.registration)?, name(&named.name)?);
+    let parameters = values::unique(parameters)?;
+    let parameters = parameters.into_iter().map(|(n, v)| (n.into(), v.into())).collect();
+    Ok(Box::new(ChosenProfile { plugin, profile, parameters, digest }))
+}
+
+/// A plan as JSON, a step a line.
+fn show_plan(session: &mut Session<'_>, plan: &[PlanStep]) -> Result<(), Failure> {
+    let lines: Vec<String> =
+        plan.iter().map(|step| json_text(step, false)).collect::<Result<_, _>>()?;
+    session.console.data(format!("[\n  {}\n]\n", lines.join(",\n  ")).as_bytes())
 }
 
 pub(crate) async fn random(args: RandomArgs, session: &mut Session<'_>) -> Result<(), Failure> {

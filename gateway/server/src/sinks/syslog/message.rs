@@ -4,7 +4,8 @@
 use hub_audit::encode::hex;
 use hub_audit::relay::Entry;
 
-use super::super::facts::{Facts, Gravity, push_ascii};
+use super::super::facts::{Facts, Gravity};
+use super::super::lines::Lines;
 
 /// The enterprise number that is for documentation (RFC 5612): we have none of our own.
 const SD_ID: &str = "audit@32473";
@@ -16,18 +17,19 @@ pub(super) struct Messages {
     host: String,
     process: String,
     hub: String,
+    lines: Lines,
 }
 
 impl Messages {
-    pub(super) fn new(facility: u8, host: &str, process: u32, hub: &str) -> Self {
+    pub(super) fn new(facility: u8, host: &str, process: u32, hub: &str, lines: Lines) -> Self {
         let host = word(host, 255);
-        Self { facility, host, process: process.to_string(), hub: hub.to_owned() }
+        Self { facility, host, process: process.to_string(), hub: hub.to_owned(), lines }
     }
 
     /// Appends the message of an entry.
     pub(super) fn push(&self, entry: &Entry<'_>, out: &mut Vec<u8>) {
         self.push_head(entry, out);
-        push_ascii(entry.bytes, out);
+        self.lines.push_ascii(entry.bytes, out);
     }
 
     /// The message of an entry that does not fit: it names the entry by sequence and leaf hash.
@@ -105,9 +107,14 @@ mod tests {
     use hub_audit::relay::Batch;
 
     use super::*;
+    use crate::config::SinkFormat;
+
+    fn json() -> Lines {
+        Lines::new(SinkFormat::Json, "hub_1")
+    }
 
     fn render(bytes: &[u8]) -> String {
-        let messages = Messages::new(13, "host\n name", 42, "hub_1");
+        let messages = Messages::new(13, "host\n name", 42, "hub_1", json());
         let batch = Batch::of(9, &[bytes]);
         let mut out = Vec::new();
         messages.push(&batch.entries().next().unwrap(), &mut out);
@@ -160,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_stub_names_what_it_stands_for() {
-        let messages = Messages::new(0, "", 1, "h");
+        let messages = Messages::new(0, "", 1, "h", json());
         let batch = Batch::of(9, &[b"{}"]);
         let mut out = Vec::new();
         messages.push_stub(&batch.entries().next().unwrap(), &mut out);

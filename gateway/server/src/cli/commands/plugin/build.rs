@@ -41,8 +41,8 @@ pub(crate) struct BuildArgs {
 Examples:
   cipher-hub plugin seal target/component.wasm --manifest plugin.toml -o payday.wasm
 
-For components that were built by other means, also in text form: embeds the manifest, in place of
-one that is there. Signatures are taken off, since they were of another file.")]
+For components that were built by other means: embeds the manifest, in place of one that is there.
+Signatures are taken off, since they were of another file.")]
 pub(crate) struct SealArgs {
     /// The component
     #[arg(value_name = "COMPONENT")]
@@ -109,11 +109,6 @@ fn seal_into(
     session: &mut Session<'_>,
 ) -> Result<(), Failure> {
     let bytes = super::read_bytes(component, MAX_COMPONENT)?;
-    // Components in text form are for tests and for the curious: small, and without a compiler.
-    let bytes = wat::parse_bytes(&bytes).map_err(|error| {
-        let message = format!("`{}`: {error}", component.display());
-        Failure::new(Code::InvalidConfig, message, "give a component, binary or in text form")
-    })?;
     let sealed = Package::seal(&bytes, manifest).map_err(|error| {
         let message = format!(
             "`{}` and `{}` make no plugin: {error}",

@@ -68,17 +68,16 @@ pub(super) async fn run(args: PlanArgs, session: &mut Session<'_>) -> Result<(),
     let object = |pairs: Vec<(String, String)>| {
         pairs.into_iter().map(|(name, value)| (name, Value::String(value))).collect::<Map<_, _>>()
     };
-    let mut context = json!({
+    // What is absent is null, as in a case that leaves it out.
+    let context = json!({
         "length": args.length,
         "info": { "text": args.info },
         "salt": { "text": args.salt },
         "encryptionContext": object(args.context),
         "parameters": object(args.param),
+        "algorithm": args.algorithm.map(|algorithm| algorithm.to_string()),
+        "name": args.name,
     });
-    if let (Some(algorithm), Some(name)) = (args.algorithm, &args.name) {
-        context["algorithm"] = json!(algorithm.to_string());
-        context["name"] = json!(name);
-    }
     let case = json!({
         "world": world,
         "config": object(args.config),

@@ -25,6 +25,9 @@ use super::values::short_length;
 /// From here on an upload shows how far it is.
 const LARGE: usize = 1024 * 1024;
 
+/// The deadline of an installation where none is said.
+const COMPILING: std::time::Duration = std::time::Duration::from_secs(300);
+
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -210,14 +213,8 @@ fn patch(args: &SettingsArgs) -> Result<Option<PatchPlugin>, Failure> {
         (limits != PluginLimits::default()).then_some(Some(limits))
     };
     let failure = args.on_failure.map(|OnFailure(policy)| policy);
-    let patch = PatchPlugin {
-        enabled: None,
-        active: args.active,
-        config,
-        failure,
-        limits,
-        registrations,
-    };
+    let patch =
+        PatchPlugin { enabled: None, active: args.active, config, failure, limits, registrations };
     let changes = patch.active.is_some()
         || patch.config.is_some()
         || patch.failure.is_some()
@@ -229,7 +226,11 @@ fn patch(args: &SettingsArgs) -> Result<Option<PatchPlugin>, Failure> {
 pub(super) async fn install(args: InstallArgs, session: &mut Session<'_>) -> Result<(), Failure> {
     // What no hub takes is not sent.
     let package = super::package(&args.file)?;
-    let client = session.connect()?;
+    let mut client = session.connect()?;
+    if session.global.timeout.is_none() {
+        // The hub compiles it before it answers.
+        client = client.with_timeout(COMPILING);
+    }
     let bytes = package.bytes().to_vec();
     let bar = bar(session, bytes.len());
     let outcome = upload(&client, bytes, &bar, args.activate).await;

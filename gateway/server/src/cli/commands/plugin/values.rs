@@ -117,7 +117,7 @@ pub(super) fn length_text(length: Duration) -> String {
     let millis = length.as_millis();
     match [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")]
         .into_iter()
-        .find(|(unit, _)| millis != 0 && millis % unit == 0)
+        .find(|(unit, _)| millis != 0 && millis.is_multiple_of(*unit))
     {
         Some((unit, word)) => format!("{}{word}", millis / unit),
         None => format!("{millis}ms"),
