@@ -49,6 +49,13 @@ impl Hub {
         }
         let pinned = self.pinned_plugins().await?;
         catalogue.follow(&records, &now.1, &pinned).await;
+        // What keys were told by other code or settings is asked anew; not at the start, which
+        // changes nothing.
+        if let Some((before, _)) = followed.as_ref() {
+            for (name, _) in differing(before, &now.0) {
+                self.plugin_changed(name);
+            }
+        }
         *followed = Some(now);
         Ok(())
     }
@@ -85,5 +92,33 @@ impl Hub {
             let past = format!("{}zzzz", layout::plugin_pins(digest));
             after = hub_store::Path::new(&past).ok();
         }
+    }
+}
+
+/// What is in one and not, or not so, in the other.
+fn differing<'a>(
+    before: &'a [(Name, u64)],
+    now: &'a [(Name, u64)],
+) -> impl Iterator<Item = &'a (Name, u64)> {
+    let gone = before.iter().filter(|(name, _)| now.iter().all(|(other, _)| other != name));
+    now.iter().filter(|one| !before.contains(one)).chain(gone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plugins_that_came_went_or_changed_differ() {
+        let all = |pairs: &[(&str, u64)]| -> Vec<(Name, u64)> {
+            pairs.iter().map(|(name, number)| (name.parse().unwrap(), *number)).collect()
+        };
+        let (before, now) = (
+            all(&[("same", 1), ("gone", 2), ("other", 3)]),
+            all(&[("same", 1), ("other", 4), ("new", 1)]),
+        );
+        let names: Vec<&str> = differing(&before, &now).map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["other", "new", "gone"]);
+        assert_eq!(differing(&now, &now).count(), 0);
     }
 }
