@@ -323,6 +323,7 @@ def test_the_openapi_document_is_what_the_hub_serves(hub, shop):
             usual["revocation"] = "trv_01jd8r0000000000000000000a"
             usual["revision"] = "0" * 64
             usual["grant"] = "gnt_01jd8r0000000000000000000a"
+            usual["plugin"] = "missing"
             usual["seq"], usual["tile"] = "0", "0/000"
             usual["size"] = "latest"
             names = ("registration", "participant", "credential", "key", "dataKey", *usual)

@@ -22,6 +22,7 @@ MISSING = {
     "revocation": "trv_01jd8r0000000000000000000a",
     "revision": "0" * 64,
     "grant": "gnt_01jd8r0000000000000000000a",
+    "plugin": "missing",
 }
 
 
@@ -41,6 +42,7 @@ def fill(path, values):
     usual["revision"] = MISSING["revision"]
     usual["grant"] = MISSING["grant"]
     usual["size"] = "latest"
+    usual["plugin"] = MISSING["plugin"]
     path = path.replace(":whoCan", ":whoCan?action=keys.decrypt")
     for name in ("registration", "key", "participant", "credential", *usual):
         path = path.replace("{" + name + "}", values.get(name, usual.get(name, "")))
@@ -111,6 +113,8 @@ def body_of(operation, sealed):
         "quotas.set": {"rules": []},
         "quotas.bound": {"rules": []},
         "system.unblock": {},
+        "plugins.install": b"x",
+        "plugins.update": {"enabled": False},
         "keys.encryptStream": b"x",
         "keys.decryptStream": b"x",
         "registrations.rewrapStream": json.dumps({"ciphertext": sealed}).encode(),

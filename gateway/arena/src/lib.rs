@@ -6,7 +6,8 @@
 //! true: a slot belongs to one [`Secret`] at a time, it is all zeros whenever it belongs to none,
 //! and no page is ever given back while the process lives.
 //!
-//! The only crate of the workspace that may contain `unsafe`, and only in `pages.rs`.
+//! `unsafe` is in `pages.rs` only; the one other place of the workspace is in `hub-plugins`, which
+//! hands compiled code to wasmtime.
 
 mod error;
 mod pages;

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::abuse::Abuse;
 use crate::admin::{Admin, Health};
+use crate::catalogue::Catalogue;
 use crate::chores::{
     checkpoints, event, flush, integrity, jobs, lifecycle, reload, signing_keys, space, sweep,
     watch,
@@ -112,6 +113,7 @@ pub struct App {
     integrity: Arc<ArcSwap<String>>,
     keepers: Vec<crate::jwks::Keeper>,
     sinks: crate::sinks::Sinks,
+    catalogue: Option<Arc<Catalogue>>,
     swept: Arc<tokio::sync::Notify>,
     stopped_cleanly: bool,
     witnesses: Arc<crate::witnesses::Witnesses>,
@@ -173,6 +175,7 @@ impl App {
         if let Some(reason) = &arena.reason {
             notices.push(format!("secrets are not in secret memory: {reason}"));
         }
+        let catalogue = take_plugins(&config, &hub, &keys, &metrics).await?;
         let (issuers, keepers) = crate::jwks::set_up(&config.auth, &metrics, &clock)?;
         let authenticator = Authenticator::new(hub_auth::Parts {
             store: hub.store().clone(),
@@ -183,8 +186,10 @@ impl App {
             capacity: config.cache.credentials,
         })
         .with_tokens(issuers);
-        let plugins: Arc<dyn crate::sinks::SinkPlugins> =
-            Arc::new(crate::sinks::NoSinkPlugins::default());
+        let plugins: Arc<dyn crate::sinks::SinkPlugins> = match &catalogue {
+            Some(catalogue) => Arc::<Catalogue>::clone(catalogue),
+            None => Arc::new(crate::sinks::NoSinkPlugins::default()),
+        };
         let sinks =
             crate::sinks::set_up(&config, &hub, &clock, &metrics, &health, &plugins).await?;
         let throttle = Arc::new(Throttle::new(&config.limits));
@@ -222,17 +227,20 @@ impl App {
                     .then_some(config.limits.stream_max_bytes),
                 dev: mode.dev,
             },
-            status: Box::new(with_sinks(
-                &sinks,
-                status(
-                    &config,
-                    &mode,
-                    &hub,
-                    &integrity,
-                    started,
-                    seal_kind,
-                    &notices,
-                    (tls.clone(), Arc::clone(&witnesses)),
+            status: Box::new(with_plugins(
+                catalogue.clone(),
+                with_sinks(
+                    &sinks,
+                    status(
+                        &config,
+                        &mode,
+                        &hub,
+                        &integrity,
+                        started,
+                        seal_kind,
+                        &notices,
+                        (tls.clone(), Arc::clone(&witnesses)),
+                    ),
                 ),
             )),
             swept: Arc::clone(&swept),
@@ -278,6 +286,7 @@ impl App {
             integrity,
             keepers,
             sinks,
+            catalogue,
             swept,
             stopped_cleanly,
             witnesses,
@@ -326,11 +335,14 @@ impl App {
         let Self { config, mode, clock, hub, server, admin, tls, metrics, health, .. } = self;
         let tasks = Tasks::new();
         let policies_asked = Arc::new(tokio::sync::Notify::new());
+        let plugins_asked = Arc::new(tokio::sync::Notify::new());
+        let plugins_again = Arc::clone(&plugins_asked);
         let again = reload(Arc::clone(&policies_asked), tls.clone());
         let nudge = crate::jwks::nudge(&self.keepers);
         tasks.signals(move || {
             again();
             nudge.all();
+            plugins_again.notify_one();
         })?;
         let token = tasks.token();
         if let Some(tls) = tls {
@@ -340,6 +352,23 @@ impl App {
             let (hub, metrics) = (Arc::clone(&hub), Arc::clone(&metrics));
             let following = policy_files::follow(dir, hub, metrics, policies_asked, token.clone());
             tasks.spawn("policies", following);
+        }
+        if let Some(catalogue) = self.catalogue {
+            tasks.spawn(
+                "plugins",
+                crate::catalogue::keep(Arc::clone(&hub), catalogue, token.clone()),
+            );
+            if let Some(folder) = config.plugins.folder.clone() {
+                let (most, hub) = (config.plugins.max_size, Arc::clone(&hub));
+                let following = crate::catalogue::folder::follow(
+                    folder,
+                    most,
+                    hub,
+                    plugins_asked,
+                    token.clone(),
+                );
+                tasks.spawn("plugin folder", following);
+            }
         }
         tasks.spawn("revisions", policy_files::record(Arc::clone(&hub), token.clone()));
         tasks.spawn("shadow", policy_files::shadow(Arc::clone(&hub), token.clone()));
@@ -536,8 +565,39 @@ fn status(
                 .collect(),
             blocks: Vec::new(),
             sinks: Vec::new(),
+            plugins: Vec::new(),
             witnesses: witnesses.views(),
         }
+    }
+}
+
+/// The catalogue of plugins, with what its records say in service; none where plugins are off.
+async fn take_plugins(
+    config: &Config,
+    hub: &Arc<Hub>,
+    keys: &hub_crypto::SystemKeys,
+    metrics: &Metrics,
+) -> Result<Option<Arc<Catalogue>>, AppError> {
+    let made = Catalogue::new(config, keys).map_err(AppError::Program)?;
+    let Some(catalogue) = made else { return Ok(None) };
+    hub.take_plugins_with(Arc::new(crate::catalogue::Asked(Arc::clone(&catalogue))));
+    hub.set_plugins(Arc::<Catalogue>::clone(&catalogue));
+    let measured = crate::catalogue::PluginMetrics::new(Arc::clone(&catalogue));
+    measured
+        .and_then(|families| metrics.collect_from(Box::new(families)))
+        .map_err(|error| AppError::Program(error.to_string()))?;
+    hub.follow_plugins().await;
+    Ok(Some(catalogue))
+}
+
+/// Adds how plugins fare.
+fn with_plugins(
+    catalogue: Option<Arc<Catalogue>>,
+    facts: impl Fn() -> StatusFacts + Send + Sync + 'static,
+) -> impl Fn() -> StatusFacts + Send + Sync + 'static {
+    move || {
+        let plugins = catalogue.as_ref().map_or_else(Vec::new, |catalogue| catalogue.health());
+        StatusFacts { plugins, ..facts() }
     }
 }
 

@@ -21,6 +21,7 @@ mod auth;
 mod jwt;
 mod keys;
 mod limits;
+mod plugins;
 mod sinks;
 mod tls;
 mod units;
@@ -30,6 +31,9 @@ pub use auth::{AuthConfig, FileMode};
 pub use jwt::{JwtConfig, KeySource};
 pub use keys::{KEYS, Key};
 pub use limits::{AbuseBlock, AbuseConfig, LimitsConfig, QuotaConfig, WindowConfig};
+pub use plugins::{
+    CeilingsConfig, PluginLimitsConfig, PluginSettings, PluginsConfig, SignerConfig,
+};
 pub(crate) use sinks::plugin_files;
 pub use sinks::{
     EndpointConfig, HttpTarget, PluginTarget, SinkConfig, SinkFormat, SinkLimits, SinkMode,
@@ -61,6 +65,8 @@ pub struct Config {
     pub cache: CacheConfig,
     /// Policies beside the built-in ones.
     pub policies: PoliciesConfig,
+    /// Plugins.
+    pub plugins: PluginsConfig,
     /// The audit log.
     pub audit: AuditConfig,
     /// The store.
@@ -526,6 +532,7 @@ impl Config {
         };
         fill(&mut self.audit.checkpoint_file, "checkpoint/checkpoint");
         fill(&mut self.audit.archive_dir, "audit/archive");
+        fill(&mut self.plugins.cache, "plugins/cache");
         fill(&mut self.store.path, "store");
         fill(&mut self.seal.key_file, "seal/seal.key");
         fill(&mut self.seal.file, "seal/seal.json");
@@ -573,6 +580,10 @@ impl Config {
         }
         if self.policies.source == PoliciesSource::Files && self.policies.dir.is_none() {
             return invalid("policies.source", "\"files\" needs `policies.dir`".into());
+        }
+        let beyond_loopback = outside.is_some();
+        if let Err((key, message)) = plugins::check(&self.plugins, beyond_loopback) {
+            return invalid(key, message);
         }
         self.auth.rules()?;
         sinks::check(&self.audit.sinks)?;

@@ -6,6 +6,7 @@ pub mod app;
 mod archiving;
 pub mod banner;
 pub mod body;
+mod catalogue;
 mod chores;
 pub mod config;
 pub mod dev;

@@ -289,6 +289,17 @@ impl Metrics {
         Ok(family)
     }
 
+    /// Families that a part of its own fills in when they are read.
+    ///
+    /// # Errors
+    /// When a name is taken.
+    pub fn collect_from(
+        &self,
+        collector: Box<dyn prometheus::core::Collector>,
+    ) -> prometheus::Result<()> {
+        self.registry.register(collector)
+    }
+
     fn sample_with(
         &self,
         opts: Opts,

@@ -166,6 +166,17 @@ fn operation(row: &Route, schemas: &mut BTreeMap<String, Value>) -> Value {
             }),
         );
     }
+    if let (Body::Wasm, Some(object)) = (row.body, operation.as_object_mut()) {
+        object.insert(
+            "requestBody".to_owned(),
+            json!({
+                "required": true,
+                "content": { crate::catalogue::WASM: { "schema": {
+                    "type": "string", "format": "binary",
+                } } },
+            }),
+        );
+    }
     if let (Body::Stream, Some(object)) = (row.body, operation.as_object_mut()) {
         object.insert(
             "requestBody".to_owned(),
@@ -210,7 +221,7 @@ fn parameters(row: &Route) -> Vec<Value> {
     for name in query {
         let kind = match name {
             "dryRun" => json!({ "type": "boolean" }),
-            "needsRewrap" | "forget" => json!({ "type": "boolean" }),
+            "needsRewrap" | "forget" | "activate" => json!({ "type": "boolean" }),
             "pageToken" | "context" | "wait" => json!({ "type": "string" }),
             "format" if row.operation_id.ends_with(".export") => {
                 json!({ "type": "string", "enum": ["jsonl", "csv", "cef", "ocsf"] })

@@ -332,14 +332,17 @@ impl Gateway {
         // Counted until the answer is made.
         let mut lease = work.lease();
         let decoded = async {
-            if matches!(row.body, Body::Stream | Body::Lines) {
+            if matches!(row.body, Body::Stream | Body::Lines | Body::Wasm) {
                 stream = Some(body::lend(inbound));
                 return Ok(Bytes::new());
             }
             let limit = match row.body {
-                Body::None | Body::Json | Body::JsonOrNothing | Body::Stream | Body::Lines => {
-                    self.settings.max_body
-                }
+                Body::None
+                | Body::Json
+                | Body::JsonOrNothing
+                | Body::Stream
+                | Body::Lines
+                | Body::Wasm => self.settings.max_body,
                 Body::Batch => self.settings.max_batch_body,
             };
             let span = tracing::debug_span!(target: STAGE, "read");

@@ -64,7 +64,7 @@ pub(crate) async fn follow(
 }
 
 /// Waits until changes have ended for a while: files are written one by one.
-async fn quiet(changed: &Notify) {
+pub(crate) async fn quiet(changed: &Notify) {
     let longest = tokio::time::sleep(LONGEST);
     tokio::pin!(longest);
     loop {
@@ -239,13 +239,13 @@ pub(crate) async fn record(hub: Arc<Hub>, token: CancellationToken) {
 
 /// A watch of a folder, of what is in it, and of the folder it is in: it can itself be a link that
 /// comes to lead elsewhere.
-struct Watch {
+pub(crate) struct Watch {
     watcher: RecommendedWatcher,
     dir: PathBuf,
 }
 
 impl Watch {
-    fn start(dir: &Path, changed: Arc<Notify>) -> Option<Self> {
+    pub(crate) fn start(dir: &Path, changed: Arc<Notify>) -> Option<Self> {
         let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
         let own = dir.clone();
         let tell = move |event: notify::Result<notify::Event>| match event {
@@ -255,7 +255,7 @@ impl Watch {
             Err(_) => changed.notify_one(),
         };
         let failed = |error: &notify::Error| {
-            tracing::warn!(%error, "`policies.dir` cannot be watched; SIGHUP reads it again");
+            tracing::warn!(%error, "a folder cannot be watched; SIGHUP reads it again");
         };
         let watcher = notify::recommended_watcher(tell).inspect_err(failed).ok()?;
         let mut watch = Self { watcher, dir };
@@ -271,10 +271,10 @@ impl Watch {
 
     /// Watches what is there now. Folders made since and a folder put in the place of the old one
     /// have no watch yet.
-    fn renew(&mut self) {
+    pub(crate) fn renew(&mut self) {
         let _ = self.watcher.unwatch(&self.dir);
         if let Err(error) = self.watcher.watch(&self.dir, RecursiveMode::Recursive) {
-            tracing::warn!(%error, "`policies.dir` cannot be watched; SIGHUP reads it again");
+            tracing::warn!(%error, "a folder cannot be watched; SIGHUP reads it again");
         }
     }
 }

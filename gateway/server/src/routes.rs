@@ -27,6 +27,7 @@ use crate::watching::EventsEndpoint;
 
 mod archives;
 mod checkpoints;
+mod plugins;
 mod policies;
 
 /// What a body may be.
@@ -44,6 +45,8 @@ pub enum Body {
     Stream,
     /// Any number of lines of JSON, read and answered line by line.
     Lines,
+    /// The file of a plugin, read when the caller was found to be permitted.
+    Wasm,
 }
 
 /// One endpoint.
@@ -163,6 +166,7 @@ pub fn table() -> Vec<Route> {
     rows.extend(data_keys());
     rows.extend(operations());
     rows.extend(policies::rows());
+    rows.extend(plugins::rows());
     rows.extend(checkpoints::rows());
     rows.extend(limits());
     rows.extend(crate::routes_audit::rows());

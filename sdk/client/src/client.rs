@@ -282,10 +282,50 @@ impl Client {
     /// of the body is gone.
     pub(crate) async fn stream(
         &self,
-        mut call: Call,
+        call: Call,
         (media, context): (&'static str, Option<HeaderValue>),
         (agree, body): (oneshot::Sender<()>, Outgoing),
     ) -> Result<ByteStream, Error> {
+        let after = self.options.timeout;
+        let (answer, request_id) = self.exchange(call, (media, context), body).await?;
+        let (head, body) = answer.into_parts();
+        let of_stream = text(&head.headers, CONTENT_TYPE.as_str()) == Some(media);
+        if head.status.is_success() && of_stream {
+            let _ = agree.send(());
+            return Ok(ByteStream::new(body, after));
+        }
+        let answer = rest(head, body, after).await;
+        Err(if answer.status.is_success() {
+            answer.unreadable("it is no stream", &request_id)
+        } else {
+            answer.problem(&request_id)
+        })
+    }
+
+    /// Sends a body of any size of this media type, and reads the answer as `T`. Sent once.
+    pub(crate) async fn upload<T: DeserializeOwned>(
+        &self,
+        call: Call,
+        media: &'static str,
+        body: Outgoing,
+    ) -> Result<T, Error> {
+        let (answer, request_id) = self.exchange(call, (media, None), body).await?;
+        let (head, body) = answer.into_parts();
+        let answer = rest(head, body, self.options.timeout).await;
+        if answer.status.is_success() {
+            answer.parse(&request_id)
+        } else {
+            Err(answer.problem(&request_id))
+        }
+    }
+
+    /// Sends a body of any size, once, and waits for the head of the answer.
+    async fn exchange(
+        &self,
+        mut call: Call,
+        (media, context): (&'static str, Option<HeaderValue>),
+        body: Outgoing,
+    ) -> Result<(http::Response<hyper::body::Incoming>, String), Error> {
         let Shared { http, base, credential, address, .. } = &*self.shared;
         let authorization = &credential.header()?;
         if self.options.dry_run && call.can_be_dry {
@@ -329,25 +369,19 @@ impl Client {
             }
             Ok(Ok(answer)) => answer,
         };
-        let (head, body) = answer.into_parts();
-        let of_stream = text(&head.headers, CONTENT_TYPE.as_str()) == Some(media);
-        if head.status.is_success() && of_stream {
-            let _ = agree.send(());
-            return Ok(ByteStream::new(body, after));
-        }
-        let body = tokio::time::timeout(after, Limited::new(body, MAX_ANSWER).collect()).await;
-        let body = match body {
-            Ok(Ok(body)) => body.to_bytes(),
-            _ => Bytes::new(),
-        };
-        let body = Zeroizing::new(body.to_vec());
-        let answer = Answer { status: head.status, headers: head.headers, body };
-        Err(if answer.status.is_success() {
-            answer.unreadable("it is no stream", &request_id)
-        } else {
-            answer.problem(&request_id)
-        })
+        Ok((answer, request_id))
     }
+}
+
+/// What is left of an answer that is no stream.
+async fn rest(head: http::response::Parts, body: hyper::body::Incoming, after: Duration) -> Answer {
+    let body = tokio::time::timeout(after, Limited::new(body, MAX_ANSWER).collect()).await;
+    let body = match body {
+        Ok(Ok(body)) => body.to_bytes(),
+        _ => Bytes::new(),
+    };
+    let body = Zeroizing::new(body.to_vec());
+    Answer { status: head.status, headers: head.headers, body }
 }
 
 /// Whether trying again is both safe and of use.

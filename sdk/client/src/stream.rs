@@ -51,6 +51,8 @@ pub(crate) struct Outbound {
     /// Bytes that may still go before the hub has agreed.
     ahead: usize,
     agreed: Option<oneshot::Receiver<()>>,
+    /// How many bytes it has, where that is known.
+    length: Option<u64>,
 }
 
 impl From<Bytes> for Outgoing {
@@ -66,8 +68,17 @@ impl Outgoing {
         ahead: usize,
     ) -> (oneshot::Sender<()>, Self) {
         let (agree, agreed) = oneshot::channel();
-        let outbound = Outbound { reader: Box::pin(reader), ahead, agreed: Some(agreed) };
+        let agreed = Some(agreed);
+        let outbound = Outbound { reader: Box::pin(reader), ahead, agreed, length: None };
         (agree, Self::Reader(outbound))
+    }
+}
+
+impl Outgoing {
+    /// A body of this many bytes that is sent without waiting for anything.
+    pub(crate) fn sized(reader: impl AsyncRead + Send + 'static, length: u64) -> Self {
+        let (ahead, length) = (usize::MAX, Some(length));
+        Self::Reader(Outbound { reader: Box::pin(reader), ahead, agreed: None, length })
     }
 }
 
@@ -114,7 +125,9 @@ impl Body for Outgoing {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Full(full) => full.size_hint(),
-            Self::Reader(_) => SizeHint::default(),
+            Self::Reader(outbound) => {
+                outbound.length.map_or_else(SizeHint::default, SizeHint::with_exact)
+            }
         }
     }
 }

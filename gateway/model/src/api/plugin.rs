@@ -101,6 +101,27 @@ pub struct PluginStats {
     pub log_lines_dropped: u64,
 }
 
+/// How a plugin fares.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PluginHealth {
+    /// What it is called.
+    #[schema(value_type = Name)]
+    pub name: Name,
+    /// Whether it answers.
+    pub state: PluginState,
+    /// Why its active version cannot be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// The version that answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Calls since it was loaded.
+    pub calls: u64,
+    /// Calls that failed.
+    pub failures: u64,
+}
+
 /// A plugin of the catalogue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]

@@ -61,6 +61,9 @@ pub struct Status {
     /// Where audit entries are sent besides being stored.
     #[serde(default)]
     pub sinks: Vec<SinkView>,
+    /// Plugins, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plugins: Vec<super::plugin::PluginHealth>,
 }
 
 /// How a sink of the audit log fares.

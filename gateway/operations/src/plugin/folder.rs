@@ -6,7 +6,6 @@ use hub_model::entry::Outcome;
 use hub_model::extend::PluginDigest;
 use hub_model::principal::PeerAddress;
 
-use super::Refused;
 use crate::Error;
 use crate::hub::Hub;
 use crate::perform::event;
@@ -50,6 +49,7 @@ impl Hub {
             let found = self.plugin_record(&examined.name).await?;
             let known = found.is_some_and(|found| found.value.installed(digest).is_some());
             if known && !anew {
+                catalogue.keep(&examined).await?;
                 return Ok(Taken::Known(digest));
             }
             let planned = self.plan_install(&**catalogue, &examined, true, (None, now)).await?;
@@ -73,8 +73,8 @@ impl Hub {
     ///
     /// # Errors
     /// When the log cannot be written.
-    pub async fn refuse_plugin_file(&self, refused: &Refused) -> Result<(), Error> {
-        let (action, outcome) = ("plugins.install", Outcome(refused.code));
+    pub async fn refuse_plugin_file(&self, code: &'static str) -> Result<(), Error> {
+        let (action, outcome) = ("plugins.install", Outcome(code));
         let detail: Option<Box<str>> = Some("from the folder".into());
         let _receipt = self.record_event(action, PeerAddress::Unix, detail, outcome, 1).await?;
         Ok(())

@@ -1,10 +1,11 @@
 //! What is in service follows the records.
 
+use hub_model::{Name, RegistrationId};
 use hub_store::layout;
 
 use super::{MAX_PLUGINS, PluginRecord};
-use crate::Error;
 use crate::hub::Hub;
+use crate::{Error, Ref};
 
 impl Hub {
     /// Puts into service what the records say: after every change of one, at the start, and now and
@@ -38,18 +39,34 @@ impl Hub {
         let records: Vec<PluginRecord> =
             found.records.into_iter().map(|(_, record)| record.value).collect();
         let now: Vec<_> = records.iter().map(|one| (one.name.clone(), one.generation)).collect();
+        let named = match records.is_empty() {
+            true => Vec::new(),
+            false => self.named_registrations(catalogue.registrations()).await?,
+        };
+        let now = (now, named);
         if !again && followed.as_ref() == Some(&now) {
             return Ok(());
         }
-        if followed.is_none() && now.is_empty() {
-            // No plugin, and none before: nothing is set up for them.
-            *followed = Some(now);
-            return Ok(());
-        }
         let pinned = self.pinned_plugins().await?;
-        catalogue.follow(&records, &pinned).await;
+        catalogue.follow(&records, &now.1, &pinned).await;
         *followed = Some(now);
         Ok(())
+    }
+
+    /// What names of registrations stand for, where there are such registrations.
+    async fn named_registrations(
+        &self,
+        names: Vec<Name>,
+    ) -> Result<Vec<(Name, RegistrationId)>, Error> {
+        let mut named = Vec::new();
+        for name in names {
+            match self.find_registration(&Ref::Name(name.clone())).await {
+                Ok(facts) => named.push((name, facts.registration.id)),
+                Err(Error::NotFound { .. } | Error::NoRegistration) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(named)
     }
 
     /// Code that keys derive by.

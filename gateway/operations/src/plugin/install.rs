@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::BoxFuture;
 use hub_model::api::plugin::PluginView;
@@ -29,13 +30,15 @@ pub struct InstallPlugin {
     upload: Box<dyn Upload>,
     activate: bool,
     examined: OnceCell<Examined>,
+    /// Nothing is installed that was not: its file may have been damaged, and is whole now.
+    again: AtomicBool,
 }
 
 impl InstallPlugin {
     /// Installs this file, and puts it into service if `activate`.
     #[must_use]
     pub fn new(upload: Box<dyn Upload>, activate: bool) -> Self {
-        Self { upload, activate, examined: OnceCell::new() }
+        Self { upload, activate, examined: OnceCell::new(), again: AtomicBool::new(false) }
     }
 
     async fn examined(
@@ -82,8 +85,9 @@ impl Operation for InstallPlugin {
         let examined = self.examined(hub, &**catalogue, now).await?;
         let by = Some(caller.participant().id);
         let planned = hub.plan_install(&**catalogue, examined, self.activate, (by, now)).await?;
-        if !meta.dry_run && !planned.changes.is_empty() {
+        if !meta.dry_run {
             catalogue.keep(examined).await?;
+            self.again.store(planned.changes.is_empty(), Ordering::Relaxed);
         }
         let plan = Plan::new(permit, catalogue.show(&planned.record));
         let plan = plan.generation(planned.record.generation).changing(planned.changes);
@@ -91,7 +95,11 @@ impl Operation for InstallPlugin {
     }
 
     async fn settle(&self, hub: &Hub) {
-        hub.follow_plugins().await;
+        if self.again.load(Ordering::Relaxed) {
+            hub.follow_plugins_again().await;
+        } else {
+            hub.follow_plugins().await;
+        }
     }
 }
 

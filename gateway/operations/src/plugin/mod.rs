@@ -20,7 +20,7 @@ use futures_util::future::BoxFuture;
 use hub_model::api::plugin::PluginView;
 use hub_model::entry::Subject;
 use hub_model::extend::PluginDigest;
-use hub_model::{Name, Timestamp};
+use hub_model::{Name, RegistrationId, Timestamp};
 use hub_policy::{RegistrationFacts, Target};
 use hub_store::{Versioned, layout};
 
@@ -105,6 +105,9 @@ pub trait Catalogue: fmt::Debug + Send + Sync {
     /// The most bytes of a file.
     fn max_size(&self) -> u64;
 
+    /// Registrations that the configuration assigns plugins to, by name.
+    fn registrations(&self) -> Vec<Name>;
+
     /// Reads a file: size, manifest, trust at this time, code. Runs nothing of it.
     fn examine(&self, file: Arc<[u8]>, now: Timestamp) -> BoxFuture<'_, Result<Examined, Refused>>;
 
@@ -119,11 +122,13 @@ pub trait Catalogue: fmt::Debug + Send + Sync {
     /// Keeps a file. Durable when this returns; one that no record names is removed later.
     fn keep<'a>(&'a self, examined: &'a Examined) -> BoxFuture<'a, Result<(), Refused>>;
 
-    /// Puts into service what these records say, and removes files that none of them names and
-    /// `pinned` does not either. What cannot be put into service leaves what was there.
+    /// Puts into service what these records say, for the registrations in `named` where the
+    /// configuration assigns plugins by name, and removes files that neither records nor `pinned`
+    /// name. What cannot be put into service leaves what was there.
     fn follow<'a>(
         &'a self,
         records: &'a [PluginRecord],
+        named: &'a [(Name, RegistrationId)],
         pinned: &'a [PluginDigest],
     ) -> BoxFuture<'a, ()>;
 
@@ -135,12 +140,15 @@ pub trait Catalogue: fmt::Debug + Send + Sync {
 #[derive(Debug)]
 pub(crate) struct Shelf {
     catalogue: OnceLock<Arc<dyn Catalogue>>,
-    /// Held while what is in service follows the records; the names and generations followed last.
-    following: tokio::sync::Mutex<Option<Vec<(Name, u64)>>>,
+    /// Held while what is in service follows the records; what was followed last.
+    following: tokio::sync::Mutex<Option<Followed>>,
     uploads: tokio::sync::Semaphore,
     /// One is examined and checked at a time: compiling takes processors for seconds.
     turn: tokio::sync::Mutex<()>,
 }
+
+/// Names and generations of plugins, and what names of registrations stand for.
+type Followed = (Vec<(Name, u64)>, Vec<(Name, RegistrationId)>);
 
 impl Default for Shelf {
     fn default() -> Self {

@@ -40,6 +40,8 @@ pub struct StatusFacts {
     pub blocks: Vec<hub_model::api::quota::BlockView>,
     /// Where audit entries are sent besides, and how that goes.
     pub sinks: Vec<hub_model::api::system::SinkView>,
+    /// Plugins, by name.
+    pub plugins: Vec<hub_model::api::plugin::PluginHealth>,
     /// Witnesses of the log.
     pub witnesses: Vec<hub_model::api::checkpoint::WitnessView>,
 }
@@ -90,6 +92,7 @@ impl Operation for Status {
             notices: facts.notices,
             blocks: facts.blocks,
             sinks: facts.sinks,
+            plugins: facts.plugins,
             witnesses: facts.witnesses,
         };
         Ok(Plan::new(permit, status))

@@ -64,7 +64,10 @@ impl Default for EngineConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
     /// Wasmtime refuses: mostly for want of address space.
-    #[error("the host of plugins cannot be set up: {0}")]
+    #[error(
+        "the host of plugins cannot be set up: {0} (is address space limited, by RLIMIT_AS or \
+         vm.overcommit_memory=2? Each call at once reserves gibibytes: lower `plugins.concurrency`)"
+    )]
     Engine(String),
     /// The thread that counts time.
     #[error("the clock of plugins cannot be started: {0}")]
@@ -107,7 +110,11 @@ impl Engine {
     /// Where the machine does not allow it.
     pub fn new(config: EngineConfig) -> Result<Arc<Self>, HostError> {
         let concurrency = config.concurrency.clamp(1, 256);
-        let wasm = wasmtime::Engine::new(&wasm_config(concurrency, &config.ceilings))
+        // Kernels before 6.7 cannot say which pages a guest wrote, and are asked nothing then.
+        let engine =
+            |wiped| wasmtime::Engine::new(&wasm_config(concurrency, &config.ceilings, wiped));
+        let wasm = engine(Wiped::Written)
+            .or_else(|_| engine(Wiped::FirstPages))
             .map_err(|error| HostError::Engine(format!("{error:#}")))?;
         let ticker = Ticker::start(wasm.clone(), config.tick).map_err(HostError::Clock)?;
         let cache = match config.cache {
@@ -143,9 +150,19 @@ impl Engine {
     }
 }
 
+/// Which pages of a memory are wiped between two calls, rather than given back to the system and
+/// fetched again at a fault each: that is what makes an instance cheap.
+#[derive(Clone, Copy)]
+enum Wiped {
+    /// Those that were written to.
+    Written,
+    /// The first ones, written to or not.
+    FirstPages,
+}
+
 /// Cranelift, and of WebAssembly what the tools of all languages make: nothing that shares memory
 /// between threads, nothing whose outcome depends on the processor.
-fn wasm_config(concurrency: usize, ceilings: &Limits) -> Config {
+fn wasm_config(concurrency: usize, ceilings: &Limits, wiped: Wiped) -> Config {
     let mut config = Config::new();
     config
         .strategy(Strategy::Cranelift)
@@ -160,11 +177,15 @@ fn wasm_config(concurrency: usize, ceilings: &Limits) -> Config {
         .consume_fuel(true)
         .epoch_interruption(true)
         .memory_init_cow(true)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(concurrency, ceilings)));
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(
+            concurrency,
+            ceilings,
+            wiped,
+        )));
     config
 }
 
-fn pool(concurrency: usize, ceilings: &Limits) -> PoolingAllocationConfig {
+fn pool(concurrency: usize, ceilings: &Limits, wiped: Wiped) -> PoolingAllocationConfig {
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let elements = usize::try_from(ceilings.table_elements).unwrap_or(usize::MAX);
     let mut pool = PoolingAllocationConfig::new();
@@ -182,9 +203,10 @@ fn pool(concurrency: usize, ceilings: &Limits) -> PoolingAllocationConfig {
         .max_memory_size(ceilings.memory_slot())
         .table_elements(elements.clamp(1, 1 << 20))
         .max_unused_warm_slots(count(concurrency))
-        // Small memories are wiped rather than unmapped: that is what makes an instance cheap.
-        .linear_memory_keep_resident(128 * 1024)
-        .table_keep_resident(16 * 1024)
-        .pagemap_scan(Enabled::Auto);
+        .table_keep_resident(16 * 1024);
+    match wiped {
+        Wiped::Written => pool.linear_memory_keep_resident(512 * 1024).pagemap_scan(Enabled::Yes),
+        Wiped::FirstPages => pool.linear_memory_keep_resident(128 * 1024).pagemap_scan(Enabled::No),
+    };
     pool
 }

@@ -71,7 +71,10 @@ fn kind_of(error: &wasmtime::Error, budget: &Budget) -> (FailureKind, String) {
             return (if memory { FailureKind::Memory } else { FailureKind::Tables }, text);
         }
     }
+    // Segments that do not fit are found by the host, before the guest's own code runs.
+    let segments = matches!(trap, Some(Trap::MemoryOutOfBounds | Trap::TableOutOfBounds));
     match in_guest {
+        None if segments => (FailureKind::Trap, text),
         Some(trace) => (FailureKind::Trap, format!("{text}{}", place(trace))),
         // No guest code was running: its answer cannot be read.
         None => (FailureKind::Nonsense, format!("its answer cannot be read: {text}")),

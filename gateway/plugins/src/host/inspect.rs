@@ -3,7 +3,7 @@
 use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
 
-use super::load::{LIFECYCLE, exports_of};
+use super::checks::{LIFECYCLE, exports_of};
 use crate::World;
 
 /// What a component is, without running it.

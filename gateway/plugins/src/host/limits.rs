@@ -151,12 +151,12 @@ impl ResourceLimiter for Budget {
         self.last = 0;
         let more = growth(current, desired);
         let total = self.held.saturating_add(more);
-        // What a module's own maximum forbids is its own affair, and fails without us.
-        if maximum.is_some_and(|most| desired > most) {
-            return Ok(false);
-        }
         if total > self.memory {
             self.denied = Some(Denied::Memory);
+            return Ok(false);
+        }
+        // What a module's own maximum forbids is its own affair.
+        if maximum.is_some_and(|most| desired > most) {
             return Ok(false);
         }
         self.held = total;
@@ -180,11 +180,12 @@ impl ResourceLimiter for Budget {
         self.last_elements = 0;
         let more = growth(current, desired);
         let total = self.elements.saturating_add(more);
-        if maximum.is_some_and(|most| desired > most) {
-            return Ok(false);
-        }
         if total > self.table_elements {
             self.denied = Some(Denied::Tables);
+            return Ok(false);
+        }
+        // What a module's own maximum forbids is its own affair.
+        if maximum.is_some_and(|most| desired > most) {
             return Ok(false);
         }
         self.elements = total;

@@ -11,87 +11,18 @@ use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 
 use super::bindings::{config, kdf, log, outbound, rotation, sink, types};
 use super::call::Caller;
+use super::checks::{
+    LoadError, check_exports, check_imports, check_needs, check_types, short, unfit, wrong_types,
+};
 use super::engine::Engine;
 use super::errors::Stop;
 use super::guest::Guest;
 use super::inspect::Inspected;
-use super::limits::{Limits, MAX_MEMORIES, MAX_TABLES};
+use super::limits::Limits;
 use super::outbound::{Nowhere, Outbound};
 use super::stats::{Counters, Stats};
 use super::worlds::{KdfPlugin, RotationPlugin, SinkPlugin};
 use crate::{Capability, Manifest, Package, World};
-
-/// The interface that every world exports.
-pub(super) const LIFECYCLE: &str = "cipher-hub:plugin/lifecycle@0.1.0";
-
-/// The interface that makes a world what it is.
-pub(super) const fn exports_of(world: World) -> &'static str {
-    match world {
-        World::RotationSchedule => "cipher-hub:plugin/rotation@0.1.0",
-        World::KdfProfile => "cipher-hub:plugin/kdf@0.1.0",
-        World::AuditSink => "cipher-hub:plugin/sink@0.1.0",
-    }
-}
-
-/// A plugin cannot be loaded.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LoadError {
-    /// The component is larger than the operator allows.
-    #[error("the component has {size} bytes; at most {most} are allowed")]
-    TooLarge {
-        /// What it has.
-        size: usize,
-        /// What it may have.
-        most: usize,
-    },
-    /// Not a valid component, or one that uses what this host does not run.
-    #[error("not a component that this host runs: {0}")]
-    Invalid(String),
-    /// It imports what its manifest does not ask for.
-    #[error(
-        "it imports `{import}`, which its manifest does not ask for: add \"{capability}\" to \
-         `capabilities` there, as in `{line}`"
-    )]
-    NotGranted {
-        /// The import.
-        import: String,
-        /// What would allow it.
-        capability: &'static str,
-        /// The line of the manifest that would allow it.
-        line: String,
-    },
-    /// It imports what no capability grants.
-    #[error("it imports `{import}`, which no capability grants: {hint}")]
-    Foreign {
-        /// The import.
-        import: String,
-        /// What to do about it.
-        hint: &'static str,
-    },
-    /// It does not export what its world has to.
-    #[error(
-        "its manifest says `{world}`, but it does not export `{export}`{}",
-        instead(*.found)
-    )]
-    WrongWorld {
-        /// The world in the manifest.
-        world: World,
-        /// What is missing.
-        export: String,
-        /// The world it is of, if it is of another.
-        found: Option<World>,
-    },
-    /// An export or import has another type than `wit/` says.
-    #[error("its types are not those of the contract: {0}")]
-    Types(String),
-    /// It needs more than any plugin may have, before it runs.
-    #[error("it needs more than it may have: {0}")]
-    Limits(String),
-}
-
-fn instead(found: Option<World>) -> String {
-    found.map(|world| format!("; it is a component of `{world}`")).unwrap_or_default()
-}
 
 /// How a plugin is run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,6 +109,7 @@ impl Engine {
         check_exports(&inspected, manifest.world)?;
         check_needs(&inspected, &self.ceilings)?;
         let pre = self.link(&component, &manifest)?;
+        check_types(&pre, manifest.world)?;
         let code = code(pre, manifest.world).map_err(wrong_types)?;
         Ok(Arc::new(Loaded {
             engine: Arc::clone(self),
@@ -207,8 +139,8 @@ impl Engine {
         if let Some(component) = self.cache.as_ref().and_then(|c| c.load(&digest, &self.wasm)) {
             return Ok(component);
         }
-        let component = Component::from_binary(&self.wasm, bytes)
-            .map_err(|error| LoadError::Invalid(short(&error)))?;
+        let component =
+            Component::from_binary(&self.wasm, bytes).map_err(|error| unfit(short(&error)))?;
         if let Some(cache) = &self.cache {
             cache.keep(&digest, &component);
         }
@@ -251,82 +183,6 @@ fn code(pre: InstancePre<Guest>, world: World) -> wasmtime::Result<Code> {
         World::KdfProfile => Code::Kdf(kdf::KdfProfilePre::new(pre)?),
         World::AuditSink => Code::Sink(sink::AuditSinkPre::new(pre)?),
     })
-}
-
-/// The whole chain of causes, cut: parts of it are the component's own words.
-fn short(error: &wasmtime::Error) -> String {
-    super::lines::clean(&format!("{error:#}"), 512)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn wrong_types(error: wasmtime::Error) -> LoadError {
-    LoadError::Types(short(&error))
-}
-
-fn check_imports(inspected: &Inspected, manifest: &Manifest) -> Result<(), LoadError> {
-    for import in &inspected.imports {
-        let import = super::lines::clean(import, 200);
-        let Some(of_ours) = import.strip_prefix("cipher-hub:plugin/") else {
-            let hint = if import.starts_with("wasi:") {
-                "there is no WASI here; build without it (docs/plugins/host.md)"
-            } else {
-                "plugins import interfaces of `cipher-hub:plugin` alone"
-            };
-            return Err(LoadError::Foreign { import, hint });
-        };
-        let (interface, version) = of_ours.split_once('@').unwrap_or((of_ours, ""));
-        let capability = match interface {
-            "log" => Capability::Log,
-            "config" => Capability::Config,
-            "outbound" => Capability::Outbound,
-            _ => {
-                let hint = "the contract has no such interface to import";
-                return Err(LoadError::Foreign { import, hint });
-            }
-        };
-        if !(version == "0.1" || version.starts_with("0.1.")) {
-            let hint = "this host serves version 0.1 of the contract";
-            return Err(LoadError::Foreign { import, hint });
-        }
-        if capability == Capability::Outbound && manifest.world != World::AuditSink {
-            let hint = "only plugins of the world `audit-sink` send requests";
-            return Err(LoadError::Foreign { import, hint });
-        }
-        if !manifest.capabilities.contains(&capability) {
-            let all = manifest.capabilities.iter().copied().chain([capability]);
-            let all: Vec<String> = all.map(|c| format!("\"{c}\"")).collect();
-            let line = format!("capabilities = [{}]", all.join(", "));
-            return Err(LoadError::NotGranted { import, capability: capability.name(), line });
-        }
-    }
-    Ok(())
-}
-
-fn check_exports(inspected: &Inspected, world: World) -> Result<(), LoadError> {
-    for export in [exports_of(world), LIFECYCLE] {
-        if !inspected.exports.iter().any(|name| name == export) {
-            let found = inspected.world.filter(|found| *found != world);
-            return Err(LoadError::WrongWorld { world, export: export.to_owned(), found });
-        }
-    }
-    Ok(())
-}
-
-fn check_needs(inspected: &Inspected, ceilings: &Limits) -> Result<(), LoadError> {
-    let Some(needs) = inspected.memory else {
-        return Err(LoadError::Limits("what it needs is not known before it runs".to_owned()));
-    };
-    let too_many = |what: &str, has: u64, most: u64| {
-        (has > most).then(|| LoadError::Limits(format!("{has} {what}; at most {most}")))
-    };
-    let most = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-    let wrong = too_many("linear memories", needs.memories.into(), most(MAX_MEMORIES))
-        .or_else(|| too_many("tables", needs.tables.into(), most(MAX_TABLES)))
-        .or_else(|| too_many("bytes of memory at the start", needs.initial, ceilings.memory))
-        .or_else(|| {
-            too_many("table elements at the start", needs.elements, ceilings.table_elements)
-        });
-    wrong.map_or(Ok(()), Err)
 }
 
 impl Loaded {

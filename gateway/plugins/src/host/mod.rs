@@ -6,6 +6,7 @@
 mod bindings;
 mod cache;
 mod call;
+mod checks;
 mod code;
 mod engine;
 mod errors;
@@ -23,11 +24,12 @@ mod ticker;
 mod worlds;
 
 pub use call::Called;
+pub use checks::LoadError;
 pub use engine::{CacheConfig, Engine, EngineConfig, HostError};
 pub use inspect::{Inspected, MemoryNeed};
 pub use limits::Limits;
 pub use lines::LogLevel;
-pub use load::{LoadError, Loaded, Settings};
+pub use load::{Loaded, Settings};
 pub use outbound::{Outbound, OutboundRequest, OutboundResponse, SendError, Sending};
 pub use stats::Stats;
 pub use worlds::{

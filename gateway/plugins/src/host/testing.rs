@@ -21,49 +21,48 @@ impl Region {
     }
 }
 
-/// No single mapping of a program's own is that large.
-const RESERVED: u64 = 4 << 30;
+/// What of a slot is out of reach is larger than any gap in a program's own mappings.
+const RESERVED: u64 = 1 << 30;
 
-/// Every page that guests of this process can reach: linear memories lie in reservations of
-/// gibibytes, one after the other, most of each without access.
+/// Every page that guests of this process can reach: a linear memory lies at the start of a slot of
+/// some gibibytes, the rest of which nobody can access, with such a rest or a guard before it.
 #[must_use]
 pub fn linear_memories() -> Vec<Region> {
     let Ok(maps) = fs::read_to_string("/proc/self/maps") else { return Vec::new() };
     let Ok(memory) = File::open("/proc/self/mem") else { return Vec::new() };
     let mut found = Vec::new();
-    let mut run: Vec<(u64, u64, bool)> = Vec::new();
-    for mapping in maps.lines().filter_map(mapping) {
-        if run.last().is_some_and(|(_, end, _)| *end != mapping.0) {
-            found.extend(readable(&run, &memory));
-            run.clear();
+    // The open mappings since the last closed one, if nothing lies between them.
+    let mut open: Option<Vec<(u64, u64)>> = None;
+    let mut last_end = 0;
+    for (start, end, access) in maps.lines().filter_map(mapping) {
+        if start != last_end {
+            open = None;
         }
-        run.push(mapping);
+        last_end = end;
+        if !access.starts_with("---") {
+            if let Some(open) = &mut open {
+                open.push((start, end));
+            }
+            continue;
+        }
+        let slot = open.replace(Vec::new()).unwrap_or_default();
+        if end - start >= RESERVED {
+            found.extend(slot.into_iter().filter_map(|(start, end)| read(&memory, start, end)));
+        }
     }
-    found.extend(readable(&run, &memory));
     found
 }
 
-/// Start, end, and whether it can be read and written.
-fn mapping(line: &str) -> Option<(u64, u64, bool)> {
+/// Start, end and access.
+fn mapping(line: &str) -> Option<(u64, u64, &str)> {
     let mut words = line.split_ascii_whitespace();
     let (start, end) = words.next()?.split_once('-')?;
-    let access = words.next()?;
     let number = |text| u64::from_str_radix(text, 16).ok();
-    Some((number(start)?, number(end)?, access.starts_with("rw")))
+    Some((number(start)?, number(end)?, words.next()?))
 }
 
-fn readable(run: &[(u64, u64, bool)], memory: &File) -> Vec<Region> {
-    let span: u64 =
-        run.iter().filter(|(_, _, open)| !open).map(|(start, end, _)| end - start).sum();
-    if span < RESERVED {
-        return Vec::new();
-    }
-    let mut regions = Vec::new();
-    for (start, end, _) in run.iter().filter(|(_, _, open)| *open) {
-        let mut bytes = vec![0; usize::try_from(end - start).unwrap_or(0)];
-        if memory.read_exact_at(&mut bytes, *start).is_ok() {
-            regions.push(Region { start: *start, bytes });
-        }
-    }
-    regions
+fn read(memory: &File, start: u64, end: u64) -> Option<Region> {
+    let mut bytes = vec![0; usize::try_from(end - start).ok()?];
+    memory.read_exact_at(&mut bytes, start).ok()?;
+    Some(Region { start, bytes })
 }

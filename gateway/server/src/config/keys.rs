@@ -121,6 +121,30 @@ keys! {
         "Directory of extra local policies; \"\" is none.";
     "policies.source" = r#""auto""#,
         "What decides which policies are active: \"files\" of `policies.dir`, the \"api\", the \"baseline\" alone, or \"auto\": files where `policies.dir` is set, else the API.";
+    "plugins.enabled" = "true",
+        "Whether plugins are taken; false loads none (docs/plugins/catalogue.md).";
+    "plugins.folder" = r#""""#,
+        "Folder whose *.wasm files are installed and put into service; \"\" is none.";
+    "plugins.allow_unsigned" = "false",
+        "Take plugins that nobody signed: for development, refused beyond loopback.";
+    "plugins.max_size" = "67108864",
+        "Largest file of a plugin.";
+    "plugins.concurrency" = "16",
+        "Calls of plugins at once; each reserves address space.";
+    "plugins.cache" = r#""./cipher-hub-data/plugins/cache""#,
+        "Where compiled plugins are kept; may be deleted at any time.";
+    "plugins.signers" = "[]",
+        "Who may sign plugins: name, key, not_before, not_after.";
+    "plugins.settings" = "[]",
+        "What holds for single plugins: name, config, failure, limits, registrations, digests.";
+    "plugins.ceilings.memory" = "67108864",
+        "Most memory of a call of a plugin, in bytes.";
+    "plugins.ceilings.time" = r#""50ms""#,
+        "Most time of a call of a plugin.";
+    "plugins.ceilings.fuel" = "0",
+        "Most fuel of a call of a plugin, about an instruction each; 0 is what the time allows.";
+    "plugins.ceilings.host_calls" = "256",
+        "Most calls of the host during a call of a plugin.";
     "audit.checkpoint_interval" = r#""1s""#,
         "Time between signed checkpoints while entries arrive.";
     "audit.checkpoint_file" = r#""./cipher-hub-data/checkpoint/checkpoint""#,

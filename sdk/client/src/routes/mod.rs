@@ -10,6 +10,7 @@ mod jobs;
 mod keys;
 mod lifecycle;
 mod participants;
+mod plugins;
 mod policies;
 mod quotas;
 mod receipts;

@@ -1,0 +1,79 @@
+//! What operations ask of the catalogue.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use hub_model::api::plugin::PluginView;
+use hub_model::extend::PluginDigest;
+use hub_model::{Name, RegistrationId, Timestamp};
+use hub_operations::plugin::{self, Examined, PluginRecord, Refused};
+use hub_plugins::World;
+
+use super::Catalogue;
+use super::load::Nowhere;
+
+/// The catalogue, as operations ask it.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked(pub(crate) Arc<Catalogue>);
+
+impl plugin::Catalogue for Asked {
+    fn max_size(&self) -> u64 {
+        self.0.config.max_size
+    }
+
+    fn registrations(&self) -> Vec<Name> {
+        let named = self.0.config.settings.iter().filter_map(|said| said.registrations.as_ref());
+        named.flatten().cloned().collect()
+    }
+
+    fn examine(&self, file: Arc<[u8]>, now: Timestamp) -> BoxFuture<'_, Result<Examined, Refused>> {
+        self.0.examine_file(file, now)
+    }
+
+    fn check<'a>(
+        &'a self,
+        record: &'a PluginRecord,
+        digest: PluginDigest,
+    ) -> BoxFuture<'a, Result<(), Refused>> {
+        Box::pin(async move {
+            let loaded = self.0.load(record, digest).await?;
+            self.0.try_out(record, &loaded, true).await?;
+            if loaded.manifest().world == World::AuditSink && loaded.manifest().config.is_empty() {
+                // Nothing to be told: it can say now whether it works at all.
+                let settings = self.0.settings(record, loaded.manifest())?;
+                let plugin = loaded.sink(settings, Arc::new(Nowhere));
+                let _ = plugin.check_settings().await;
+            }
+            Ok(())
+        })
+    }
+
+    fn keep<'a>(&'a self, examined: &'a Examined) -> BoxFuture<'a, Result<(), Refused>> {
+        let (own, file, digest) =
+            (Arc::clone(&self.0), Arc::clone(&examined.file), examined.digest);
+        Box::pin(async move {
+            let kept = tokio::task::spawn_blocking(move || own.files.keep(digest, &file)).await;
+            match kept {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(error)) => {
+                    tracing::error!(%digest, %error, "the file of a plugin cannot be written");
+                    Err(Refused::new("unavailable", "the file cannot be written"))
+                }
+                Err(_) => Err(Refused::new("internal", "writing was broken off")),
+            }
+        })
+    }
+
+    fn follow<'a>(
+        &'a self,
+        records: &'a [PluginRecord],
+        named: &'a [(Name, RegistrationId)],
+        pinned: &'a [PluginDigest],
+    ) -> BoxFuture<'a, ()> {
+        Box::pin(self.0.follow_all(records, named, pinned))
+    }
+
+    fn show(&self, record: &PluginRecord) -> PluginView {
+        self.0.view(record)
+    }
+}

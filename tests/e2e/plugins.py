@@ -1,0 +1,89 @@
+"""Makes files of plugins by docs/formats/plugin.md alone: manifests, digests, signatures.
+
+`payday.wasm.b64` is `payday.wat`, a component of the world `rotation-schedule` that imports `log`;
+`payday-traps.wasm.b64` is the same with `(unreachable)` as its `check`. Both are made by
+`cargo run -p hub-plugins --example wat -- FILE`.
+"""
+
+import base64
+import hashlib
+import pathlib
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+HERE = pathlib.Path(__file__).parent
+MANIFEST = """\
+name = "{name}"
+version = "{version}"
+world = "rotation-schedule"
+contract = "0.1"
+description = "Rotates at one time."
+capabilities = ["log"]
+[limits]
+memory = "1MiB"
+time = "20ms"
+"""
+
+
+def component(name="payday"):
+    return base64.b64decode((HERE / f"{name}.wasm.b64").read_text())
+
+
+def leb128(number):
+    out = bytearray()
+    while True:
+        number, digit = number >> 7, number & 0x7F
+        out.append(digit | (0x80 if number else 0))
+        if not number:
+            return bytes(out)
+
+
+def section(name, payload):
+    content = leb128(len(name)) + name.encode() + payload
+    return b"\0" + leb128(len(content)) + content
+
+
+def seal(manifest, code="payday"):
+    return component(code) + section("cipher-hub:manifest", manifest.encode())
+
+
+class Signer:
+    """Somebody who signs plugins."""
+
+    def __init__(self, name="us"):
+        self.name = name
+        self.key = Ed25519PrivateKey.generate()
+        self.public = self.key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+    def config(self, **more):
+        key = base64.b64encode(self.public).decode()
+        fields = {"name": self.name, "key": f"ed25519:{key}", **more}
+        return "{ " + ", ".join(f'{name} = "{value}"' for name, value in fields.items()) + " }"
+
+    def sign(self, file):
+        message = b"cipher-hub/v1/plugin\0" + hashlib.sha256(file).digest()
+        key_id = hashlib.sha256(self.public).hexdigest()[:16]
+        signature = base64.b64encode(self.key.sign(message)).decode()
+        return file + section("cipher-hub:signature", f"ed25519 {key_id} {signature}".encode())
+
+
+class Plugin:
+    """A file and its digest."""
+
+    def __init__(self, signer, name="payday", version="1.0.0", more="", code="payday", change=None):
+        manifest = MANIFEST.format(name=name, version=version) + more
+        if change:
+            assert change[0] in manifest
+            manifest = manifest.replace(*change)
+        plain = seal(manifest, code)
+        self.name, self.version = name, version
+        self.digest = hashlib.sha256(plain).hexdigest()
+        self.file = signer.sign(plain) if signer else plain
+
+
+def install(hub, file, activate=True, key=None, dry_run=False):
+    query = "&".join(["activate=true"] * activate + ["dryRun=true"] * dry_run)
+    headers = {"content-type": "application/wasm"}
+    path = "/v1/plugins" + (f"?{query}" if query else "")
+    return hub.call("POST", path, None, key, headers, content=file)
