@@ -186,8 +186,10 @@ impl App {
             capacity: config.cache.credentials,
         })
         .with_tokens(issuers);
-        let plugins: Arc<dyn crate::sinks::SinkPlugins> =
-            Arc::new(crate::sinks::NoSinkPlugins::default());
+        let plugins: Arc<dyn crate::sinks::SinkPlugins> = match &catalogue {
+            Some(catalogue) => Arc::<Catalogue>::clone(catalogue),
+            None => Arc::new(crate::sinks::NoSinkPlugins::default()),
+        };
         let sinks =
             crate::sinks::set_up(&config, &hub, &clock, &metrics, &health, &plugins).await?;
         let throttle = Arc::new(Throttle::new(&config.limits));

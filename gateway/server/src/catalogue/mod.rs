@@ -30,6 +30,7 @@ use zeroize::Zeroizing;
 
 use crate::config::{Config, PluginsConfig, StoreEngine};
 use crate::open::make_private;
+use crate::sinks::{InService, SinkPlugins};
 
 pub(crate) use asked::Asked;
 pub(crate) use metrics::PluginMetrics;
@@ -91,21 +92,6 @@ impl Catalogue {
         })))
     }
 
-    /// The audit sink of this name that is in service.
-    ///
-    /// # Errors
-    /// Why there is none.
-    #[expect(dead_code, reason = "for sinks that plugins serve")]
-    pub(crate) fn loaded(&self, plugin: &Name) -> Result<Arc<Loaded>, PluginFailure> {
-        self.sink(plugin)
-    }
-
-    /// Changes when another plugin, or another version of one, is in service.
-    #[expect(dead_code, reason = "for sinks that plugins serve")]
-    pub(crate) fn changed(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
-    }
-
     /// The host, made when it is first asked for. Blocks.
     fn engine(&self) -> Result<Arc<Engine>, String> {
         let mut engine = lock(&self.engine);
@@ -129,6 +115,16 @@ impl Catalogue {
         let made = made.map_err(|error| error.to_string())?;
         tracing::info!(concurrency = self.config.concurrency, "the host of plugins is set up");
         Ok(Arc::clone(engine.insert(made)))
+    }
+}
+
+impl SinkPlugins for Catalogue {
+    fn sink(&self, plugin: &Name) -> Result<InService, PluginFailure> {
+        Ok(InService { loaded: self.sink_in_service(plugin)?, ceilings: self.config.limits() })
+    }
+
+    fn changed(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
     }
 }
 

@@ -200,7 +200,7 @@ impl Catalogue {
         Ok(found)
     }
 
-    pub(super) fn sink(&self, plugin: &Name) -> Result<Arc<Loaded>, PluginFailure> {
+    pub(super) fn sink_in_service(&self, plugin: &Name) -> Result<Arc<Loaded>, PluginFailure> {
         let none = || unavailable(&format!("there is no audit sink `{plugin}` in service"));
         let found = self.service.load().get(plugin).cloned().ok_or_else(none)?;
         if !found.enabled {

@@ -28,7 +28,7 @@ use crate::metrics::Metrics;
 use crate::open;
 use crate::tasks::Tasks;
 
-pub(crate) use plugin::{NoSinkPlugins, SinkPlugins};
+pub(crate) use plugin::{InService, NoSinkPlugins, SinkPlugins};
 use plugin::{PluginSink, Served};
 
 mod facts;
