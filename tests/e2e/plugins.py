@@ -8,9 +8,12 @@
 import base64
 import hashlib
 import pathlib
+import subprocess
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from hub import binary
 
 HERE = pathlib.Path(__file__).parent
 MANIFEST = """\
@@ -28,6 +31,22 @@ time = "20ms"
 
 def component(name="payday"):
     return base64.b64decode((HERE / f"{name}.wasm.b64").read_text())
+
+
+def from_text(text, folder):
+    """A component of its text form, by the example `wat` of the host's crate. `cargo test` builds
+    it; where it is not beside the program, cargo does."""
+    source = pathlib.Path(folder) / "component.wat"
+    source.write_text(text)
+    built = pathlib.Path(binary()).parent / "examples" / "wat"
+    command = [built]
+    if not built.exists():
+        command = ["cargo", "run", "--quiet", "--locked", "-p", "hub-plugins", "--example", "wat", "--"]
+    done = subprocess.run(
+        [*command, source], cwd=HERE, capture_output=True, text=True, check=False, timeout=900
+    )
+    assert done.returncode == 0, done.stderr
+    return base64.b64decode(done.stdout)
 
 
 def leb128(number):

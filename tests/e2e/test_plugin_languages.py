@@ -31,7 +31,7 @@ MIB = 1 << 20
 # What a component of each language may take: a new version of a tool that takes much more is to be seen.
 SIZE = {"javascript": 3 * MIB, "python": 32 * MIB, "c": 64 * 1024}
 MEMORY = {"javascript": 8 * MIB, "python": 32 * MIB, "c": MIB}
-FUEL = {"javascript": 20_000_000, "python": 40_000_000, "c": 1_000_000}
+FUEL = {"javascript": 60_000_000, "python": 40_000_000, "c": 1_000_000}
 
 # The deadline of a call is the machine's clock: here it is a busy one. What a call costs is seen by its fuel.
 PATIENT = ["--time", "20s"]

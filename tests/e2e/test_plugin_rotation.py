@@ -11,7 +11,7 @@ import pytest
 
 import audit
 from hub import as_problem, wait_for
-from test_key_states import DAY, Shifted, shim, shifted  # noqa: F401  (fixtures)
+from test_key_states import DAY, SHIM, Shifted, shifted  # noqa: F401  (fixtures)
 
 OUT = pathlib.Path(
     os.environ.get("CIPHER_HUB_PLUGINS", pathlib.Path(__file__).parents[2] / "plugins" / "out")

@@ -13,6 +13,7 @@ import pytest
 
 import audit
 from hub import b64, binary, wait_for
+from plugins import from_text
 from sinks import Http
 
 TEXT = (pathlib.Path(__file__).parent.parent / "plugins" / "sink.wat").read_text()
@@ -87,8 +88,8 @@ class Plugins:
         """Drops a component of these functions."""
         text = TEXT.replace("CHECK)", f"{check})").replace("PROBE)", "(call $well))")
         text = text.replace("DELIVER)", f"{deliver})").replace('"yes"', f'"{mark}"')
-        source, manifest = self.work / "sink.wat", self.work / "plugin.toml"
-        source.write_text(text)
+        source, manifest = self.work / "component.wasm", self.work / "plugin.toml"
+        source.write_bytes(from_text(text, self.work))
         manifest.write_text(MANIFEST.format(version=version, time=limit))
         sealed = self.work / "sink.wasm"
         sealed.unlink(missing_ok=True)

@@ -143,7 +143,7 @@ pub(super) fn rotation(data: &[u8]) {
     let valid = policy.validate(NOW).is_ok();
     let mut last = NOW;
     for seed in 0..4 {
-        let facts = RotationFacts { version_created: last, last_rotation: last, seed };
+        let facts = RotationFacts { version_created: last, last_rotation: last, seed, plan: None };
         let Some(due) = next_rotation(&policy, &facts, last) else { break };
         assert!(!valid || due.at > last, "a policy that was taken rotates without end");
         last = due.at.max(last.plus(Duration::from_secs(1)));

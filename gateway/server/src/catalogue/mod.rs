@@ -23,7 +23,7 @@ use hub_crypto::SystemKeys;
 use hub_model::Name;
 use hub_model::extend::{FailureKind, PluginDigest, PluginFailure};
 use hub_operations::Hub;
-use hub_plugins::{Engine, Loaded, Trust};
+use hub_plugins::{Engine, Loaded, Manifest, Trust};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
@@ -41,6 +41,8 @@ use serve::Shelved;
 
 /// How often the records are looked at, beside after every change.
 const LOOK: Duration = Duration::from_secs(2);
+/// Manifests that are remembered.
+const MANIFESTS: usize = 256;
 /// How often what could not be put into service is tried again.
 const AGAIN: Duration = Duration::from_secs(60);
 
@@ -54,6 +56,8 @@ pub(crate) struct Catalogue {
     engine: Mutex<Option<Arc<Engine>>>,
     /// What is loaded, for as long as somebody needs it.
     loaded: Mutex<HashMap<PluginDigest, Weak<Loaded>>>,
+    /// What their manifests say, for showing what is installed and not in service.
+    manifests: Mutex<HashMap<PluginDigest, Arc<Manifest>>>,
     /// What is in service, by name.
     service: ArcSwap<HashMap<Name, Arc<Shelved>>>,
     changed: watch::Sender<u64>,
@@ -87,6 +91,7 @@ impl Catalogue {
             cache,
             engine: Mutex::default(),
             loaded: Mutex::default(),
+            manifests: Mutex::default(),
             service: ArcSwap::default(),
             changed: watch::Sender::new(0),
         })))
