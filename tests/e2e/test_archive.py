@@ -18,7 +18,7 @@ import pytest
 
 import audit
 from hub import DidNotStart, wait_for
-from test_key_states import DAY, Shifted, shim  # noqa: F401
+from test_key_states import DAY, SHIM, Shifted  # noqa: F401
 
 SMALL = {"CIPHER_HUB_AUDIT__ARCHIVE_ENTRIES": "40"}
 

@@ -8,7 +8,7 @@ import re
 
 import audit
 from hub import wait_for
-from test_key_states import DAY, shifted, shim  # noqa: F401
+from test_key_states import DAY, SHIM, shifted  # noqa: F401
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 USES = {
