@@ -12,7 +12,7 @@ use hub_plugins::{
     PackageError, SendError, Sending, Settings, SizeLimits, World,
 };
 
-use super::{Catalogue, lock};
+use super::{Catalogue, RECENT, lock};
 
 /// In service or not, a plugin under settings.
 #[derive(Clone, Debug)]
@@ -79,6 +79,9 @@ impl Catalogue {
         let mut all = lock(&self.loaded);
         all.retain(|_, loaded| loaded.strong_count() > 0);
         all.insert(package.digest(), Arc::downgrade(&loaded));
+        let mut recent = lock(&self.recent);
+        recent.push_front(Arc::clone(&loaded));
+        recent.truncate(RECENT);
         Ok(loaded)
     }
 
