@@ -60,7 +60,7 @@ impl Hub {
             let detail = format!("{} from the folder", planned.detail);
             let address = PeerAddress::Unix;
             let entry = event(now, "plugins.install", address, Some(detail.into()), Outcome::OK, 1);
-            match self.log().appender().append(&entry, planned.changes).await {
+            match self.log().appender().append_begun(&entry, planned.changes).await {
                 Ok(_receipt) => return Ok(Taken::Active(digest)),
                 Err(hub_audit::Error::Conflict) => {}
                 Err(error) => return Err(error.into()),

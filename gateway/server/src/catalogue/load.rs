@@ -12,7 +12,7 @@ use hub_plugins::{
     PackageError, SendError, Sending, Settings, SizeLimits, World,
 };
 
-use super::{Catalogue, MANIFESTS, lock};
+use super::{Catalogue, RECENT, lock};
 
 /// In service or not, a plugin under settings.
 #[derive(Clone, Debug)]
@@ -79,18 +79,10 @@ impl Catalogue {
         let mut all = lock(&self.loaded);
         all.retain(|_, loaded| loaded.strong_count() > 0);
         all.insert(package.digest(), Arc::downgrade(&loaded));
-        drop(all);
-        let mut manifests = lock(&self.manifests);
-        if manifests.len() >= MANIFESTS {
-            manifests.clear();
-        }
-        manifests.insert(package.digest(), Arc::clone(loaded.manifest()));
+        let mut recent = lock(&self.recent);
+        recent.push_front(Arc::clone(&loaded));
+        recent.truncate(RECENT);
         Ok(loaded)
-    }
-
-    /// The manifest of what was loaded before, in service or not.
-    pub(super) fn manifest(&self, digest: &PluginDigest) -> Option<Arc<Manifest>> {
-        lock(&self.manifests).get(digest).cloned()
     }
 
     /// What is loaded already.

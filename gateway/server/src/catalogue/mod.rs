@@ -13,7 +13,7 @@ mod serve;
 mod upload;
 mod view;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -23,7 +23,7 @@ use hub_crypto::SystemKeys;
 use hub_model::Name;
 use hub_model::extend::{FailureKind, PluginDigest, PluginFailure};
 use hub_operations::Hub;
-use hub_plugins::{Engine, Loaded, Manifest, Trust};
+use hub_plugins::{Engine, Loaded, Trust};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
@@ -41,8 +41,8 @@ use serve::Shelved;
 
 /// How often the records are looked at, beside after every change.
 const LOOK: Duration = Duration::from_secs(2);
-/// Manifests that are remembered.
-const MANIFESTS: usize = 256;
+/// How many are kept loaded although nothing needs them.
+const RECENT: usize = 4;
 /// How often what could not be put into service is tried again.
 const AGAIN: Duration = Duration::from_secs(60);
 
@@ -56,8 +56,8 @@ pub(crate) struct Catalogue {
     engine: Mutex<Option<Arc<Engine>>>,
     /// What is loaded, for as long as somebody needs it.
     loaded: Mutex<HashMap<PluginDigest, Weak<Loaded>>>,
-    /// What their manifests say, for showing what is installed and not in service.
-    manifests: Mutex<HashMap<PluginDigest, Arc<Manifest>>>,
+    /// What was loaded last, so that what was just checked is not loaded again.
+    recent: Mutex<VecDeque<Arc<Loaded>>>,
     /// What is in service, by name.
     service: ArcSwap<HashMap<Name, Arc<Shelved>>>,
     changed: watch::Sender<u64>,
@@ -91,7 +91,7 @@ impl Catalogue {
             cache,
             engine: Mutex::default(),
             loaded: Mutex::default(),
-            manifests: Mutex::default(),
+            recent: Mutex::default(),
             service: ArcSwap::default(),
             changed: watch::Sender::new(0),
         })))

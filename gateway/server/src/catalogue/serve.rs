@@ -23,6 +23,8 @@ pub(super) struct Shelved {
     pub(super) problem: Option<String>,
     /// What answers: what the record says, or the last that was good.
     pub(super) active: Option<Active>,
+    /// Kept to be shown where no version is active: compiled, and never run.
+    shown: Option<Arc<Loaded>>,
     /// Versions of KDF profiles that keys may be pinned to.
     versions: HashMap<PluginDigest, Arc<KdfPlugin>>,
 }
@@ -113,6 +115,7 @@ impl Catalogue {
                 registrations,
                 problem: None,
                 active: old.active.clone(),
+                shown: old.shown.clone(),
                 versions: old.versions.clone(),
             };
         }
@@ -126,6 +129,12 @@ impl Catalogue {
                     active = old.and_then(|old| old.active.clone());
                 }
             }
+        }
+        let mut shown = None;
+        if record.active.is_none()
+            && let Some(newest) = record.subject()
+        {
+            shown = self.load(record, newest.digest).await.ok();
         }
         let mut versions = HashMap::new();
         if &*record.world == "kdf-profile" {
@@ -156,6 +165,7 @@ impl Catalogue {
             registrations,
             problem,
             active,
+            shown,
             versions,
         }
     }

@@ -54,8 +54,7 @@ impl Catalogue {
         };
         let subject = record.subject().map(|version| version.digest);
         let loaded = subject.and_then(|digest| self.known(&digest));
-        let manifest = subject.and_then(|digest| self.manifest(&digest));
-        let manifest = manifest.as_ref();
+        let manifest = loaded.as_ref().map(|loaded| loaded.manifest());
         let active = record.active.and_then(|digest| record.installed(digest));
         let of_config = self.config.of(&record.name);
         let mut config = record.config.clone();
