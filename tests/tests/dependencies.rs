@@ -104,6 +104,8 @@ fn http_and_the_engine_stay_on_their_floors() {
         for primitive in ["aes-gcm", "hkdf"] {
             alone(primitive, &["hub-crypto", CLIENT]);
         }
+        // Signatures of plugins are checked where no key of the hub is.
+        alone("ed25519-dalek", &["hub-crypto", "hub-plugins"]);
         for cipher in [
             "aes-gcm-siv",
             "aes-kw",
@@ -111,7 +113,6 @@ fn http_and_the_engine_stay_on_their_floors() {
             "argon2",
             "aws-lc-rs",
             "chacha20poly1305",
-            "ed25519-dalek",
             "k256",
             "ml-dsa",
             "ml-kem",
@@ -206,7 +207,9 @@ fn there_is_one_generation_of_cryptography() {
         "zeroize",
     ];
     for name in families {
-        let found = &versions[name];
+        // Cranelift names compiled code by an older SHA-2; no key comes near it.
+        let of_ours = |version: &&&str| name != "sha2" || !version.starts_with("0.10.");
+        let found: BTreeSet<_> = versions[name].iter().filter(of_ours).collect();
         assert_eq!(found.len(), 1, "`{name}` is here as {found:?}");
     }
     for name in ["openssl-sys", "rustls-pemfile", "sharks", "backoff", "bincode", "serde_yml"] {

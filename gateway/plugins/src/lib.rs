@@ -4,6 +4,7 @@
 mod host;
 mod package;
 
+pub use ed25519_dalek::{SigningKey, VerifyingKey};
 #[cfg(feature = "testing")]
 pub use host::testing;
 pub use host::{

@@ -639,7 +639,7 @@ mod tests {
         let at = |url: &str| plug(&format!("endpoints = [{{ name = \"aa\", url = \"{url}\" }}]"));
         for (text, words) in [
             (sink("plugin", ""), "`plugin` must name"),
-            (sink("plugin", "plugin = \"No\""), "[a-z]"),
+            (sink("plugin", "plugin = \"No\""), "not a valid name"),
             (sink("stdout", "plugin = \"pp\""), "`plugin` is for kind \"plugin\""),
             (sink("stdout", "config = { a = 1 }"), "`config` is for kind \"plugin\""),
             (plug("format = \"cef\""), "`format` is for"),

@@ -139,7 +139,9 @@ pub(super) fn headers(fields: &[(String, String)]) -> Result<HeaderMap, &'static
         if is_denied(&name) {
             return Err("headers: a name that is the host's");
         }
-        let value = HeaderValue::from_str(value).map_err(|_| "headers: a bad value")?;
+        let plain = value.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte));
+        let read = HeaderValue::from_str(value).ok().filter(|_| plain);
+        let value = read.ok_or("headers: a bad value")?;
         headers.append(name, value);
     }
     Ok(headers)

@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use ed25519_dalek::{SigningKey, VerifyingKey};
 use hub_model::clock::SystemClock;
 use hub_model::{Clock as _, Name, Timestamp};
-use hub_plugins::{KeyError, Signer, Trust};
+use hub_plugins::{KeyError, Signer, SigningKey, Trust, VerifyingKey};
 use serde_json::json;
 
 use super::super::super::failure::{Code, Failure};
