@@ -644,7 +644,7 @@ mod tests {
             (sink("stdout", "config = { a = 1 }"), "`config` is for kind \"plugin\""),
             (plug("format = \"cef\""), "`format` is for"),
             (plug("url = \"https://a\""), "`url` is for"),
-            (plug("config = { a = 1.5 }"), "sinks"),
+            (plug("config = { a = 1.5 }"), "a whole number"),
             (plug("limits = { time = \"2m\" }"), "`limits.time`"),
             (plug("limits = { files = 2 }"), "files"),
             (plug("endpoints = [{ name = \"aa\" }]"), "url"),

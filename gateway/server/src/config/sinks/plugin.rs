@@ -51,7 +51,7 @@ pub struct SinkLimits {
 
 /// A setting as TOML has it; plugins get text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a setting is a text, a whole number, `true` or `false`")]
 pub enum SinkSetting {
     /// A text.
     Text(String),
