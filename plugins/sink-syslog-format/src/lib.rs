@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use cipher_hub_plugin::http::Request;
-use cipher_hub_plugin::json::hex;
+use cipher_hub_plugin::json::{hex, push_replaced};
 use cipher_hub_plugin::sink::{
     self, AuditSink, Batch, Chunks, Delivery, Entry, Outbound, Outcome, post, reach,
 };
@@ -57,26 +57,33 @@ impl AuditSink for Syslog {
 
 impl Syslog {
     fn request(&self, entries: &[Entry]) -> Request {
-        let mut body = String::new();
+        let size: usize = entries.iter().map(|entry| entry.json.len() + 500).sum();
+        let mut body = String::with_capacity(size);
+        let mut line = String::new();
         for entry in entries {
-            let line = self.line(entry);
-            // Writing to a string does not fail.
-            let _ = match self.counted {
-                true => write!(body, "{} {line}", line.len()),
-                false => writeln!(body, "{line}"),
-            };
+            if self.counted {
+                line.clear();
+                self.line(&mut line, entry);
+                // Writing to a string does not fail.
+                let _ = write!(body, "{} {line}", line.len());
+            } else {
+                self.line(&mut body, entry);
+                body.push('\n');
+            }
         }
         Request::post(self.path.as_str(), "text/plain; charset=utf-8", body)
     }
 
     /// `<PRI>1 TIMESTAMP HOSTNAME APP-NAME PROCID MSGID [STRUCTURED-DATA] MSG`
-    fn line(&self, entry: &Entry) -> String {
+    fn line(&self, line: &mut String, entry: &Entry) {
         let severity = match entry.outcome {
             Outcome::Success => 6,
             Outcome::Denied => 4,
             Outcome::Failure => 3,
         };
-        let mut line = format!(
+        // Writing to a string does not fail.
+        let _ = write!(
+            line,
             "<{}>1 {} {} {} - {} [audit@{} sequence=\"{}\" outcome=\"{}\" leafHash=\"{}\"",
             u16::from(self.facility) * 8 + severity,
             entry.at,
@@ -91,25 +98,32 @@ impl Syslog {
         for (name, value) in [("actor", &entry.actor), ("registration", &entry.registration)] {
             if let Some(value) = value {
                 let _ = write!(line, " {name}=\"");
-                push_value(&mut line, value);
+                push_value(line, value);
                 line.push('"');
             }
         }
         line.push_str("] ");
         // Canonical JSON has no line feeds; were there some, they would end the message.
-        line.extend(entry.json.chars().map(|c| if c.is_control() { ' ' } else { c }));
-        line
+        push_replaced(line, &entry.json, begins_control, |out, c| {
+            out.push(if c.is_control() { ' ' } else { c });
+        });
     }
+}
+
+/// Whether it is a control character, or can be the first byte of one beyond ASCII (U+0080 to U+009F).
+const fn begins_control(byte: u8) -> bool {
+    byte.is_ascii_control() || byte == 0xc2
 }
 
 /// PARAM-VALUE (RFC 5424, §6.3.3).
 fn push_value(out: &mut String, value: &str) {
-    for c in value.chars() {
+    let special = |byte| matches!(byte, b'"' | b'\\' | b']') || begins_control(byte);
+    push_replaced(out, value, special, |out, c| {
         if matches!(c, '"' | '\\' | ']') {
             out.push('\\');
         }
         out.push(if c.is_control() { ' ' } else { c });
-    }
+    });
 }
 
 /// MSGID: at most 32 visible characters of ASCII.
@@ -153,14 +167,19 @@ mod tests {
         Syslog::new(&settings.iter().copied().collect())
     }
 
+    fn line(settings: &[(&str, &str)], entry: &Entry) -> String {
+        let mut line = String::new();
+        syslog(settings).unwrap().line(&mut line, entry);
+        line
+    }
+
     #[test]
     fn writes_lines_of_rfc_5424() {
         let mut entry = batch(1).entries.remove(0);
         entry.outcome = Outcome::Failure;
         entry.actor = Some("a\"b]c\\d\n".to_owned());
         entry.registration = None;
-        let line =
-            syslog(&[("hostname", "hub.example"), ("facility", "local7")]).unwrap().line(&entry);
+        let line = line(&[("hostname", "hub.example"), ("facility", "local7")], &entry);
         let expected = format!(
             "<187>1 2026-11-26T09:00:01Z hub.example cipher-hub - keys.encrypt [audit@32473 \
              sequence=\"1\" outcome=\"failure\" leafHash=\"{}\" actor=\"a\\\"b\\]c\\\\d \"] {{\"seq\":1}}",
@@ -195,7 +214,7 @@ mod tests {
         let mut entry = batch(1).entries.remove(0);
         entry.action = "keys encrypt\n<0>1 forged".to_owned();
         entry.json = "{}\n<0>1 forged".to_owned();
-        let line = syslog(&[]).unwrap().line(&entry);
+        let line = line(&[], &entry);
         assert!(!line.contains('\n'));
         assert!(line.contains(" keys_encrypt_<0>1_forged [audit@"), "{line}");
     }
