@@ -7,7 +7,8 @@ use hub_model::extend::{KdfPlan, KdfStep};
 
 use super::flow::{Origin, Origins, Slot};
 use super::{
-    MAX_ITERATIONS, MAX_SLOT, MAX_SLOTS, MAX_STEPS, MAX_TEXT, MIN_ITERATIONS, MIN_ROOT, PlanError,
+    MAX_ITERATIONS, MAX_PIECES, MAX_SLOT, MAX_SLOTS, MAX_STEPS, MAX_TEXT, MIN_ITERATIONS, MIN_ROOT,
+    PlanError,
 };
 
 type Checked<T> = Result<T, Cow<'static, str>>;
@@ -145,6 +146,9 @@ impl Check {
                         return Err("the parts have more than 1024 bytes together".into());
                     }
                     joined.append(part);
+                    if joined.pieces() > MAX_PIECES {
+                        return Err("the parts come from more than 64 pieces of outputs".into());
+                    }
                 }
                 if len == 0 {
                     return Err("there is nothing to join".into());

@@ -64,6 +64,11 @@ impl Slot {
         self.0.iter().map(|piece| piece.len).sum()
     }
 
+    /// Of how many stretches of origins it is made.
+    pub(super) const fn pieces(&self) -> usize {
+        self.0.len()
+    }
+
     /// The first bytes.
     pub(super) fn truncated(&self, len: usize) -> Self {
         let (mut left, mut kept) = (len, Vec::new());

@@ -28,6 +28,9 @@ pub const MAX_SLOTS: usize = 16 * 1024;
 pub const MAX_TEXT: usize = 64 * 1024;
 /// The fewest iterations of a PBKDF2 step (RFC 8018 §4.2).
 pub const MIN_ITERATIONS: u32 = 1_000;
+/// The most pieces of earlier outputs that a slot is joined from, counted to the bottom: every step
+/// that takes it in looks at each.
+pub const MAX_PIECES: usize = 64;
 /// The most iterations of all PBKDF2 steps together, each counted once for every block it gives.
 pub const MAX_ITERATIONS: u64 = 1_000_000;
 /// Bytes of secret that every one-way step takes in at least, where the root key has as many:

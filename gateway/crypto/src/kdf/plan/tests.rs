@@ -114,6 +114,24 @@ fn sizes_are_bounded() {
 }
 
 #[test]
+fn a_slot_is_joined_from_so_many_pieces() {
+    // A byte, 64 times, beside a whole digest: what every later step would look at again.
+    let bytes = [hmac(Sha256, 0, b""), truncate(1, 1), concat(&[2; 63]), concat(&[1, 3])];
+    let wide = |parts: &[u32]| [&bytes[..], &[concat(parts), hmac(Sha256, 5, b"")]].concat();
+    accepted(&wide(&[4]), 32, 32);
+    let said = refused(&wide(&[4, 2]), 32, 32);
+    assert_eq!(said, "step 5: the parts come from more than 64 pieces of outputs");
+    // Doubled up to the longest slot.
+    let mut nested = vec![hmac(Sha256, 0, b""), truncate(1, 1), concat(&[2, 2])];
+    for slot in 3..12 {
+        nested.push(concat(&[slot, slot]));
+    }
+    assert!(refused(&nested, 32, 1024).contains("64 pieces"));
+    // Bytes that follow each other are one piece.
+    accepted(&[expand(Sha256, 0, b"", 1024), concat(&[1])], 32, 1024);
+}
+
+#[test]
 fn stretching_is_bounded_by_block() {
     assert!(refused(&[stretch(Sha256, 0, 999, 32)], 32, 32).contains("1000 iterations"));
     assert!(accepted(&[stretch(Sha256, 0, 1_000_000, 32)], 32, 32).is_slow());
