@@ -60,7 +60,7 @@ pub struct PluginFailure {
     /// What kind of failure.
     pub kind: FailureKind,
     /// More, for the log of the hub; for [`FailureKind::Refused`] also for the caller. At most 512
-    /// characters, without control characters.
+    /// characters, without hidden ones.
     pub text: Box<str>,
 }
 
@@ -112,11 +112,20 @@ impl FailureKind {
     }
 }
 
+/// Characters that plugins could forge or hide lines with, wherever their words are shown: control
+/// characters, separators of lines, and what turns the direction of text or has no width.
+#[must_use]
+pub fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{feff}')
+        || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 impl PluginFailure {
     /// A failure; the text is cut and cleaned.
     #[must_use]
     pub fn new(kind: FailureKind, text: &str) -> Self {
-        let clean = |c: char| if c.is_control() { ' ' } else { c };
+        let clean = |c: char| if is_hidden(c) { ' ' } else { c };
         Self { kind, text: text.chars().take(512).map(clean).collect() }
     }
 }
@@ -168,8 +177,12 @@ pub trait RotationSchedule: fmt::Debug + Send + Sync {
     /// When is the key rotated next? Never later than its deadline.
     fn decide<'a>(&'a self, question: &'a RotationQuestion<'a>) -> Asked<'a, RotationAnswer>;
 
-    /// Checks parameters against the manifest and asks the plugin.
-    fn check<'a>(&'a self, policy: &'a RotationBounds) -> Asked<'a, ()>;
+    /// Checks parameters against the manifest and asks the plugin, on behalf of this registration.
+    fn check<'a>(
+        &'a self,
+        registration: RegistrationId,
+        policy: &'a RotationBounds,
+    ) -> Asked<'a, ()>;
 }
 
 /// The bounds and parameters of a rotation policy.

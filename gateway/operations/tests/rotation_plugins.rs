@@ -105,7 +105,7 @@ impl RotationSchedule for Fake {
         })
     }
 
-    fn check<'a>(&'a self, _: &'a RotationBounds) -> Asked<'a, ()> {
+    fn check<'a>(&'a self, _: RegistrationId, _: &'a RotationBounds) -> Asked<'a, ()> {
         let refuses = *self.refuses.lock().unwrap();
         Box::pin(async move {
             match refuses {

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use common::{
-    Guest, at, batch, engine, kdf_context, limits, load, manifest, package, refused,
-    rotation_request, settings,
+    Guest, at, batch, engine, kdf_context, limits, load, load_as, manifest, package, refused,
+    rotation_request, rotation_request_in, settings,
 };
 use hub_model::extend::{FailureKind, FailurePolicy, RotationAnswer};
 use hub_plugins::{
@@ -129,7 +129,7 @@ async fn a_loop_does_not_hold_the_thread_it_runs_on() {
     drop(engine);
     let engine = Engine::new(engine_limits).unwrap();
     let looping = load(&engine, &Guest::of(SCHEDULE).with("rotation#decide", LOOP), SCHEDULE);
-    let good = load(&engine, &Guest::of(SCHEDULE), SCHEDULE);
+    let good = load_as("good", &engine, &Guest::of(SCHEDULE), SCHEDULE);
     let (bad_plugin, plugin) =
         (looping.rotation(settings(&looping, &patient)), good.rotation(settings(&good, &patient)));
     let request = rotation_request();
@@ -139,11 +139,12 @@ async fn a_loop_does_not_hold_the_thread_it_runs_on() {
             tokio::task::yield_now().await;
         }
     };
+    let (one, two) = (rotation_request_in("reg_2"), rotation_request_in("reg_3"));
     let three = async {
         tokio::join!(
-            bad_plugin.decide_traced(&request),
-            bad_plugin.decide_traced(&request),
-            bad_plugin.decide_traced(&request)
+            bad_plugin.decide_traced(&one),
+            bad_plugin.decide_traced(&one),
+            bad_plugin.decide_traced(&two)
         )
     };
     tokio::select! {
@@ -167,6 +168,75 @@ async fn a_loop_is_stopped_at_its_deadline() {
     assert!(called.elapsed < Duration::from_secs(5), "{:?}", called.elapsed);
 }
 
+/// A guest that counts so far, and then answers.
+fn counting(to: u64) -> Guest {
+    Guest::of(SCHEDULE).with(
+        "rotation#decide",
+        &format!(
+            "(param i32) (result i32) (local $n i64)
+             (loop $l (local.set $n (i64.add (local.get $n) (i64.const 1)))
+               (br_if $l (i64.lt_u (local.get $n) (i64.const {to}))))
+             (i32.const 512)"
+        ),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiting_for_a_lane_is_not_the_plugins_time() {
+    let long = Limits { time: Duration::from_secs(600), ..limits() };
+    let config =
+        EngineConfig { concurrency: 16, ceilings: long.clone(), ..EngineConfig::default() };
+    let engine = Engine::new(config).unwrap();
+    let request = rotation_request();
+    let took = async |to: u64| {
+        let loaded = load(&engine, &counting(to), SCHEDULE);
+        let called = loaded.rotation(settings(&loaded, &long)).decide_traced(&request).await;
+        called.value.unwrap();
+        called.elapsed
+    };
+    // Some 60 ms of its own, on this machine at this moment.
+    let for_20m = took(20_000_000).await;
+    let own = Duration::from_millis(60);
+    let to = 20_000_000 * u64::try_from(own.as_nanos() / for_20m.as_nanos().max(1)).unwrap().max(1);
+    let honest = load_as("honest", &engine, &counting(to), SCHEDULE);
+    let limit = Limits { time: Duration::from_millis(400), ..limits() };
+    let honest = honest.rotation(settings(&honest, &limit));
+    // Twelve loops beside it: it has a lane a thirteenth of the time, where there is one lane.
+    let loops: Vec<_> = (0..12)
+        .map(|n| {
+            let text = format!("{LOOP} (i32.const {n}) drop");
+            let looping =
+                load(&engine, &Guest::of(SCHEDULE).with("rotation#decide", &text), SCHEDULE);
+            let plugin = looping.rotation(settings(&looping, &long));
+            let request = rotation_request_in(&format!("reg_loop_{}", n / 4));
+            tokio::spawn(async move { plugin.decide_traced(&request).await.value.map(drop) })
+        })
+        .collect();
+    let called = honest.decide_traced(&request).await;
+    for one in loops {
+        one.abort();
+    }
+    called.value.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn loops_that_wait_for_each_other_end_all_the_same() {
+    let engine = engine();
+    let short = Limits { time: Duration::from_millis(20), ..limits() };
+    let looping = load(&engine, &Guest::of(SCHEDULE).with("rotation#decide", LOOP), SCHEDULE);
+    let plugin = looping.rotation(settings(&looping, &short));
+    let (one, two) = (rotation_request_in("reg_2"), rotation_request_in("reg_3"));
+    let (a, b, c) = tokio::join!(
+        plugin.decide_traced(&one),
+        plugin.decide_traced(&one),
+        plugin.decide_traced(&two)
+    );
+    for called in [a, b, c] {
+        assert_eq!(called.value.unwrap_err().kind, FailureKind::Deadline);
+        assert!(called.elapsed < Duration::from_secs(5), "{:?}", called.elapsed);
+    }
+}
+
 #[tokio::test]
 async fn who_finds_no_place_in_time_is_told_so() {
     let patient = Limits { time: Duration::from_secs(600), ..limits() };
@@ -179,15 +249,16 @@ async fn who_finds_no_place_in_time_is_told_so() {
         looping.rotation(settings(&looping, &limits())),
     );
     let request = rotation_request();
-    let neighbour = load(&engine, &Guest::of(SCHEDULE), SCHEDULE);
+    let neighbour = load_as("neighbour", &engine, &Guest::of(SCHEDULE), SCHEDULE);
     let neighbour = neighbour.rotation(settings(&neighbour, &limits()));
     tokio::select! {
         _ = first.decide_traced(&request) => panic!("it loops for minutes"),
         (busy, served) = async {
             tokio::task::yield_now().await;
             // Of two places a single plugin gets one: its second call waits in vain.
-            let busy = second.decide_traced(&request).await.value.unwrap_err();
-            (busy, neighbour.decide_traced(&request).await.value)
+            let other = rotation_request_in("reg_2");
+            let busy = second.decide_traced(&other).await.value.unwrap_err();
+            (busy, neighbour.decide_traced(&other).await.value)
         } => {
             assert_eq!(busy.kind, FailureKind::Busy);
             served.unwrap();
@@ -286,6 +357,71 @@ async fn profiles_that_are_not_offered_are_refused() {
     let long = hub_plugins::KdfContext { length: 1_025, ..kdf_context() };
     let failure = plugin.plan_for("hkdf", &long).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Refused);
+}
+
+#[tokio::test]
+async fn a_plan_does_not_depend_on_how_much_memory_there_is() {
+    let engine = engine();
+    let answers_anyway = |grows: &str| {
+        let text = format!("(param i32) (result i32) {grows} (i32.const 700)");
+        Guest::of(World::KdfProfile).field("(table $t 1 funcref)").with("kdf#plan", &text)
+    };
+    for (grows, kind) in [
+        ("(drop (memory.grow (i32.const 1)))", None),
+        ("(drop (memory.grow (i32.const 100)))", Some(FailureKind::Memory)),
+        ("(drop (table.grow $t (ref.null func) (i32.const 5000)))", Some(FailureKind::Tables)),
+    ] {
+        let loaded = load(&engine, &answers_anyway(grows), World::KdfProfile);
+        let plugin = loaded.kdf(settings(&loaded, &limits())).await.unwrap();
+        let said = plugin.plan_for("hkdf", &kdf_context()).await;
+        assert_eq!(said.map(drop).map_err(|failure| failure.kind).err(), kind, "{grows}");
+    }
+    // Where nothing is derived from the answer it stands.
+    let text = "(param i32) (result i32) (drop (memory.grow (i32.const 100))) (i32.const 512)";
+    let loaded = load(&engine, &Guest::of(SCHEDULE).with("rotation#decide", text), SCHEDULE);
+    let plugin = loaded.rotation(settings(&loaded, &limits()));
+    plugin.decide_traced(&rotation_request()).await.value.unwrap();
+}
+
+#[test]
+fn what_is_dear_to_compile_is_refused_before() {
+    let engine = engine();
+    let module = |text: &str| {
+        let text = format!("(component (core module {text}))");
+        refused(&engine, &wat::parse_str(text).unwrap(), &manifest(SCHEDULE))
+    };
+    let dear = |error: LoadError, wanted: &str| {
+        assert!(matches!(error, LoadError::Dear { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains(wanted) && text.contains("at most"), "{text}");
+    };
+    let elements = "$f ".repeat(20_001);
+    dear(
+        module(&format!(
+            "(import \"\" \"\" (table 200000 funcref)) (func $f) (elem (i32.const 0) func {elements})"
+        )),
+        "20001 elements of segments",
+    );
+    dear(module(&format!("(func {})", "nop ".repeat(800_000))), "bytes of one function");
+    dear(module(&format!("(func (local {}))", "i32 ".repeat(10_001))), "10001 locals");
+    dear(module(&format!("(type (func (param {})))", "i32 ".repeat(129))), "129 parameters");
+    dear(
+        module(&format!("(func {} {})", "block ".repeat(4_001), "end ".repeat(4_001))),
+        "4001 blocks",
+    );
+    dear(module(&"(func)".repeat(100_001)), "100001 functions");
+    let text = format!("(component {})", "(core module)".repeat(257));
+    let error = refused(&engine, &wat::parse_str(text).unwrap(), &manifest(SCHEDULE));
+    dear(error, "257 core modules");
+    let text = format!("{}{}", "(component ".repeat(10), ")".repeat(10));
+    let error = refused(&engine, &wat::parse_str(text).unwrap(), &manifest(SCHEDULE));
+    dear(error, "components within each other");
+    // Within a component within it, too.
+    let inner = format!(
+        "(component (component (core module (type (func (result {}))))))",
+        "i32 ".repeat(17)
+    );
+    dear(refused(&engine, &wat::parse_str(inner).unwrap(), &manifest(SCHEDULE)), "17 results");
 }
 
 #[test]

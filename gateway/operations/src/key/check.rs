@@ -25,7 +25,9 @@ pub(crate) async fn check_rotation(
         .rotation(registration, &schedule.plugin)
         .map_err(|failure| refused(&schedule.plugin, &failure))?;
     let bounds = schedule.bounds(now);
-    in_time(|| plugin.check(&bounds)).await.map_err(|failure| refused(&schedule.plugin, &failure))
+    in_time(|| plugin.check(registration, &bounds))
+        .await
+        .map_err(|failure| refused(&schedule.plugin, &failure))
 }
 
 /// Whether a policy names a plugin, which is to be asked soon.

@@ -9,7 +9,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -35,9 +35,18 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    /// Makes the folder where it is missing.
+    /// Makes the folder where it is missing. One of somebody else, or that others may write to, is
+    /// refused: the seal keeps their files out, but not their hands off ours.
     pub(super) fn open(folder: PathBuf, key: &[u8; 32], engine: &Engine) -> io::Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        let facts = fs::metadata(&folder)?;
+        let own = rustix::process::geteuid().as_raw();
+        if facts.uid() != own && facts.uid() != 0 {
+            return Err(io::Error::other("it belongs to another user"));
+        }
+        if facts.mode() & 0o002 != 0 {
+            return Err(io::Error::other("others may write to it; chmod o-w"));
+        }
         let mac = Hmac::new_from_slice(key).map_err(io::Error::other)?;
         Ok(Self { folder, mac, engine: fingerprint(engine), files: AtomicU64::new(0) })
     }
@@ -81,6 +90,18 @@ impl Cache {
         self.remove_where(|name| name.starts_with(&digest.to_string()));
     }
 
+    /// Removes what is kept of plugins that nothing needs, and what another process left half
+    /// written.
+    pub(super) fn retain(&self, needed: impl Fn(&PluginDigest) -> bool) {
+        let own = format!(".{}.", std::process::id());
+        self.remove_where(|name| {
+            let half = name.starts_with('.') && name.ends_with(".tmp") && !name.starts_with(&own);
+            let digest = name.strip_suffix(".cwasm").and_then(|name| name.split_once('-'));
+            let digest = digest.and_then(|(digest, _)| digest.parse().ok());
+            half || digest.is_some_and(|digest| !needed(&digest))
+        });
+    }
+
     fn write(&self, digest: &PluginDigest, component: &Component) -> io::Result<()> {
         let code = component.serialize().map_err(|e| io::Error::other(e.to_string()))?;
         let path = self.path(digest);
@@ -90,8 +111,9 @@ impl Cache {
         self.remove_where(|name| name.starts_with(&prefix) && Some(name) != own.as_deref());
         let number = self.files.fetch_add(1, Ordering::Relaxed);
         let draft = self.folder.join(format!(".{}.{number}.tmp", std::process::id()));
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        // One of an earlier process with the same number, which may be anything by now.
+        let _ = fs::remove_file(&draft);
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
         let written = file
             .write_all(MAGIC)
             .and_then(|()| file.write_all(&self.seal(digest, &code)))
@@ -149,9 +171,15 @@ impl Cache {
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     // A link would lead elsewhere; its MAC would not hold, but nothing else need be opened either.
-    let nofollow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0);
-    let file: File = OpenOptions::new().read(true).custom_flags(nofollow).open(path)?;
-    let size = file.metadata()?.len();
+    // And a pipe would keep who opens it waiting for ever.
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).unwrap_or(0);
+    let file: File = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let facts = file.metadata()?;
+    if !facts.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    let size = facts.len();
     if size > MAX_FILE {
         return Err(io::Error::other("it is too large"));
     }
@@ -222,6 +250,48 @@ mod tests {
         let theirs = cache(folder.path(), 8, &engine);
         assert!(theirs.load(&A, &engine).is_none());
         assert!(!ours.path(&A).exists());
+    }
+
+    #[test]
+    fn what_nothing_needs_is_removed() {
+        let (folder, engine) = (tempfile::tempdir().unwrap(), Engine::default());
+        let cache = cache(folder.path(), 7, &engine);
+        cache.keep(&A, &component(&engine));
+        cache.keep(&B, &component(&engine));
+        fs::write(folder.path().join(".1.0.tmp"), "x").unwrap();
+        let ours = folder.path().join(format!(".{}.9.tmp", std::process::id()));
+        fs::write(&ours, "x").unwrap();
+        fs::write(folder.path().join("notes.txt"), "x").unwrap();
+        cache.retain(|digest| *digest == A);
+        assert!(cache.path(&A).exists() && !cache.path(&B).exists());
+        assert!(ours.exists() && folder.path().join("notes.txt").exists());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn pipes_and_drafts_of_others_do_no_harm() {
+        let (folder, engine) = (tempfile::tempdir().unwrap(), Engine::default());
+        let cache = cache(folder.path(), 7, &engine);
+        let made = std::process::Command::new("mkfifo").arg(cache.path(&A)).status().unwrap();
+        assert!(made.success());
+        assert!(cache.load(&A, &engine).is_none(), "and does not wait");
+        assert!(!cache.path(&A).exists());
+        // A link where the draft goes is not written through.
+        let target = folder.path().join("precious");
+        fs::write(&target, "as it was").unwrap();
+        let draft = folder.path().join(format!(".{}.0.tmp", std::process::id()));
+        std::os::unix::fs::symlink(&target, draft).unwrap();
+        cache.keep(&A, &component(&engine));
+        assert_eq!(fs::read(&target).unwrap(), b"as it was");
+        assert!(cache.load(&A, &engine).is_some());
+    }
+
+    #[test]
+    fn a_folder_that_others_may_write_to_is_refused() {
+        let (folder, engine) = (tempfile::tempdir().unwrap(), Engine::default());
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let error = Cache::open(folder.path().to_owned(), &[7; 32], &engine).err().unwrap();
+        assert!(error.to_string().contains("chmod o-w"), "{error}");
     }
 
     #[test]

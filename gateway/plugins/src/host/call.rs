@@ -5,9 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hub_model::extend::{FailureKind, PluginFailure};
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout, timeout_at};
+use hub_model::extend::PluginFailure;
+use tokio::time::{Instant, timeout_at};
 use wasmtime::{Store, UpdateDeadline};
 
 use super::errors::{self, Stop};
@@ -15,6 +14,8 @@ use super::guest::Guest;
 use super::lines::LogLevel;
 use super::load::{Code, Loaded, Settings};
 use super::outbound::Outbound;
+use super::places::For;
+use crate::World;
 
 /// What is done with an instance's store. The store is the call's own.
 pub(super) type Work<'a, T> = Pin<Box<dyn Future<Output = wasmtime::Result<T>> + Send + 'a>>;
@@ -22,8 +23,6 @@ pub(super) type Work<'a, T> = Pin<Box<dyn Future<Output = wasmtime::Result<T>> +
 /// Time between the deadline and the moment at which the host lets go of a call that neither
 /// answers nor ticks. Only for calls that wait.
 const GRACE: Duration = Duration::from_millis(10);
-/// The longest wait for a place.
-const MAX_QUEUE: Duration = Duration::from_millis(250);
 
 /// An answer with what it cost.
 #[derive(Clone, Debug)]
@@ -104,11 +103,12 @@ impl Caller {
     /// Calls and counts.
     pub(super) async fn call<T, U>(
         &self,
+        who: For<'_>,
         keep_lines: bool,
         work: impl for<'a> FnOnce(&'a mut Store<Guest>, &'a Code) -> Work<'a, T>,
         judge: impl FnOnce(T) -> Result<U, PluginFailure>,
     ) -> Called<U> {
-        let called = match self.place().await {
+        let called = match self.loaded.engine.places.take(&self.loaded.plugin, who).await {
             Ok(_place) => self.run(keep_lines, work).await,
             Err(failure) => Called::never(failure),
         };
@@ -121,26 +121,6 @@ impl Caller {
         called
     }
 
-    /// A place among the plugin's own and one among all.
-    async fn place(&self) -> Result<impl Drop + use<>, PluginFailure> {
-        let both = async {
-            let own = Arc::clone(&self.loaded.slots).acquire_owned().await.ok()?;
-            let all = Arc::clone(&self.loaded.engine.slots).acquire_owned().await.ok()?;
-            Some(Place(own, all))
-        };
-        let busy = || PluginFailure::new(FailureKind::Busy, "too many calls at once");
-        if let Some(place) = self.place_now() {
-            return Ok(place);
-        }
-        let wait = self.limits.time.min(MAX_QUEUE);
-        timeout(wait, both).await.ok().flatten().ok_or_else(busy)
-    }
-
-    fn place_now(&self) -> Option<Place> {
-        let take = |from: &Arc<Semaphore>| Arc::clone(from).try_acquire_owned().ok();
-        Some(Place(take(&self.loaded.slots)?, take(&self.loaded.engine.slots)?))
-    }
-
     async fn run<T>(
         &self,
         keep_lines: bool,
@@ -150,8 +130,9 @@ impl Caller {
         let begun = Instant::now();
         let _under_way = engine.ticker.begin();
         let (settings, lane) = (Arc::clone(&self.settings), engine.lanes.lane());
-        let guest = Guest::new(settings, limits, lane, Arc::clone(&self.outbound), keep_lines);
-        let last = guest.deadline + limits.wait + GRACE;
+        let (plugin, outbound) = (Arc::clone(&self.loaded.plugin), Arc::clone(&self.outbound));
+        let guest = Guest::new(settings, limits, (lane, plugin), outbound, keep_lines);
+        let last = guest.end() + limits.wait + GRACE;
         let mut store = Store::new(&engine.wasm, guest);
         let fuel = limits.fuel.unwrap_or(u64::MAX);
         let value = match prepare(&mut store, fuel, limits) {
@@ -163,8 +144,16 @@ impl Caller {
         #[cfg(feature = "testing")]
         let memory_image = if keep_lines { super::testing::linear_memories() } else { Vec::new() };
         let guest = store.data_mut();
+        self.loaded.counters.left_out(guest.lines.left_out);
         let value = match value {
-            Ok(Ok(value)) => Ok(value),
+            Ok(Ok(value)) => match guest.budget.denied {
+                // What it could not have must not decide what is derived: with other limits, or
+                // another hub's memory, the same question would get another answer.
+                Some(denied) if self.loaded.manifest.world == World::KdfProfile => {
+                    Err(errors::denied(denied))
+                }
+                _ => Ok(value),
+            },
             Ok(Err(error)) => Err(errors::failure(&error, &guest.budget)),
             Err(_) => Err(errors::failure(&Stop::Deadline.into(), &guest.budget)),
         };
@@ -182,16 +171,6 @@ impl Caller {
     }
 }
 
-/// Given back when dropped.
-struct Place(
-    #[expect(dead_code, reason = "held")] tokio::sync::OwnedSemaphorePermit,
-    #[expect(dead_code, reason = "held")] tokio::sync::OwnedSemaphorePermit,
-);
-
-impl Drop for Place {
-    fn drop(&mut self) {}
-}
-
 fn prepare(store: &mut Store<Guest>, fuel: u64, limits: &super::Limits) -> wasmtime::Result<()> {
     store.limiter(|guest| &mut guest.budget);
     store.set_fuel(fuel)?;
@@ -200,11 +179,11 @@ fn prepare(store: &mut Store<Guest>, fuel: u64, limits: &super::Limits) -> wasmt
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|store| {
         let guest = store.data();
-        if Instant::now() >= guest.deadline {
+        if Instant::now() >= guest.deadline() {
             return Err(Stop::Deadline.into());
         }
-        let (lane, deadline) = (Arc::clone(&guest.lane), guest.deadline);
-        let rest = async move { lane.give_way(deadline).await };
+        let (lane, end) = (Arc::clone(&guest.lane), guest.end());
+        let rest = async move { lane.give_way(end).await };
         Ok(UpdateDeadline::YieldCustom(1, Box::pin(rest)))
     });
     Ok(())

@@ -34,6 +34,16 @@ pub enum LoadError {
         /// What it may have.
         most: usize,
     },
+    /// Compiling it would take more than the host has for any plugin.
+    #[error("it is too dear to compile: {has} {what}; at most {most}")]
+    Dear {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much there is, or was when counting stopped.
+        has: u64,
+        /// The bound.
+        most: u64,
+    },
     /// Not a valid component, or one that uses what this host does not run.
     #[error("not a component that this host runs: {0}")]
     Invalid(String),

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hub_model::extend::PluginDigest;
-use tokio::sync::Semaphore;
 use wasmtime::{
     Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy,
 };
@@ -15,6 +14,7 @@ use zeroize::Zeroizing;
 use super::cache::Cache;
 use super::lane::Lanes;
 use super::limits::{Limits, MAX_INSTANCES, MAX_MEMORIES, MAX_TABLES};
+use super::places::Places;
 use super::ticker::Ticker;
 
 /// Where compiled plugins are kept.
@@ -38,7 +38,9 @@ impl fmt::Debug for CacheConfig {
 pub struct EngineConfig {
     /// Where compiled plugins are kept. None: every load compiles.
     pub cache: Option<CacheConfig>,
-    /// Calls at once, over all plugins. A single plugin gets at most three quarters of them.
+    /// Questions of registrations at once, over all plugins. A single plugin gets at most three
+    /// quarters of them, a registration a quarter and one. Audit sinks have as many places of their
+    /// own, and what operators have checked has two.
     pub concurrency: usize,
     /// No plugin gets more.
     pub ceilings: Limits,
@@ -87,8 +89,7 @@ pub struct Engine {
     pub(super) wasm: wasmtime::Engine,
     pub(super) ticker: Ticker,
     pub(super) lanes: Lanes,
-    pub(super) slots: Arc<Semaphore>,
-    pub(super) per_plugin: usize,
+    pub(super) places: Places,
     pub(super) cache: Option<Cache>,
     pub(super) ceilings: Limits,
     pub(super) max_component: usize,
@@ -97,7 +98,7 @@ pub struct Engine {
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine")
-            .field("free", &self.slots.available_permits())
+            .field("free", &self.places.free())
             .field("ceilings", &self.ceilings)
             .finish_non_exhaustive()
     }
@@ -111,8 +112,8 @@ impl Engine {
     pub fn new(config: EngineConfig) -> Result<Arc<Self>, HostError> {
         let concurrency = config.concurrency.clamp(1, 256);
         // Kernels before 6.7 cannot say which pages a guest wrote, and are asked nothing then.
-        let engine =
-            |wiped| wasmtime::Engine::new(&wasm_config(concurrency, &config.ceilings, wiped));
+        let at_once = Places::total(concurrency);
+        let engine = |wiped| wasmtime::Engine::new(&wasm_config(at_once, &config.ceilings, wiped));
         let wasm = engine(Wiped::Written)
             .or_else(|_| engine(Wiped::FirstPages))
             .map_err(|error| HostError::Engine(format!("{error:#}")))?;
@@ -128,8 +129,7 @@ impl Engine {
             wasm,
             ticker,
             lanes: Lanes::new(),
-            slots: Arc::new(Semaphore::new(concurrency)),
-            per_plugin: (concurrency * 3 / 4).max(1),
+            places: Places::new(concurrency),
             cache,
             ceilings: config.ceilings,
             max_component: config.max_component,
@@ -140,6 +140,14 @@ impl Engine {
     #[must_use]
     pub const fn ceilings(&self) -> &Limits {
         &self.ceilings
+    }
+
+    /// Removes what is kept compiled of plugins that nothing needs: those of tries, and of checks
+    /// that failed.
+    pub fn retain(&self, needed: impl Fn(&PluginDigest) -> bool) {
+        if let Some(cache) = &self.cache {
+            cache.retain(needed);
+        }
     }
 
     /// Removes what is kept compiled of a plugin: after it was uninstalled.
@@ -162,7 +170,7 @@ enum Wiped {
 
 /// Cranelift, and of WebAssembly what the tools of all languages make: nothing that shares memory
 /// between threads, nothing whose outcome depends on the processor.
-fn wasm_config(concurrency: usize, ceilings: &Limits, wiped: Wiped) -> Config {
+fn wasm_config(at_once: usize, ceilings: &Limits, wiped: Wiped) -> Config {
     let mut config = Config::new();
     config
         .strategy(Strategy::Cranelift)
@@ -177,24 +185,20 @@ fn wasm_config(concurrency: usize, ceilings: &Limits, wiped: Wiped) -> Config {
         .consume_fuel(true)
         .epoch_interruption(true)
         .memory_init_cow(true)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(
-            concurrency,
-            ceilings,
-            wiped,
-        )));
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(at_once, ceilings, wiped)));
     config
 }
 
-fn pool(concurrency: usize, ceilings: &Limits, wiped: Wiped) -> PoolingAllocationConfig {
+fn pool(at_once: usize, ceilings: &Limits, wiped: Wiped) -> PoolingAllocationConfig {
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let elements = usize::try_from(ceilings.table_elements).unwrap_or(usize::MAX);
     let mut pool = PoolingAllocationConfig::new();
     // For every call at once as much as a component may have: no plugin can take another's.
-    pool.total_component_instances(count(concurrency * MAX_INSTANCES))
-        .total_core_instances(count(concurrency * MAX_INSTANCES))
-        .total_memories(count(concurrency * MAX_MEMORIES))
-        .total_tables(count(concurrency * MAX_TABLES))
-        .total_stacks(count(concurrency))
+    pool.total_component_instances(count(at_once * MAX_INSTANCES))
+        .total_core_instances(count(at_once * MAX_INSTANCES))
+        .total_memories(count(at_once * MAX_MEMORIES))
+        .total_tables(count(at_once * MAX_TABLES))
+        .total_stacks(count(at_once))
         .max_core_instances_per_component(count(MAX_INSTANCES))
         .max_memories_per_component(count(MAX_MEMORIES))
         .max_tables_per_component(count(MAX_TABLES))
@@ -202,7 +206,7 @@ fn pool(concurrency: usize, ceilings: &Limits, wiped: Wiped) -> PoolingAllocatio
         .max_tables_per_module(count(MAX_TABLES))
         .max_memory_size(ceilings.memory_slot())
         .table_elements(elements.clamp(1, 1 << 20))
-        .max_unused_warm_slots(count(concurrency))
+        .max_unused_warm_slots(count(at_once))
         .table_keep_resident(16 * 1024);
     match wiped {
         Wiped::Written => pool.linear_memory_keep_resident(512 * 1024).pagemap_scan(Enabled::Yes),

@@ -81,6 +81,16 @@ fn kind_of(error: &wasmtime::Error, budget: &Budget) -> (FailureKind, String) {
     }
 }
 
+/// A call that was denied growth and answered all the same, where that is not allowed.
+pub(super) fn denied(what: Denied) -> PluginFailure {
+    let (kind, what) = match what {
+        Denied::Memory => (FailureKind::Memory, "memory"),
+        Denied::Tables => (FailureKind::Tables, "table elements"),
+    };
+    let text = format!("it wanted more {what} than it may have, and answered without");
+    PluginFailure::new(kind, &text)
+}
+
 /// Where it happened, in the guest's own words.
 fn place(trace: &WasmBacktrace) -> String {
     let name = trace.frames().iter().find_map(|frame| frame.func_name());

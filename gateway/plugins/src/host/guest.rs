@@ -12,22 +12,27 @@ use super::bindings::{config, log, types};
 use super::errors::Stop;
 use super::lane::Lane;
 use super::limits::{Budget, Limits};
-use super::lines::{self, Lines, LogLevel};
+use super::lines::{Lines, LogLevel};
 use super::load::Settings;
 use super::outbound::{Outbound, OutboundRequest, SendError};
+use super::places::OfPlugin;
 
 /// Bytes of an answer from outside that a guest gets to see.
 const MAX_BODY: usize = 64 * 1024;
 /// Headers of an answer from outside.
 const MAX_HEADERS: usize = 64;
+/// How many times its limit a call may take where it has to wait for lanes.
+const MAX_STRETCH: u32 = 4;
 
 /// The state of one call.
 pub(super) struct Guest {
     pub(super) budget: Budget,
     pub(super) lines: Lines,
-    /// Moves on by what was spent waiting for answers from outside.
-    pub(super) deadline: Instant,
+    /// When its time would be over if it never waited for a lane. Moves on by what was spent waiting
+    /// for answers from outside.
+    deadline: Instant,
     pub(super) lane: Arc<Lane>,
+    plugin: Arc<OfPlugin>,
     pub(super) host_calls: u32,
     bytes: u64,
     log_calls: u32,
@@ -41,7 +46,7 @@ impl Guest {
     pub(super) fn new(
         settings: Arc<Settings>,
         limits: &Limits,
-        lane: Arc<Lane>,
+        (lane, plugin): (Arc<Lane>, Arc<OfPlugin>),
         outbound: Arc<dyn Outbound>,
         keep_lines: bool,
     ) -> Self {
@@ -50,6 +55,7 @@ impl Guest {
             lines: Lines::new(limits, keep_lines),
             deadline: Instant::now() + limits.time,
             lane,
+            plugin,
             host_calls: 0,
             bytes: 0,
             log_calls: 0,
@@ -58,6 +64,16 @@ impl Guest {
             settings,
             outbound,
         }
+    }
+
+    /// When the call's own time is over: what it waited for a lane is not its own.
+    pub(super) fn deadline(&self) -> Instant {
+        (self.deadline + self.lane.waited()).min(self.end())
+    }
+
+    /// When the call is over however long it waited for lanes: its caller waits too.
+    pub(super) fn end(&self) -> Instant {
+        self.deadline + self.limits.time.saturating_mul(MAX_STRETCH - 1)
     }
 
     /// Counts a host call.
@@ -101,7 +117,7 @@ impl log::Host for Guest {
             log::Level::Error => LogLevel::Error,
         };
         if let Some(line) = self.lines.take(level, &message) {
-            lines::write(self.settings.name.as_str(), level, &line);
+            self.lines.write(self.settings.name.as_str(), level, &line, &self.plugin.lines);
         }
         Ok(())
     }

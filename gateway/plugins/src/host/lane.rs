@@ -1,7 +1,8 @@
 //! How calls that take long share the machine: each gives way at every tick, and only half of the
 //! processors ever run such calls at once. A loop costs its neighbours a tick, never a thread.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
@@ -17,7 +18,7 @@ impl Lanes {
     }
 
     pub(super) fn lane(&self) -> Arc<Lane> {
-        Arc::new(Lane { lanes: Arc::clone(&self.0), held: Mutex::new(None) })
+        Arc::new(Lane { lanes: Arc::clone(&self.0), state: Mutex::default() })
     }
 }
 
@@ -25,23 +26,67 @@ impl Lanes {
 #[derive(Debug)]
 pub(super) struct Lane {
     lanes: Arc<Semaphore>,
-    held: Mutex<Option<OwnedSemaphorePermit>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    held: Option<OwnedSemaphorePermit>,
+    waited: Duration,
 }
 
 impl Lane {
-    /// Lets others run, then waits for a place. Without one at the deadline the call goes on: its
-    /// next tick ends it.
-    pub(super) async fn give_way(&self, deadline: Instant) {
+    /// Lets others run, then waits for a place, until `end`. Without one by then the call goes on:
+    /// its next tick ends it.
+    pub(super) async fn give_way(&self, end: Instant) {
         self.leave();
         // Wakes after the driver has been looked at, so that a loop does not delay sockets either.
         tokio::task::yield_now().await;
-        if let Ok(Ok(place)) = timeout_at(deadline, Arc::clone(&self.lanes).acquire_owned()).await {
-            *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
-        }
+        let begun = Instant::now();
+        let place = timeout_at(end, Arc::clone(&self.lanes).acquire_owned()).await;
+        let mut state = self.state();
+        state.held = place.ok().and_then(Result::ok);
+        state.waited = state.waited.saturating_add(begun.elapsed());
+    }
+
+    /// Time spent waiting for a place: the neighbours' and not the call's own.
+    pub(super) fn waited(&self) -> Duration {
+        self.state().waited
     }
 
     /// Leaves the place, before waiting for something else.
     pub(super) fn leave(&self) {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.state().held = None;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_for_a_place_is_counted_and_holding_one_is_not() {
+        let lanes = Lanes(Arc::new(Semaphore::new(1)));
+        let (first, second) = (lanes.lane(), lanes.lane());
+        let end = Instant::now() + Duration::from_secs(1);
+        first.give_way(end).await;
+        let held = async {
+            // Until the second waits.
+            for _ in 0..3 {
+                tokio::task::yield_now().await;
+            }
+            tokio::time::advance(Duration::from_millis(30)).await;
+            first.leave();
+        };
+        tokio::join!(second.give_way(end), held);
+        assert_eq!(first.waited(), Duration::ZERO);
+        assert_eq!(second.waited(), Duration::from_millis(30));
+        // Nobody waits for longer than until the end.
+        first.give_way(end).await;
+        assert_eq!(Instant::now(), end);
     }
 }

@@ -118,7 +118,7 @@ pub(super) struct Budget {
     last_elements: u64,
     /// The most that was held.
     pub(super) peak: u64,
-    /// The last thing denied.
+    /// The last thing denied, by a limit or by the system.
     pub(super) denied: Option<Denied>,
 }
 
@@ -167,6 +167,9 @@ impl ResourceLimiter for Budget {
 
     fn memory_grow_failed(&mut self, _: Error) -> Result<(), Error> {
         // Also called after a denial, when nothing was added.
+        if self.last > 0 {
+            self.denied = Some(Denied::Memory);
+        }
         self.held = self.held.saturating_sub(std::mem::take(&mut self.last));
         Ok(())
     }
@@ -194,6 +197,9 @@ impl ResourceLimiter for Budget {
     }
 
     fn table_grow_failed(&mut self, _: Error) -> Result<(), Error> {
+        if self.last_elements > 0 {
+            self.denied = Some(Denied::Tables);
+        }
         self.elements = self.elements.saturating_sub(std::mem::take(&mut self.last_elements));
         Ok(())
     }
@@ -243,6 +249,7 @@ mod tests {
         let mut budget = Budget::new(&limits);
         assert!(budget.memory_growing(0, pages(4), None).unwrap());
         budget.memory_grow_failed(Error::msg("no memory")).unwrap();
+        assert_eq!(budget.denied, Some(Denied::Memory), "that it had less is known");
         assert!(budget.memory_growing(0, pages(4), None).unwrap());
         assert!(!budget.memory_growing(0, pages(1), None).unwrap());
         let kept = budget.held;
@@ -254,7 +261,9 @@ mod tests {
     fn a_modules_own_maximum_is_no_limit_of_ours() {
         let mut budget = Budget::new(&Limits::default());
         assert!(!budget.memory_growing(pages(1), pages(3), Some(pages(2))).unwrap());
+        budget.memory_grow_failed(Error::msg("its maximum")).unwrap();
         assert!(!budget.table_growing(1, 3, Some(2)).unwrap());
+        budget.table_grow_failed(Error::msg("its maximum")).unwrap();
         assert_eq!(budget.denied, None);
     }
 

@@ -1,7 +1,18 @@
 //! Lines that guests write into the log of the hub: counted, cut, and without characters that could
 //! forge or hide others.
 
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use hub_model::extend::is_hidden;
+use tokio::time::Instant;
+
 use super::limits::Limits;
+
+/// Lines that a plugin may write at once, over all its calls.
+const BURST: u32 = 256;
+/// How long it takes until it may write one more.
+const EACH: Duration = Duration::from_millis(125);
 
 /// How serious a line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
@@ -27,12 +38,15 @@ pub(super) struct Lines {
     keep: bool,
     pub(super) kept: Vec<(LogLevel, String)>,
     pub(super) dropped: u64,
+    /// Lines that the log of the hub did not take, since the plugin wrote too many lately.
+    pub(super) left_out: u64,
 }
 
 impl Lines {
     /// `keep`: for whoever traces the call.
     pub(super) const fn new(limits: &Limits, keep: bool) -> Self {
-        Self { left: limits.log_lines, width: limits.log_line, keep, kept: Vec::new(), dropped: 0 }
+        let (left, width) = (limits.log_lines, limits.log_line);
+        Self { left, width, keep, kept: Vec::new(), dropped: 0, left_out: 0 }
     }
 
     /// Takes a line. `None` where it is one too many.
@@ -47,6 +61,61 @@ impl Lines {
             self.kept.push((level, line.clone()));
         }
         Some(line)
+    }
+
+    /// Writes a line into the log of the hub, where that wants it and the plugin may.
+    pub(super) fn write(&mut self, plugin: &str, level: LogLevel, line: &str, may: &Allowance) {
+        if !level.is_wanted() {
+            return;
+        }
+        match may.take(Instant::now()) {
+            None => self.left_out = self.left_out.saturating_add(1),
+            Some(before) => {
+                if before > 0 {
+                    tracing::warn!(target: "plugin", plugin, "{before} lines were left out");
+                }
+                write(plugin, level, line);
+            }
+        }
+    }
+}
+
+/// How many lines a plugin may write over time: whoever can have it called could fill the log
+/// otherwise.
+#[derive(Debug, Default)]
+pub(super) struct Allowance(Mutex<Spent>);
+
+#[derive(Debug, Default)]
+struct Spent {
+    /// When all of it is there again.
+    whole: Option<Instant>,
+    left_out: u64,
+}
+
+impl Allowance {
+    /// Takes one. Gives how many were left out since the last.
+    fn take(&self, now: Instant) -> Option<u64> {
+        let mut spent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let whole = spent.whole.map_or(now, |whole| whole.max(now)) + EACH;
+        if whole.duration_since(now) > EACH * BURST {
+            spent.left_out = spent.left_out.saturating_add(1);
+            return None;
+        }
+        spent.whole = Some(whole);
+        Some(std::mem::take(&mut spent.left_out))
+    }
+}
+
+impl LogLevel {
+    fn is_wanted(self) -> bool {
+        use tracing::{Level, enabled};
+        match self {
+            Self::Trace => enabled!(target: "plugin", Level::TRACE),
+            Self::Debug => enabled!(target: "plugin", Level::DEBUG),
+            Self::Info => enabled!(target: "plugin", Level::INFO),
+            Self::Warn => enabled!(target: "plugin", Level::WARN),
+            Self::Error => enabled!(target: "plugin", Level::ERROR),
+        }
     }
 }
 
@@ -64,15 +133,7 @@ pub(super) fn clean(text: &str, width: usize) -> String {
     out
 }
 
-/// Control characters, line separators, and what turns the direction of text.
-fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{feff}')
-        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// Writes a line into the log of the hub.
-pub(super) fn write(plugin: &str, level: LogLevel, line: &str) {
+fn write(plugin: &str, level: LogLevel, line: &str) {
     match level {
         LogLevel::Trace => tracing::trace!(target: "plugin", plugin, "{line}"),
         LogLevel::Debug => tracing::debug!(target: "plugin", plugin, "{line}"),
@@ -94,6 +155,23 @@ mod tests {
         );
         assert_eq!(clean("für immer", 4), "für…");
         assert_eq!(clean("ü", 1), "…");
+    }
+
+    #[test]
+    fn a_plugin_writes_so_much_over_time_and_what_is_left_out_is_counted() {
+        let (may, start) = (Allowance::default(), Instant::now());
+        for _ in 0..BURST {
+            assert_eq!(may.take(start), Some(0));
+        }
+        assert_eq!((may.take(start), may.take(start)), (None, None));
+        assert_eq!(may.take(start + EACH), Some(2));
+        assert_eq!(may.take(start + EACH), None);
+        let later = start + EACH * (BURST + 8);
+        assert_eq!(may.take(later), Some(1));
+        for _ in 1..BURST {
+            assert_eq!(may.take(later), Some(0));
+        }
+        assert_eq!(may.take(later), None);
     }
 
     #[test]

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use hub_model::Name;
 use hub_model::extend::{FailurePolicy, Parameters, PluginDigest, PluginFailure};
-use tokio::sync::Semaphore;
 use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 
 use super::bindings::{config, kdf, log, outbound, rotation, sink, types};
@@ -20,6 +19,8 @@ use super::guest::Guest;
 use super::inspect::Inspected;
 use super::limits::Limits;
 use super::outbound::{Nowhere, Outbound};
+use super::places::OfPlugin;
+use super::scan::scan;
 use super::stats::{Counters, Stats};
 use super::worlds::{KdfPlugin, RotationPlugin, SinkPlugin};
 use crate::{Capability, Manifest, Package, World};
@@ -79,7 +80,8 @@ pub struct Loaded {
     pub(super) manifest: Arc<Manifest>,
     pub(super) code: Code,
     pub(super) counters: Counters,
-    pub(super) slots: Arc<Semaphore>,
+    /// Shared with its other versions.
+    pub(super) plugin: Arc<OfPlugin>,
     digest: PluginDigest,
     inspected: Inspected,
 }
@@ -111,12 +113,13 @@ impl Engine {
         let pre = self.link(&component, &manifest)?;
         check_types(&pre, manifest.world)?;
         let code = code(pre, manifest.world).map_err(wrong_types)?;
+        let plugin = self.places.of_plugin(&manifest.name);
         Ok(Arc::new(Loaded {
             engine: Arc::clone(self),
             manifest,
             code,
             counters: Counters::default(),
-            slots: Arc::new(Semaphore::new(self.per_plugin)),
+            plugin,
             digest: package.digest(),
             inspected,
         }))
@@ -139,6 +142,7 @@ impl Engine {
         if let Some(component) = self.cache.as_ref().and_then(|c| c.load(&digest, &self.wasm)) {
             return Ok(component);
         }
+        scan(bytes)?;
         let component =
             Component::from_binary(&self.wasm, bytes).map_err(|error| unfit(short(&error)))?;
         if let Some(cache) = &self.cache {

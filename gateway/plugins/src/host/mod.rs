@@ -17,6 +17,8 @@ mod limits;
 mod lines;
 mod load;
 mod outbound;
+mod places;
+mod scan;
 mod stats;
 #[cfg(feature = "testing")]
 pub mod testing;

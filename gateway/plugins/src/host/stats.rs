@@ -57,6 +57,11 @@ impl Counters {
         self.dropped.fetch_add(dropped, Ordering::Relaxed);
     }
 
+    /// Lines that the log of the hub did not take.
+    pub(super) fn left_out(&self, lines: u64) {
+        self.dropped.fetch_add(lines, Ordering::Relaxed);
+    }
+
     pub(super) fn failure(&self, kind: FailureKind) {
         for (known, count) in KINDS.iter().zip(&self.failures) {
             if *known == kind {

@@ -203,6 +203,17 @@ pub(crate) fn load(engine: &Arc<Engine>, guest: &Guest, world: World) -> Arc<Loa
     engine.load(&guest.package(world)).unwrap()
 }
 
+/// Loads a plugin of another name.
+pub(crate) fn load_as(
+    name: &str,
+    engine: &Arc<Engine>,
+    guest: &Guest,
+    world: World,
+) -> Arc<Loaded> {
+    let text = manifest(world).replace("\"under-test\"", &format!("\"{name}\""));
+    engine.load(&package(&guest.component(world), &text)).unwrap()
+}
+
 pub(crate) fn refused(engine: &Arc<Engine>, component: &[u8], manifest: &str) -> LoadError {
     engine.load(&package(component, manifest)).unwrap_err()
 }
@@ -223,6 +234,13 @@ pub(crate) fn rotation_request() -> RotationRequest {
         "policy": {"minInterval": "P7D", "maxInterval": "P365D"},
         "lastRotation": "2026-01-01T00:00:00Z", "now": "2026-06-01T00:00:00Z"}"#;
     serde_json::from_str(request).unwrap()
+}
+
+/// The request of a key in another registration.
+pub(crate) fn rotation_request_in(registration: &str) -> RotationRequest {
+    let mut request = rotation_request();
+    registration.clone_into(&mut request.key.registration);
+    request
 }
 
 pub(crate) fn kdf_context() -> KdfContext {

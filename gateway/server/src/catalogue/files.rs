@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use hub_model::extend::PluginDigest;
 use hub_store::durable_file::write_atomic;
+use rustix::fs::OFlags;
 
 use super::lock;
 use crate::open::make_private;
@@ -40,7 +41,8 @@ impl Files {
         make_private(folder).map_err(io::Error::other)?;
         let path = folder.join(name(&digest));
         // Signatures are no part of the digest: what is installed again may have others.
-        if std::fs::read(&path).is_ok_and(|there| *there == **bytes) {
+        let most = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        if read_own(&path, most).is_ok_and(|there| *there == **bytes) {
             return Ok(());
         }
         write_atomic(&path, bytes, 0o600).map_err(io::Error::other)
@@ -52,7 +54,7 @@ impl Files {
             let found = lock(&self.memory).get(digest).cloned();
             return found.ok_or_else(|| io::ErrorKind::NotFound.into());
         };
-        read_bounded(&folder.join(name(digest)), most)
+        read_own(&folder.join(name(digest)), most)
     }
 
     /// Removes what is not needed: files of changes that were never committed, of plugins that were
@@ -90,11 +92,23 @@ impl Files {
     }
 }
 
-/// Reads a file of at most so many bytes, whatever it says of its length.
+/// Reads a file that the hub wrote. There are no links among them.
+fn read_own(path: &Path, most: u64) -> io::Result<Arc<[u8]>> {
+    read_with(path, most, OFlags::NONBLOCK | OFlags::NOFOLLOW)
+}
+
+/// Reads a file of at most so many bytes, whatever it says of its length. Where it is a pipe, nobody
+/// waits for who writes to it.
 pub(super) fn read_bounded(path: &Path, most: u64) -> io::Result<Arc<[u8]>> {
+    read_with(path, most, OFlags::NONBLOCK)
+}
+
+fn read_with(path: &Path, most: u64, flags: OFlags) -> io::Result<Arc<[u8]>> {
     use std::io::Read as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
     let mut bytes = Vec::new();
-    let file = std::fs::File::open(path)?;
+    let flags = i32::try_from(flags.bits()).unwrap_or(0);
+    let file = std::fs::File::options().read(true).custom_flags(flags).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("not a file"));
     }
@@ -126,6 +140,12 @@ mod tests {
         }
         let files = Files::new(Some(folder.path().join("plugins")));
         assert!(files.read(&digest(1), 3).is_err(), "too large");
+        let pipe = folder.path().join("plugins").join(name(&digest(9)));
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        assert!(files.read(&digest(9), 3).is_err(), "and does not wait");
+        assert!(read_bounded(&pipe, 3).is_err());
+        std::fs::remove_file(&pipe).unwrap();
         let half = folder.path().join("plugins/.aa.wasm.tmp-1-0");
         std::fs::write(&half, "x").unwrap();
         std::fs::write(folder.path().join("plugins/notes.txt"), "x").unwrap();

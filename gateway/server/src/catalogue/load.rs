@@ -125,7 +125,11 @@ impl Catalogue {
             return Ok(loaded);
         }
         let (own, record) = (Arc::clone(self), record.clone());
-        let loading = tokio::task::spawn_blocking(move || own.load_installed(&record, digest));
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let loading = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            own.load_installed(&record, digest)
+        });
         loading.await.map_err(|_| Refused::new("internal", "loading was broken off"))?
     }
 
@@ -136,7 +140,11 @@ impl Catalogue {
     ) -> BoxFuture<'static, Result<Examined, Refused>> {
         let own = Arc::clone(self);
         Box::pin(async move {
-            let work = tokio::task::spawn_blocking(move || own.examine_now(file, now));
+            let turn = Arc::clone(&own.turn).lock_owned().await;
+            let work = tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                own.examine_now(file, now)
+            });
             work.await.map_err(|_| Refused::new("internal", "loading was broken off"))?
         })
     }

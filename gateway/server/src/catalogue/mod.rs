@@ -54,6 +54,8 @@ pub(crate) struct Catalogue {
     /// Where compiled plugins are kept, and what seals them.
     cache: Option<(PathBuf, Zeroizing<[u8; 32]>)>,
     engine: Mutex<Option<Arc<Engine>>>,
+    /// One file is compiled at a time. Held by the work itself: who waits for it may give up.
+    turn: Arc<tokio::sync::Mutex<()>>,
     /// What is loaded, for as long as somebody needs it.
     loaded: Mutex<HashMap<PluginDigest, Weak<Loaded>>>,
     /// What was loaded last, so that what was just checked is not loaded again.
@@ -90,6 +92,7 @@ impl Catalogue {
             files: Files::new(folder),
             cache,
             engine: Mutex::default(),
+            turn: Arc::default(),
             loaded: Mutex::default(),
             recent: Mutex::default(),
             service: ArcSwap::default(),

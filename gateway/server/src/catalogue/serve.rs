@@ -95,6 +95,10 @@ impl Catalogue {
                 engine.forget(&digest);
             }
         }
+        // Compiled for a try, or for a check that failed.
+        if let Some(engine) = engine {
+            engine.retain(|digest| needed.contains(digest) || self.known(digest).is_some());
+        }
     }
 
     async fn shelve(

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use super::super::bindings::kdf::exports::cipher_hub::plugin::kdf as wire;
 use super::super::call::{Called, Caller};
 use super::super::errors::reported;
+use super::super::places::For;
 use super::{fickle, fields, kdf_plan};
 
 /// Bytes of plans that are remembered for one plugin.
@@ -154,6 +155,7 @@ impl KdfPlugin {
     /// [`FailureKind::Refused`] with the plugin's own words, or what else went wrong.
     pub async fn check_settings(&self) -> Result<(), PluginFailure> {
         let called = self.caller.call(
+            For::Operator,
             false,
             |store, code| {
                 Box::pin(async move {
@@ -216,6 +218,7 @@ impl KdfPlugin {
     async fn ask(&self, profile: &str, context: &KdfContext, trace: bool) -> Called<KdfPlan> {
         let (asked, wanted, profile) = (context.wire(), context.length, profile.to_owned());
         let called = self.caller.call(
+            For::Registration(&context.registration),
             trace,
             |store, code| {
                 Box::pin(async move {
@@ -231,6 +234,7 @@ impl KdfPlugin {
 
 async fn offered(caller: &Caller) -> Result<Vec<KdfProfile>, PluginFailure> {
     let called = caller.call(
+        For::Operator,
         false,
         |store, code| {
             Box::pin(async move {

@@ -1,5 +1,6 @@
 //! Rotation schedules.
 
+use hub_model::RegistrationId;
 use hub_model::extend::{
     Asked, FailureKind, FailurePolicy, Parameters, PluginDigest, PluginFailure, RotationAnswer,
     RotationBounds, RotationQuestion, RotationSchedule,
@@ -9,6 +10,7 @@ use super::super::bindings::rotation::exports::cipher_hub::plugin::rotation::Dec
 use super::super::call::{Called, Caller};
 use super::super::errors::{nonsense, reported};
 use super::super::lines::clean;
+use super::super::places::For;
 use super::calendar::calendar;
 use super::rotation_request::{PolicyFacts, RotationRequest, wire};
 use super::{fickle, instant};
@@ -31,6 +33,7 @@ impl RotationPlugin {
     /// [`FailureKind::Refused`] with the plugin's own words, or what else went wrong.
     pub async fn check_settings(&self) -> Result<(), PluginFailure> {
         let called = self.0.call(
+            For::Operator,
             false,
             |store, code| {
                 Box::pin(async move {
@@ -63,7 +66,7 @@ impl RotationPlugin {
 
     /// Asks `check-policy` with these bounds and parameters, and says what it cost.
     pub async fn check_policy_traced(&self, policy: &PolicyFacts) -> Called<()> {
-        self.ask_policy(policy, true).await
+        self.ask_policy(For::Operator, policy, true).await
     }
 
     async fn ask(&self, request: &RotationRequest, trace: bool) -> Called<RotationAnswer> {
@@ -73,6 +76,7 @@ impl RotationPlugin {
         };
         let now = request.now;
         let called = self.0.call(
+            For::Registration(&request.key.registration),
             trace,
             |store, code| {
                 Box::pin(async move {
@@ -116,7 +120,7 @@ impl RotationPlugin {
         Ok(wire(&request, &calendar))
     }
 
-    async fn ask_policy(&self, policy: &PolicyFacts, trace: bool) -> Called<()> {
+    async fn ask_policy(&self, who: For<'_>, policy: &PolicyFacts, trace: bool) -> Called<()> {
         let mut policy = policy.clone();
         policy.parameters = match self.parameters(&policy.parameters) {
             Ok(parameters) => parameters,
@@ -131,6 +135,7 @@ impl RotationPlugin {
         }
         let asked = policy.wire();
         let called = self.0.call(
+            who,
             trace,
             |store, code| {
                 Box::pin(async move {
@@ -169,7 +174,15 @@ impl RotationSchedule for RotationPlugin {
         Box::pin(async move { self.ask(&RotationRequest::of(question), false).await.value })
     }
 
-    fn check<'a>(&'a self, policy: &'a RotationBounds) -> Asked<'a, ()> {
-        Box::pin(async move { self.ask_policy(&PolicyFacts::of(policy), false).await.value })
+    fn check<'a>(
+        &'a self,
+        registration: RegistrationId,
+        policy: &'a RotationBounds,
+    ) -> Asked<'a, ()> {
+        Box::pin(async move {
+            let registration = registration.to_string();
+            let who = For::Registration(&registration);
+            self.ask_policy(who, &PolicyFacts::of(policy), false).await.value
+        })
     }
 }

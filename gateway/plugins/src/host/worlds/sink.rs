@@ -11,6 +11,7 @@ use super::super::call::{Called, Caller};
 use super::super::errors::{nonsense, reported};
 use super::super::lines::clean;
 use super::super::load::Loaded;
+use super::super::places::For;
 use super::super::stats::Stats;
 use super::{json, millis};
 
@@ -122,6 +123,7 @@ impl SinkPlugin {
     /// else went wrong.
     pub async fn check_settings(&self) -> Result<(), PluginFailure> {
         let called = self.0.call(
+            For::Sink,
             false,
             |store, code| {
                 Box::pin(async move {
@@ -162,6 +164,7 @@ impl SinkPlugin {
 
     async fn reach(&self, trace: bool) -> Called<()> {
         let called = self.0.call(
+            For::Sink,
             trace,
             |store, code| {
                 Box::pin(async move {
@@ -178,6 +181,7 @@ impl SinkPlugin {
         let (cursor, next) = (batch.cursor, batch.next);
         let batch = wire_batch(batch);
         let called = self.0.call(
+            For::Sink,
             trace,
             |store, code| {
                 Box::pin(async move {
