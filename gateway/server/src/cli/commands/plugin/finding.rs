@@ -65,7 +65,7 @@ pub(super) fn unread(error: &PackageError) -> Finding {
 pub(super) fn unloaded(error: &LoadError, manifest: &str) -> Finding {
     let message = error.to_string();
     match error {
-        LoadError::TooLarge { .. } => Finding::error("size", message),
+        LoadError::TooLarge { .. } | LoadError::Dear { .. } => Finding::error("size", message),
         LoadError::Invalid(_) => Finding::error("component", message),
         LoadError::NotGranted { line, .. } => Finding::error("import", message)
             .at(line_of(manifest, None, "capabilities").or(Some(1)))
