@@ -201,20 +201,17 @@ async fn waiting_for_a_lane_is_not_the_plugins_time() {
     let limit = Limits { time: Duration::from_millis(500), ..limits() };
     let honest = honest.rotation(settings(&honest, &limit));
     // Twelve loops beside it: it has a lane a thirteenth of the time, where there is one lane.
-    let loops: Vec<_> = (0..12)
-        .map(|n| {
-            let text = format!("{LOOP} (i32.const {n}) drop");
-            let looping =
-                load(&engine, &Guest::of(SCHEDULE).with("rotation#decide", &text), SCHEDULE);
-            let plugin = looping.rotation(settings(&looping, &long));
-            let request = rotation_request_in(&format!("reg_loop_{}", n / 4));
-            tokio::spawn(async move { plugin.decide_traced(&request).await.value.map(drop) })
-        })
-        .collect();
-    let called = honest.decide_traced(&request).await;
-    for one in loops {
-        one.abort();
+    let mut loops = tokio::task::JoinSet::new();
+    for n in 0..12 {
+        let text = format!("{LOOP} (i32.const {n}) drop");
+        let guest = Guest::of(SCHEDULE).with("rotation#decide", &text);
+        let looping = load(&engine, &guest, SCHEDULE);
+        let plugin = looping.rotation(settings(&looping, &long));
+        let request = rotation_request_in(&format!("reg_loop_{}", n / 4));
+        loops.spawn(async move { plugin.decide_traced(&request).await.value.map(drop) });
     }
+    let called = honest.decide_traced(&request).await;
+    loops.abort_all();
     called.value.unwrap();
 }
 

@@ -205,15 +205,46 @@ fn size(n: usize) -> u64 {
 }
 
 #[cfg(test)]
-mod measure {
+mod tests {
+    use super::*;
+
+    fn counts(text: &str) -> Counts {
+        count(&wat::parse_str(text).unwrap()).ok().unwrap()
+    }
+
     #[test]
-    #[ignore = "measures"]
-    fn measure() {
-        for path in std::env::var("SCAN").unwrap().split(' ') {
-            let bytes = std::fs::read(path).unwrap();
-            let begun = std::time::Instant::now();
-            let counts = super::count(&bytes).map_err(|_| "over").unwrap();
-            println!("{path} {} {:?} {counts:?}", bytes.len(), begun.elapsed());
+    fn everything_is_counted_also_within() {
+        let module = r#"(core module
+            (type (func (param i32 i64) (result i32)))
+            (import "" "" (table 10 funcref)) (memory 1) (global i32 (i32.const 0))
+            (func $f (local i32 i32 i64) (block (loop (nop))) (nop)) (func)
+            (elem (i32.const 0) func $f $f $f)
+            (data "12345"))"#;
+        let found = counts(&format!("(component {module} (component {module}))"));
+        assert_eq!((found.modules, found.components), (2, 1));
+        assert_eq!((found.functions, found.elements, found.data), (4, 6, 10));
+        assert_eq!((found.segments, found.linked), (4, 4));
+        assert_eq!((found.parameters, found.results), (2, 1));
+        assert_eq!((found.locals, found.depth), (3, 2));
+        assert!((8..64).contains(&found.body), "{}", found.body);
+    }
+
+    #[test]
+    fn what_is_as_large_as_may_be_passes() {
+        let parameters = "i32 ".repeat(128);
+        let blocks = format!("{} {}", "block ".repeat(4_000), "end ".repeat(4_000));
+        let text = format!("(component (core module (func (param {parameters}) {blocks})))");
+        let found = counts(&text);
+        assert_eq!((found.parameters, found.depth), (128, 4_000));
+        assert!(scan(&wat::parse_str(text).unwrap()).is_ok());
+    }
+
+    #[test]
+    fn what_is_damaged_is_left_to_the_compiler() {
+        let good = wat::parse_str("(component (core module (func (nop))))").unwrap();
+        for end in 0..good.len() {
+            assert!(scan(&good[..end]).is_ok(), "{end} bytes");
         }
+        assert!(scan(b"no component").is_ok());
     }
 }

@@ -130,7 +130,7 @@ keys! {
     "plugins.max_size" = "67108864",
         "Largest file of a plugin.";
     "plugins.concurrency" = "16",
-        "Calls of plugins at once; each reserves address space.";
+        "Calls of plugins at once, and as many of audit sinks beside; each reserves address space.";
     "plugins.cache" = r#""./cipher-hub-data/plugins/cache""#,
         "Where compiled plugins are kept; may be deleted at any time.";
     "plugins.signers" = "[]",
