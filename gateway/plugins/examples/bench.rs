@@ -195,7 +195,8 @@ fn batch_of_100() -> SinkBatch {
     batch
 }
 
-/// How long after its deadline an endless loop is stopped, alone and one of four.
+/// How long after its deadline an endless loop is stopped, alone and one of four. Four wait for each
+/// other where there are fewer lanes, and that is not their time: up to three times the limit.
 async fn stop_time(engine: &Arc<Engine>) {
     let world = World::RotationSchedule;
     let text = "(param i32) (result i32) (loop $l (br $l)) unreachable";

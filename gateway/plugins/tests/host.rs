@@ -183,6 +183,15 @@ fn counting(to: u64) -> Guest {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waiting_for_a_lane_is_not_the_plugins_time() {
+    honest_among_loops().await;
+}
+
+#[tokio::test]
+async fn nor_is_it_where_one_thread_runs_all() {
+    honest_among_loops().await;
+}
+
+async fn honest_among_loops() {
     let long = Limits { time: Duration::from_secs(600), ..limits() };
     let config =
         EngineConfig { concurrency: 16, ceilings: long.clone(), ..EngineConfig::default() };
