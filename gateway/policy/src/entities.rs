@@ -15,7 +15,7 @@ use hub_model::{
     Action, HubId, Key, Participant, Registration, RegistrationId, Role, RoleGrant, Tags,
 };
 
-use crate::decide::Target;
+use crate::decide::{RegistrationFacts, Target};
 use crate::index::{What, Who};
 use crate::memo::{self, World, Worlds};
 use crate::schema::Words;
@@ -180,7 +180,7 @@ impl Hub {
             Some((worlds, key)) => worlds.participant(key, || self.participant(words, participant)),
             None => self.participant(words, participant),
         };
-        let registration = |facts: &crate::RegistrationFacts| match worlds {
+        let registration = |facts: &RegistrationFacts| match worlds {
             Some((worlds, key)) => {
                 worlds.registration(key, || self.registration(words, &facts.registration))
             }
@@ -209,11 +209,6 @@ impl Hub {
         let entities = joined(Entities::new(), list)?;
         let (action, resource) = (Arc::clone(&action.uid), resource.uid);
         Ok(World { principal: principal.uid, action, resource, entities, links: None })
-    }
-
-    #[cfg(test)]
-    pub(crate) const fn said(&self) -> &Said {
-        &self.said
     }
 }
 

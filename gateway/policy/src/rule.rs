@@ -31,6 +31,7 @@ pub(crate) struct Rule {
 
 impl Rule {
     /// A policy as it is.
+    #[cfg(test)]
     pub(crate) fn whole(policy: &Policy) -> Self {
         let action = policy.as_ref().action_constraint().clone();
         Self::with(policy, &action)
