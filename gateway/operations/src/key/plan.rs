@@ -232,12 +232,7 @@ impl Hub {
         let plugin = match self.plugins().rotation(registration, plugin) {
             Ok(plugin) => plugin,
             Err(failure) => {
-                return Heard {
-                    digest: None,
-                    settings: 0,
-                    on_failure: None,
-                    answer: Err(failure),
-                };
+                return Heard { digest: None, settings: 0, on_failure: None, answer: Err(failure) };
             }
         };
         let answer = in_time(|| plugin.decide(question)).await;
@@ -339,9 +334,10 @@ impl Hub {
     ) -> bool {
         let Some((schedule, Some(planned), _)) = key.by_plugin(default) else { return false };
         planned.ask_at.is_none_or(|date| date > now)
-            && self.plugins().rotation(key.registration, &schedule.plugin).is_ok_and(|plugin| {
-                planned.is_of_other(plugin.digest(), plugin.settings())
-            })
+            && self
+                .plugins()
+                .rotation(key.registration, &schedule.plugin)
+                .is_ok_and(|plugin| planned.is_of_other(plugin.digest(), plugin.settings()))
     }
 }
 
@@ -355,8 +351,7 @@ fn is_planned_by(
     let named = |(schedule, planned, _): (&PluginSchedule, Option<&Planned>, _)| {
         schedule.plugin == *plugin && planned.is_some()
     };
-    key.by_plugin(default).is_some_and(named)
-        && key.ask_at(default).is_none_or(|date| date > now)
+    key.by_plugin(default).is_some_and(named) && key.ask_at(default).is_none_or(|date| date > now)
 }
 
 /// An answer, waited for so long and no longer; a call that found no place is made again.

@@ -85,6 +85,7 @@ impl Planning {
         }
         if let Some(line) = queue.waiting.get_mut(plugin) {
             line.of(waiting.registration).push_back(waiting);
+            line.count += 1;
         }
         self.wake.notify_one();
     }
@@ -108,6 +109,7 @@ impl Planning {
         let mut queue = lock(&self.queue);
         let line = queue.waiting.entry(plugin.clone()).or_default();
         line.of(waiting.registration).push_front(waiting);
+        line.count += 1;
         drop(queue);
         self.wake.notify_one();
     }
@@ -152,22 +154,25 @@ impl Planning {
 /// The keys that wait for one plugin, by registration: each has its turn, however many keys another
 /// has.
 #[derive(Debug, Default)]
-struct Line(BTreeMap<RegistrationId, VecDeque<Waiting>>);
+struct Line {
+    by: BTreeMap<RegistrationId, VecDeque<Waiting>>,
+    count: usize,
+}
 
 impl Line {
     fn of(&mut self, registration: RegistrationId) -> &mut VecDeque<Waiting> {
-        self.0.entry(registration).or_default()
+        self.by.entry(registration).or_default()
     }
 
     fn is_full_for(&self, registration: RegistrationId) -> bool {
-        self.0.get(&registration).is_some_and(|some| some.len() >= MOST_OF_ONE)
-            || self.0.values().map(VecDeque::len).sum::<usize>() >= MOST_WAITING
+        self.count >= MOST_WAITING
+            || self.by.get(&registration).is_some_and(|some| some.len() >= MOST_OF_ONE)
     }
 
     /// The first of each registration, then the second of each, and so on. One run may not come to
     /// the end of it: the next begins with another registration.
     fn in_turn(self, turn: usize) -> Vec<Waiting> {
-        let mut lines: VecDeque<_> = self.0.into_values().collect();
+        let mut lines: VecDeque<_> = self.by.into_values().collect();
         lines.rotate_left(turn.checked_rem(lines.len()).unwrap_or(0));
         let mut order = Vec::new();
         while let Some(mut line) = lines.pop_front() {
