@@ -162,6 +162,12 @@ pub trait RotationSchedule: fmt::Debug + Send + Sync {
     /// Which code answers.
     fn digest(&self) -> PluginDigest;
 
+    /// Tells one set of the operator's settings from another: what was answered under others is
+    /// asked anew. Kept with keys, and no secret.
+    fn settings(&self) -> u64 {
+        0
+    }
+
     /// What is done when it gives no answer.
     fn on_failure(&self) -> FailurePolicy;
 
