@@ -77,25 +77,27 @@ impl Hub {
         for _ in 0..3 {
             let found = self.plugin_record(&examined.name).await?;
             let known = found.is_some_and(|found| found.value.installed(digest).is_some());
-            if known && !anew {
-                catalogue.keep(&examined).await?;
-                return Ok(Taken::Known(digest));
+            if !anew && !known {
+                let removed = self.removed().await?;
+                if removed.is_some_and(|all| all.value.digests.contains(&digest)) {
+                    return Ok(Taken::Removed(digest));
+                }
             }
-            if !anew && self.removed().await?.is_some_and(|all| all.value.digests.contains(&digest)) {
-                return Ok(Taken::Removed(digest));
-            }
-            let planned = self.plan_install(&**catalogue, &examined, true, (None, now)).await?;
+            // What is known is only looked at for other signatures, then.
+            let activate = anew || !known;
+            let planned = self.plan_install(&**catalogue, &examined, activate, (None, now)).await?;
+            catalogue.keep(&examined).await?;
             if planned.changes.is_empty() {
                 return Ok(Taken::Known(digest));
             }
-            catalogue.keep(&examined).await?;
             let detail = format!("{} {FROM}", planned.detail);
             let address = PeerAddress::Unix;
             let entry = event(now, "plugins.install", address, Some(detail.into()), Outcome::OK, 1);
             let appended = self.log().appender().append_begun(&entry, planned.changes).await;
             drop(planned.held);
             match appended {
-                Ok(_receipt) => return Ok(Taken::Active(digest)),
+                Ok(_receipt) if activate => return Ok(Taken::Active(digest)),
+                Ok(_receipt) => return Ok(Taken::Known(digest)),
                 Err(hub_audit::Error::Conflict) => {}
                 Err(error) => return Err(error.into()),
             }
