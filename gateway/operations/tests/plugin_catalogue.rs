@@ -330,7 +330,7 @@ async fn settings_that_nobody_derives_by_may_be_changed_back() {
     // The configuration's file says otherwise since the last start.
     scene.shelf.said.store(7, Ordering::SeqCst);
     assert_eq!(code(scene.derive("root", None).await), "profile_changed");
-    // No key derives by what holds now, so nothing is taken away; what brings the bytes back is let.
+    // No key derives by what holds now, so nothing is taken away.
     scene.set("y").await.unwrap();
     scene.set("x").await.unwrap();
     scene.shelf.said.store(0, Ordering::SeqCst);

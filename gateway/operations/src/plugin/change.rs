@@ -9,7 +9,8 @@ use hub_model::{Action, Name, RegistrationId};
 use hub_policy::Permit;
 use hub_store::{Changes, Versioned, layout};
 
-use super::{AtPlugin, Catalogue, MAX_REGISTRATIONS, PluginRecord, Refused};
+use super::kept::KDF;
+use super::{AtPlugin, MAX_REGISTRATIONS, PluginRecord, Refused};
 use crate::hub::Hub;
 use crate::operation::{Lost, Operation, Scene};
 use crate::plan::Plan;
@@ -20,8 +21,6 @@ const MAX_NAME: usize = 63;
 const MAX_VALUE: usize = 65_536;
 /// The most names of settings that an entry lists.
 const MAX_SAID: usize = 8;
-/// The world whose plugins keys are pinned to.
-const KDF: &str = "kdf-profile";
 
 /// Changes a plugin.
 #[derive(Debug)]
@@ -281,46 +280,4 @@ async fn put(
     changes.check_revision(&path, found.revision).put(&path, &record)?;
     let plan = Plan::new(permit, catalogue.show(&record)).generation(record.generation);
     Ok(plan.changing(changes).detail(detail).holding(Some(held)))
-}
-
-impl Hub {
-    /// What keys derive by must go on: settings of KDF profiles are part of what the bytes depend
-    /// on, and limits may be too narrow for an older version. Called while no key can be pinned.
-    async fn may_change_settings(
-        &self,
-        catalogue: &dyn Catalogue,
-        before: &PluginRecord,
-        record: &PluginRecord,
-    ) -> Result<(), Error> {
-        if &*record.world != KDF {
-            return Ok(());
-        }
-        for version in &record.versions {
-            let digest = version.digest;
-            if !self.plugin_is_pinned(digest).await? {
-                continue;
-            }
-            let _turn = self.catalogue.turn.lock().await;
-            // Where it does not work as it is, no change makes that worse.
-            let Ok(now) = catalogue.check(before, digest).await else { continue };
-            let then = catalogue.check(record, digest).await.map_err(|refused| {
-                let older = format!(
-                    "keys derive by version {} ({digest}), which cannot work like this: {}",
-                    version.version, refused.detail
-                );
-                Refused { detail: older, ..refused }
-            })?;
-            // Keys that were pinned under other settings derive nothing now: a change back to
-            // those is what they wait for, unless it takes away what others have.
-            if then != now && self.pinned_under(digest, now).await? {
-                let detail = format!(
-                    "keys derive by version {} of `{}`, and would become others with other \
-                     settings",
-                    version.version, record.name
-                );
-                return Err(Refused::new("plugin_in_use", detail).at("/config").into());
-            }
-        }
-        Ok(())
-    }
 }

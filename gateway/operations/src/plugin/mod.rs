@@ -10,6 +10,7 @@ mod delete;
 mod folder;
 mod follow;
 mod install;
+mod kept;
 mod read;
 mod record;
 

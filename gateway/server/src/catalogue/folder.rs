@@ -110,7 +110,7 @@ async fn look(folder: &Path, max_size: u64, hub: &Hub, seen: &mut Seen, anew: bo
                 tracing::debug!(file = name, %digest, "a plugin of the folder is known");
             }
             Ok(Taken::Removed(digest)) => {
-                tracing::info!(file = name, %digest, "a plugin of the folder was removed, and stays so");
+                tracing::info!(file = name, %digest, "a removed plugin is still in the folder");
             }
             Err(error) => {
                 tracing::error!(file = name, %error, "a plugin of the folder is not taken");

@@ -76,12 +76,12 @@ impl Catalogue {
                 && old.is_none_or(|old| old.problem.as_ref() != Some(error))
             {
                 let plugin = name;
-                tracing::error!(%plugin, %error, "a plugin is not put into service; what was there stays");
+                tracing::error!(%plugin, %error, "a plugin cannot be put into service");
             }
             if let Some(error) = &shelved.missing
                 && old.is_none_or(|old| old.missing.as_ref() != Some(error))
             {
-                tracing::error!(plugin = %name, %error, "an older version of a plugin does not load");
+                tracing::error!(plugin = %name, %error, "an older version does not load");
             }
             let digest = |shelved: &Shelved| shelved.active.as_ref().map(|a| a.loaded.digest());
             if let Some(now) = digest(&shelved)
@@ -291,7 +291,9 @@ impl Plugins for Catalogue {
         let (found, revision) = match version {
             KdfVersion::Active => match Self::answering(&shelved, plugin)? {
                 Active { running: Running::Kdf(found), revision, .. } => (found, revision),
-                _ => return Err(unavailable(&format!("the plugin `{plugin}` has no KDF profiles"))),
+                _ => {
+                    return Err(unavailable(&format!("the plugin `{plugin}` has no KDF profiles")));
+                }
             },
             KdfVersion::Named(digest) if !record.was_active(digest) => {
                 let text = format!("`{plugin}` has had no version {digest} in service");

@@ -1,6 +1,6 @@
 //! `plugins.install`: the file is the body, and is read when the caller was found to be permitted.
-//! It runs in a task of its own that the connection only waits for: whoever leaves in the middle, or
-//! waits for too long, leaves an entry all the same.
+//! It runs in a task of its own that the connection only waits for: whoever leaves in the middle
+//! leaves an entry all the same.
 
 use std::sync::Arc;
 

@@ -121,7 +121,9 @@ pub(super) async fn derive(scene: &Scene<'_, AtKey>, wanted: Wanted<'_>) -> Resu
     };
     let secret = compute(scene, slow, work).await?.map_err(|error| refusal(error, "/profile"))?;
     let pinned = match pinned {
-        Some(key) => Some(FirstPin { key, revision, held: scene.hub.plugins_may_be_pinned().await }),
+        Some(key) => {
+            Some(FirstPin { key, revision, held: scene.hub.plugins_may_be_pinned().await })
+        }
         None => None,
     };
     Ok(Made { secret: Some(secret), used, pin, pinned })
@@ -129,10 +131,7 @@ pub(super) async fn derive(scene: &Scene<'_, AtKey>, wanted: Wanted<'_>) -> Resu
 
 /// The profiles meant. Where they would give the key its first pin, they are those that the
 /// plugin's record says now: a pin must not come to be with settings that were just taken away.
-async fn followed(
-    scene: &Scene<'_, AtKey>,
-    chosen: &ChosenProfile,
-) -> Result<KdfInService, Error> {
+async fn followed(scene: &Scene<'_, AtKey>, chosen: &ChosenProfile) -> Result<KdfInService, Error> {
     let (hub, plugin) = (scene.hub, &chosen.plugin);
     for again in [false, true] {
         let found = profiles_of(scene, chosen)?;

@@ -168,10 +168,7 @@ pub(super) async fn enable(
     show(session, &now)
 }
 
-pub(super) async fn rollback(
-    args: RollbackArgs,
-    session: &mut Session<'_>,
-) -> Result<(), Failure> {
+pub(super) async fn rollback(args: RollbackArgs, session: &mut Session<'_>) -> Result<(), Failure> {
     let client = session.connect()?;
     let name = args.name.as_str();
     let etag = match args.if_match {
