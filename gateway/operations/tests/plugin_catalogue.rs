@@ -434,6 +434,7 @@ async fn entries_of_refused_installations_say_which_file_it_was() {
 /// Keys are pinned for the first time while somebody removes the plugin: either it is removed, and
 /// no key is pinned to it, or it stays.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[expect(clippy::disallowed_methods, reason = "the test is what supervises these tasks")]
 async fn first_pins_and_removals_exclude_each_other() {
     for _ in 0..10 {
         let scene = Arc::new(Scene::new().await);
