@@ -24,8 +24,8 @@ use hub_model::api::next_rotation::RotationSource;
 use hub_model::api::participant::IssueCredential;
 use hub_model::api::registration::{CreateRegistration as RegistrationBody, PatchRegistration};
 use hub_model::extend::{
-    Asked, FailureKind, FailurePolicy, KdfProfiles, PluginDigest, PluginFailure, Plugins,
-    RotationAnswer, RotationBounds, RotationQuestion, RotationSchedule,
+    Asked, FailureKind, FailurePolicy, KdfInService, KdfVersion, PluginDigest, PluginFailure,
+    Plugins, RotationAnswer, RotationBounds, RotationQuestion, RotationSchedule,
 };
 use hub_model::secret::SecretText;
 use hub_model::{
@@ -172,8 +172,8 @@ impl Plugins for Catalogue {
         &self,
         _: RegistrationId,
         plugin: &Name,
-        _: Option<PluginDigest>,
-    ) -> Result<Arc<dyn KdfProfiles>, PluginFailure> {
+        _: KdfVersion,
+    ) -> Result<KdfInService, PluginFailure> {
         Err(PluginFailure::new(FailureKind::Unavailable, plugin.as_str()))
     }
 }
