@@ -7,6 +7,7 @@
 
 import base64
 import hashlib
+import os
 import pathlib
 import subprocess
 
@@ -64,7 +65,23 @@ def section(name, payload):
 
 
 def seal(manifest, code="payday"):
-    return component(code) + section("cipher-hub:manifest", manifest.encode())
+    bare = component(code) if isinstance(code, str) else code
+    return bare + section("cipher-hub:manifest", manifest.encode())
+
+
+def built(name):
+    """The component of a plugin of ours, without its manifest; none where `plugins/build` has not
+    been run."""
+    folder = pathlib.Path(os.environ.get("CIPHER_HUB_PLUGINS", HERE.parent.parent / "plugins/out"))
+    file = folder / f"{name}.wasm"
+    if not file.exists():
+        return None
+    data = file.read_bytes()
+    at = data.rindex(b"\x13cipher-hub:manifest")
+    # Before it: 0, and how long the section is.
+    while data[at - 1] & 0x80 or data[at - 1] != 0:
+        at -= 1
+    return data[: at - 1]
 
 
 class Signer:
@@ -90,8 +107,17 @@ class Signer:
 class Plugin:
     """A file and its digest."""
 
-    def __init__(self, signer, name="payday", version="1.0.0", more="", code="payday", change=None):
-        manifest = MANIFEST.format(name=name, version=version) + more
+    def __init__(
+        self,
+        signer,
+        name="payday",
+        version="1.0.0",
+        more="",
+        code="payday",
+        change=None,
+        manifest=MANIFEST,
+    ):
+        manifest = manifest.format(name=name, version=version) + more
         if change:
             assert change[0] in manifest
             manifest = manifest.replace(*change)

@@ -152,7 +152,8 @@ cp {author.folder}/compiled.wasm "$2"
     author.write("payday/cases/decides.json", {"world": "rotation-schedule"})
     failed = author.run("test", "payday/payday.wasm", code=1)
     assert "expects nothing (--record writes it)" in failed.stdout and "0 passed, 1 failed" in failed.stdout
-    author.run("test", "payday/payday.wasm", "--record")
+    recorded = author.run("test", "payday/payday.wasm", "--record")
+    assert "0 passed, 0 failed, 1 recorded" in recorded.stdout
     case = json.loads((project / "cases/decides.json").read_text())
     assert case == DECIDES
     assert "1 passed, 0 failed" in author.run("test", "payday/payday.wasm").stdout

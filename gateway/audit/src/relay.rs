@@ -60,8 +60,9 @@ pub enum Then {
     Again,
     /// The entries are handed over again, not before this long from now, within bounds.
     After(Duration),
-    /// These entries will never be taken: best effort passes over them, and counts them as missed.
-    /// A required sink stays before them.
+    /// Among these entries is one that will never be taken. Fewer are handed over until it is found;
+    /// best effort passes over that one alone, and counts it as missed. A required sink stays before
+    /// it.
     PassOver,
 }
 
@@ -310,9 +311,15 @@ impl Relay {
                     self.failed(&error.0);
                     failed += 1;
                     match then {
+                        // INVARIANT: nothing is passed over together with others. Who writes one
+                        // entry that is refused must not make those of everybody else be missed.
+                        // No wait: it would hold them back instead, until too many wait.
                         Then::PassOver if self.settings.backlog.is_some() => {
-                            self.pass_over(&batch);
                             failed = 0;
+                            match batch.len() {
+                                0 | 1 => self.pass_over(&batch),
+                                some => limit = some / 2,
+                            }
                         }
                         Then::After(time) => self.rest(time, failed).await,
                         Then::Again | Then::PassOver => {
@@ -430,7 +437,7 @@ impl Relay {
         }
     }
 
-    /// Passes over entries that the receiver will never take.
+    /// Passes over an entry that the receiver will never take.
     fn pass_over(&self, batch: &Batch) {
         let missed = u64::try_from(batch.len()).unwrap_or(u64::MAX);
         self.progress.pass_over(batch.end(), missed);
@@ -440,7 +447,7 @@ impl Relay {
             from,
             to,
             missed,
-            "a best-effort sink goes on without entries that are refused"
+            "a best-effort sink goes on without an entry that is refused"
         );
     }
 

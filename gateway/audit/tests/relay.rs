@@ -28,6 +28,8 @@ struct Receiver {
     /// Cursors to answer with, the last one first; the end of the batch when there is none.
     answers: Mutex<Vec<u64>>,
     safe: Mutex<Option<u64>>,
+    /// Whatever comes together with one of these fails.
+    refused: Mutex<Vec<u64>>,
 }
 
 struct Handed(Arc<Receiver>);
@@ -42,6 +44,11 @@ impl Sink for Handed {
                 self.0.failures.fetch_add(1, Ordering::SeqCst);
                 self.0.arrived.notify_waiters();
                 return Err(SinkError("no".to_owned()));
+            }
+            let refused = self.0.refused.lock().unwrap().clone();
+            if batch.entries().any(|entry| refused.contains(&entry.seq)) {
+                self.0.failures.fetch_add(1, Ordering::SeqCst);
+                return Err(SinkError("one of them is refused".to_owned()));
             }
             let reached = self.0.answers.lock().unwrap().pop().unwrap_or(batch.end());
             let seqs = batch.entries().map(|entry| entry.seq).filter(|seq| *seq < reached);
@@ -359,7 +366,7 @@ async fn what_is_refused_for_good_is_passed_over_by_best_effort_alone() {
         let running = run_with(&log, settings, Arc::clone(&receiver)).await;
         receiver.until_failed(3).await;
         if passes {
-            // Three batches of 4, 4 and 2.
+            // One by one.
             while running.progress.reached() < 10 {
                 tokio::task::yield_now().await;
             }
@@ -375,6 +382,23 @@ async fn what_is_refused_for_good_is_passed_over_by_best_effort_alone() {
         let got = running.stop().await;
         assert_eq!(got.first(), Some(&if passes { last } else { 0 }), "{backlog:?}");
     }
+}
+
+#[tokio::test]
+async fn an_entry_that_is_refused_takes_no_others_with_it() {
+    let log = log().await;
+    append(&log, 64).await;
+    let receiver = Arc::new(Receiver::default());
+    *receiver.then.lock().unwrap() = Then::PassOver;
+    receiver.refused.lock().unwrap().extend([5, 6, 40]);
+    let bounded = Settings { backlog: Some(1000), ..settings(None, Start::Beginning) };
+    let running = run_with(&log, bounded, receiver).await;
+    running.receiver.until(63).await;
+    let progress = Arc::clone(&running.progress);
+    let got = running.stop().await;
+    let rest: Vec<u64> = all(0..64).into_iter().filter(|seq| ![5, 6, 40].contains(seq)).collect();
+    assert_eq!(got, rest);
+    assert_eq!((progress.dropped(), progress.untold(), progress.delivered()), (3, 3, 61));
 }
 
 #[tokio::test]

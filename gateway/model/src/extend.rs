@@ -153,8 +153,7 @@ pub trait Plugins: fmt::Debug + Send + Sync {
         plugin: &Name,
     ) -> Result<Arc<dyn RotationSchedule>, PluginFailure>;
 
-    /// The KDF profiles of this plugin: those in service, or those of a digest, which may be an
-    /// older version that is still installed, or one that is disabled for new keys.
+    /// The KDF profiles of a version of this plugin. None at all where it is disabled.
     ///
     /// # Errors
     /// [`FailureKind::Unavailable`], with the reason for whoever named it.
@@ -162,14 +161,52 @@ pub trait Plugins: fmt::Debug + Send + Sync {
         &self,
         registration: RegistrationId,
         plugin: &Name,
-        digest: Option<PluginDigest>,
-    ) -> Result<Arc<dyn KdfProfiles>, PluginFailure>;
+        version: KdfVersion,
+    ) -> Result<KdfInService, PluginFailure>;
+}
+
+/// Which version of a plugin is asked how to derive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KdfVersion {
+    /// The active one.
+    Active,
+    /// One that the key derived by before: for as long as it is installed.
+    Pinned(PluginDigest),
+    /// One that a caller names for a key that has not derived by it. Only what an operator has put
+    /// into service at some time: what was merely installed was never tried, and is run for nobody.
+    Named(PluginDigest),
+}
+
+impl KdfVersion {
+    /// Of which version; none where it is whichever is active.
+    #[must_use]
+    pub const fn digest(self) -> Option<PluginDigest> {
+        match self {
+            Self::Active => None,
+            Self::Pinned(digest) | Self::Named(digest) => Some(digest),
+        }
+    }
+}
+
+/// A version of a plugin that can be asked how to derive.
+#[derive(Clone, Debug)]
+pub struct KdfInService {
+    /// Its profiles.
+    pub profiles: Arc<dyn KdfProfiles>,
+    /// The revision of the catalogue's record whose settings it has; none without a catalogue.
+    pub revision: Option<u64>,
 }
 
 /// Says when keys are rotated.
 pub trait RotationSchedule: fmt::Debug + Send + Sync {
     /// Which code answers.
     fn digest(&self) -> PluginDigest;
+
+    /// Tells one set of the operator's settings from another: what was answered under others is
+    /// asked anew. Kept with keys, and no secret.
+    fn settings(&self) -> u64 {
+        0
+    }
 
     /// What is done when it gives no answer.
     fn on_failure(&self) -> FailurePolicy;
@@ -328,8 +365,8 @@ impl Plugins for NoPlugins {
         &self,
         _: RegistrationId,
         plugin: &Name,
-        _: Option<PluginDigest>,
-    ) -> Result<Arc<dyn KdfProfiles>, PluginFailure> {
+        _: KdfVersion,
+    ) -> Result<KdfInService, PluginFailure> {
         Self::none(plugin)
     }
 }

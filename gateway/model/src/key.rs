@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::extend::FailurePolicy;
 use crate::lifecycle::{Course, Step, effective};
 use crate::rotation::{
     self, Due, Period, Planned, PluginSchedule, RotationFacts, RotationPolicy, Schedule,
@@ -317,7 +318,11 @@ impl Key {
                 .planned
                 .as_ref()
                 .filter(|plan| plan.version == primary.number && plan.last_rotation == last)
-                .map(Planned::plan),
+                .map(Planned::plan)
+                .map(|plan| match self.versions.len() < rotation::PLUGIN_VERSIONS {
+                    true => plan,
+                    false => plan.undated(),
+                }),
         })
     }
 
@@ -348,6 +353,14 @@ impl Key {
         let facts = self.rotation_facts().filter(|_| self.state == KeyState::Active)?;
         let fits = facts.plan.is_some_and(|plan| plan.schedule == schedule.fingerprint());
         Some((schedule, self.planned.as_ref().filter(|_| fits), facts))
+    }
+
+    /// What is done when the plugin of this schedule does not answer, as far as it has said so
+    /// before, of whichever version.
+    #[must_use]
+    pub fn last_failure_policy(&self, schedule: &PluginSchedule) -> Option<FailurePolicy> {
+        let planned = self.planned.as_ref()?;
+        (planned.schedule == schedule.fingerprint()).then_some(planned.on_failure)
     }
 
     /// When the plugin is to be asked about it. Without an answer yet that is the last rotation:

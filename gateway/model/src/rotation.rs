@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use cron::Cron;
 pub use period::Period;
 pub use planned::{Asking, Plan, Planned};
-pub use plugin::PluginSchedule;
+pub use plugin::{PluginSchedule, fingerprint};
 pub use schedule::{Calendar, Day, Schedule};
 pub use zone::Zone;
 
@@ -77,6 +77,10 @@ pub struct RotationFacts {
     /// What a plugin said about this version since then, if anything.
     pub plan: Option<Plan>,
 }
+
+/// So many versions of a key the dates of a plugin may bring about; beyond them `maxInterval`
+/// counts. The rest of those a key may have are for those who rotate it.
+pub const PLUGIN_VERSIONS: usize = 1_000;
 
 /// Why a rotation is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]

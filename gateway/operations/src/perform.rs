@@ -239,7 +239,9 @@ impl Hub {
             let ending = allowed(error, &trace, decided, after.encryption_context);
             return Err(self.refuse::<O>(caller, meta, place.subject(), ending).await);
         }
-        match self.append(&entry, changes).await {
+        let appended = self.append(&entry, changes).await;
+        drop(plan.held);
+        match appended {
             Ok(receipt) => {
                 if let Some(block) = reserving {
                     block.committed(receipt.revision());

@@ -1,7 +1,7 @@
 //! Which keys derive by a plugin's code: what keeps it installed.
 
 use hub_model::extend::PluginDigest;
-use hub_model::{Key, KeyId, KeyState, RegistrationId};
+use hub_model::{Key, KeyId, KeyState, ProfilePin, RegistrationId, Thumbprint};
 use hub_store::layout;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +25,27 @@ impl Hub {
     /// # Errors
     /// When the store cannot be read.
     pub async fn pinned_to(&self, digest: PluginDigest, most: usize) -> Result<Vec<Pinned>, Error> {
+        self.pinned_so(digest, most, |_| true).await
+    }
+
+    /// Whether keys that can still derive were pinned to this code under these settings: they need
+    /// both.
+    pub(crate) async fn pinned_under(
+        &self,
+        digest: PluginDigest,
+        settings: Option<Thumbprint>,
+    ) -> Result<bool, Error> {
+        let so = |pin: &ProfilePin| pin.digest == digest && pin.settings == settings;
+        let found = self.pinned_so(digest, 1, |key| key.profile_pins.iter().any(so)).await?;
+        Ok(!found.is_empty())
+    }
+
+    async fn pinned_so(
+        &self,
+        digest: PluginDigest,
+        most: usize,
+        so: impl Fn(&Key) -> bool,
+    ) -> Result<Vec<Pinned>, Error> {
         let prefix = layout::plugin_pins(digest);
         let (mut after, mut found) = (None, Vec::new());
         loop {
@@ -35,7 +56,8 @@ impl Hub {
                 }
                 let Pinned { registration, key } = note.value;
                 let record = self.store().read::<Key>(&layout::key(registration, key)).await?;
-                if record.is_some_and(|record| record.value.state != KeyState::Destroyed) {
+                let counts = |key: &Key| key.state != KeyState::Destroyed && so(key);
+                if record.is_some_and(|record| counts(&record.value)) {
                     found.push(note.value);
                 }
             }

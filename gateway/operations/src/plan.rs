@@ -1,5 +1,7 @@
 //! What an operation wants done: its answer, the changes, and what the audit entry says of it.
 
+use std::any::Any;
+
 use hub_model::{KeyId, ParticipantId, RegistrationId};
 use hub_policy::Permit;
 use hub_store::Changes;
@@ -29,7 +31,11 @@ pub struct Plan<R> {
     pub(crate) participant: Option<ParticipantId>,
     pub(crate) detail: Option<Box<str>>,
     pub(crate) operation: Option<Box<str>>,
+    pub(crate) held: Option<Held>,
 }
+
+/// A lock that is held until the changes are committed.
+pub(crate) type Held = Box<dyn Any + Send + Sync>;
 
 impl<R> Plan<R> {
     /// A plan that changes nothing.
@@ -45,12 +51,19 @@ impl<R> Plan<R> {
             participant: None,
             detail: None,
             operation: None,
+            held: None,
         }
     }
 
     /// With these changes.
     pub(crate) fn changing(mut self, changes: Changes) -> Self {
         self.changes = changes;
+        self
+    }
+
+    /// Holding this until they are committed.
+    pub(crate) fn holding(mut self, held: Option<Held>) -> Self {
+        self.held = held;
         self
     }
 

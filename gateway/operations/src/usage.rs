@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hub_model::rotation::Planned;
 use hub_model::usage::{Reservation, Side, Take, Tally};
 use hub_model::{KeyId, RegistrationId, RotationPolicy, Timestamp, UsageCounters};
 use hub_store::{Changes, Path, Revision, Versioned, layout};
@@ -260,7 +261,8 @@ impl Hub {
         let room = hot.key.versions.len() < WORN_VERSIONS;
         let worn = room && hot.key.primary == version && is_worn(policy, limit, used);
         // A plugin that has not decided may want to know of it.
-        let planned = hot.key.planned.as_ref().filter(|_| hot.key.primary == version);
+        let fits = |planned: &&Planned| hot.key.primary == version && planned.version == version;
+        let planned = hot.key.planned.as_ref().filter(fits);
         let outgrown = planned.is_some_and(|planned| planned.outgrown(used, now));
         if (worn || outgrown) && meter.may_ask(now) {
             lock(&self.usage().worn).insert((hot.registration(), hot.key.id));

@@ -24,8 +24,8 @@ use hub_model::api::key::{CreateKey as KeyBody, KeyView};
 use hub_model::api::profile::ChosenProfile;
 use hub_model::api::uses::{Derive, DeriveKey, Derived, Mac};
 use hub_model::extend::{
-    Asked, FailureKind, KdfPlan, KdfProfile, KdfProfiles, KdfQuestion, KdfStep, NoPlugins,
-    PluginDigest, PluginFailure, Plugins, RotationSchedule,
+    Asked, FailureKind, KdfInService, KdfPlan, KdfProfile, KdfProfiles, KdfQuestion, KdfStep,
+    KdfVersion, NoPlugins, PluginDigest, PluginFailure, Plugins, RotationSchedule,
 };
 use hub_model::secret::SecretText;
 use hub_model::{
@@ -70,9 +70,9 @@ impl KdfProfiles for Fake {
     }
 }
 
-/// The versions installed, the last of which is in service.
+/// The versions installed, the last of which is in service; and which was asked for last.
 #[derive(Debug, Default)]
-struct Installed(Mutex<Vec<Arc<Fake>>>);
+struct Installed(Mutex<Vec<Arc<Fake>>>, Mutex<Option<KdfVersion>>);
 
 impl Plugins for Installed {
     fn rotation(
@@ -87,13 +87,14 @@ impl Plugins for Installed {
         &self,
         registration: RegistrationId,
         plugin: &Name,
-        digest: Option<PluginDigest>,
-    ) -> Result<Arc<dyn KdfProfiles>, PluginFailure> {
-        let installed = self.0.lock().unwrap();
+        version: KdfVersion,
+    ) -> Result<KdfInService, PluginFailure> {
+        *self.1.lock().unwrap() = Some(version);
+        let (installed, digest) = (self.0.lock().unwrap(), version.digest());
         let found = installed.iter().rfind(|fake| digest.is_none_or(|d| d == fake.digest));
         match found.filter(|_| plugin.as_str() == "tree") {
-            Some(fake) => Ok(Arc::clone(fake) as _),
-            None => NoPlugins.kdf(registration, plugin, digest),
+            Some(fake) => Ok(KdfInService { profiles: Arc::clone(fake) as _, revision: None }),
+            None => NoPlugins.kdf(registration, plugin, version),
         }
     }
 }
@@ -131,9 +132,14 @@ impl Scene {
         let algorithm = Some(Algorithm::HkdfSha256);
         let body = KeyBody { algorithm, ..KeyBody::new("root".parse().unwrap()) };
         world.ok(&world.admin, &key::CreateKey { registration: named("shop"), body }).await;
-        let installed = Arc::new(Installed(Mutex::new(fakes.to_vec())));
+        let installed = Arc::new(Installed(Mutex::new(fakes.to_vec()), Mutex::default()));
         world.hub.set_plugins(Arc::clone(&installed) as _);
         Self { world, installed, app }
+    }
+
+    /// Which version was asked for last.
+    fn version(&self) -> Option<KdfVersion> {
+        *self.installed.1.lock().unwrap()
     }
 
     fn install(&self, fakes: &[Arc<Fake>]) {
@@ -226,6 +232,7 @@ async fn a_key_stays_with_the_code_it_first_derived_by() {
     let scene = Scene::new(&[Arc::clone(&one)]).await;
     assert!(scene.root().await.profile_pins.is_empty());
     let first = scene.try_derive(derive(None), &meta()).await.unwrap();
+    assert_eq!(scene.version(), Some(KdfVersion::Active));
     assert_eq!(first.profile.as_ref().map(|used| used.digest), Some(ONE));
     assert_eq!(scene.root().await.profile_pins.iter().map(|p| p.digest).collect::<Vec<_>>(), [ONE]);
     let pinned = scene.world.hub.pinned_to(ONE, 10).await.unwrap();
@@ -237,12 +244,17 @@ async fn a_key_stays_with_the_code_it_first_derived_by() {
     assert_eq!((again.derived, again.profile.unwrap().digest), (first.derived.clone(), ONE));
     assert_eq!(two.asked.load(Ordering::SeqCst), 0);
     // Who wants the newer one says so, and the key keeps both; the first stays what is meant.
+    assert_eq!(scene.version(), Some(KdfVersion::Pinned(ONE)));
     let newer = scene.try_derive(derive(Some(TWO)), &meta()).await.unwrap();
+    // Named by a caller, and not yet what the key depends on: others may be served than those.
+    assert_eq!(scene.version(), Some(KdfVersion::Named(TWO)));
     assert_eq!(newer.profile.unwrap().digest, TWO);
     let pins = scene.root().await.profile_pins;
     assert_eq!(pins.iter().map(|pin| pin.digest).collect::<Vec<_>>(), [ONE, TWO]);
     let again = scene.try_derive(derive(None), &meta()).await.unwrap();
     assert_eq!(again.profile.unwrap().digest, ONE);
+    scene.derive(derive(Some(TWO))).await;
+    assert_eq!(scene.version(), Some(KdfVersion::Pinned(TWO)));
     let generation = |view: KeyView| (view.update_time, view.profile_pins.len());
     let before = generation(scene.root().await);
     scene.derive(derive(None)).await;
@@ -284,9 +296,9 @@ impl Plugins for Liar {
         &self,
         _: RegistrationId,
         _: &Name,
-        _: Option<PluginDigest>,
-    ) -> Result<Arc<dyn KdfProfiles>, PluginFailure> {
-        Ok(Arc::clone(&self.0) as _)
+        _: KdfVersion,
+    ) -> Result<KdfInService, PluginFailure> {
+        Ok(KdfInService { profiles: Arc::clone(&self.0) as _, revision: None })
     }
 }
 

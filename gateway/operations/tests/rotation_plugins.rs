@@ -24,8 +24,8 @@ use hub_model::api::next_rotation::RotationSource;
 use hub_model::api::participant::IssueCredential;
 use hub_model::api::registration::{CreateRegistration as RegistrationBody, PatchRegistration};
 use hub_model::extend::{
-    Asked, FailureKind, FailurePolicy, KdfProfiles, PluginDigest, PluginFailure, Plugins,
-    RotationAnswer, RotationBounds, RotationQuestion, RotationSchedule,
+    Asked, FailureKind, FailurePolicy, KdfInService, KdfVersion, PluginDigest, PluginFailure,
+    Plugins, RotationAnswer, RotationBounds, RotationQuestion, RotationSchedule,
 };
 use hub_model::secret::SecretText;
 use hub_model::{
@@ -58,6 +58,7 @@ enum Says {
 struct Fake {
     code: Mutex<u8>,
     says: Mutex<Says>,
+    settings: Mutex<u64>,
     on_failure: Mutex<FailurePolicy>,
     refuses: Mutex<Option<&'static str>>,
     asked: AtomicUsize,
@@ -78,6 +79,10 @@ impl Fake {
 impl RotationSchedule for Fake {
     fn digest(&self) -> PluginDigest {
         hub_model::Thumbprint([*self.code.lock().unwrap(); 32])
+    }
+
+    fn settings(&self) -> u64 {
+        *self.settings.lock().unwrap()
     }
 
     fn on_failure(&self) -> FailurePolicy {
@@ -132,6 +137,7 @@ impl Catalogue {
         let fake = Arc::new(Fake {
             code: Mutex::new(7),
             says: Mutex::new(says),
+            settings: Mutex::default(),
             on_failure: Mutex::default(),
             refuses: Mutex::default(),
             asked: AtomicUsize::new(0),
@@ -166,8 +172,8 @@ impl Plugins for Catalogue {
         &self,
         _: RegistrationId,
         plugin: &Name,
-        _: Option<PluginDigest>,
-    ) -> Result<Arc<dyn KdfProfiles>, PluginFailure> {
+        _: KdfVersion,
+    ) -> Result<KdfInService, PluginFailure> {
         Err(PluginFailure::new(FailureKind::Unavailable, plugin.as_str()))
     }
 }
@@ -559,7 +565,36 @@ async fn a_plugin_that_changed_is_asked_anew_and_one_that_is_gone_fails() {
     shop.pass(40 * DAY);
     shop.tend().await;
     let view = shop.get("orders").await;
-    assert_eq!((view.versions, next(&view).1), (2, RotationSource::Undecided), "nobody to ask");
+    // Nobody can be asked about the new version; what is done then was said of the one before.
+    assert_eq!((view.versions, next(&view).1), (2, RotationSource::MaxInterval));
+    for versions in 3..5 {
+        shop.pass(90 * DAY);
+        shop.tend().await;
+        assert_eq!(shop.get("orders").await.versions, versions, "at every maxInterval");
+    }
+    // Under other bounds it is another schedule, about which nothing was said.
+    let plan = shop.get("orders").await.next_rotation.unwrap().plan.unwrap();
+    assert_eq!(plan.failure_policy, FailurePolicy::FallBack);
+}
+
+#[tokio::test]
+async fn what_changed_while_the_hub_did_not_run_is_asked_anew() {
+    let backend: Arc<dyn Backend> = Arc::new(MemoryBackend::new());
+    let mut shop = Shop::over(Arc::clone(&backend)).await;
+    let fake = shop.catalogue.add("calendar", Says::In(30 * DAY));
+    shop.create("orders", calendar()).await.unwrap();
+    shop.tend().await;
+    shop = shop.again(Arc::clone(&backend)).await;
+    assert_eq!((shop.tend().await, fake.asked()), (Plans::default(), 1), "nothing has changed");
+    *fake.settings.lock().unwrap() = 4;
+    shop = shop.again(Arc::clone(&backend)).await;
+    shop.tend().await;
+    *fake.code.lock().unwrap() = 8;
+    shop = shop.again(Arc::clone(&backend)).await;
+    shop.tend().await;
+    assert_eq!(fake.asked(), 3);
+    shop = shop.again(backend).await;
+    assert_eq!((shop.tend().await, fake.asked()), (Plans::default(), 3));
 }
 
 #[tokio::test]
@@ -627,6 +662,12 @@ async fn a_frozen_registration_waits() {
     let thaw = registration::Freeze::<false> { registration: named("shop") };
     shop.world.ok(&shop.world.admin, &thaw).await;
     assert_eq!(shop.tend().await.answered, 1);
+    // Nor does another version of the plugin change what is frozen.
+    shop.world.ok(&shop.world.admin, &freeze).await;
+    let calendar = "calendar".parse().unwrap();
+    assert_eq!(shop.world.hub.ask_rotations_anew(&calendar).await.unwrap(), 0);
+    shop.world.ok(&shop.world.admin, &thaw).await;
+    assert_eq!(shop.world.hub.ask_rotations_anew(&calendar).await.unwrap(), 1);
 }
 
 // ---- random lives -----------------------------------------------------------------------------

@@ -1,4 +1,8 @@
-//! What a decision costs: `cargo run --release -p hub-policy --example decide`.
+//! What a decision costs: `cargo run --release -p hub-policy --example decide -- [CALLS [ROW]]`.
+//!
+//! The median of 21 batches of so many calls (2,000), as `cipher-hub bench --only decisions` does;
+//! all rows, or those that begin so. Few calls of one row are for counting instructions:
+//! `valgrind --tool=callgrind`.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement, not the gateway")]
 
@@ -16,21 +20,23 @@ use hub_model::{
 use hub_policy::{Bundle, Policies, RegistrationFacts, RequestFacts, Target};
 
 const TIME: Timestamp = Timestamp::from_micros(1_767_571_200_000_000);
-const ROUNDS: u64 = 20_000;
+const BATCHES: u64 = 21;
 
-/// The median over 21 batches, in microseconds per call.
-fn median(mut call: impl FnMut(u64)) -> f64 {
-    let mut batches: Vec<f64> = (0..21)
-        .map(|batch| {
+/// The median over the batches, in microseconds per call.
+fn median(calls: u32, mut call: impl FnMut(u64)) -> f64 {
+    let mut revision = 0;
+    let mut batches: Vec<f64> = (0..BATCHES)
+        .map(|_| {
             let start = Instant::now();
-            for round in 0..ROUNDS {
-                call(batch * ROUNDS + round);
+            for _ in 0..calls {
+                revision += 1;
+                call(revision);
             }
-            start.elapsed().as_secs_f64() * 1e6 / 20_000.0
+            start.elapsed().as_secs_f64() * 1e6 / f64::from(calls)
         })
         .collect();
     batches.sort_by(f64::total_cmp);
-    batches.get(10).copied().unwrap_or_default()
+    batches.get(batches.len() / 2).copied().unwrap_or_default()
 }
 
 /// Grants of single keys to single participants and forbids on single keys; the first names the
@@ -58,6 +64,9 @@ fn extra(count: usize, caller: ParticipantId, key: KeyId) -> String {
 }
 
 fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let calls: u32 = arguments.next().map_or(2_000, |text| text.parse().unwrap());
+    let wanted = arguments.next().unwrap_or_default();
     let own = RegistrationId::generate();
     let id = RegistrationId::generate();
     let registration = Registration {
@@ -104,6 +113,9 @@ fn main() {
         ("baseline, reads context", 0, true),
         ("baseline + 2000, reads context", 2000, true),
     ] {
+        if !name.starts_with(&wanted) {
+            continue;
+        }
         let mut text = extra(count, app.id, key.id);
         if reads {
             text.push_str(hours);
@@ -118,8 +130,8 @@ fn main() {
             assert!(black_box(permit).is_ok());
         };
         // A new key revision each time is never in the memo.
-        let fresh = median(ask);
-        let again = median(|_| ask(u64::MAX));
+        let fresh = median(calls, ask);
+        let again = median(calls, |_| ask(u64::MAX));
         let loaded = loaded.as_secs_f64() * 1e3;
         println!(
             "{name:32} evaluated {fresh:7.2} us   again {again:7.3} us   load {loaded:7.0} ms"
@@ -141,6 +153,9 @@ fn main() {
         ("a grant with an end", vec![grant(&app, end)]),
         ("99 grants of others", others),
     ] {
+        if !name.starts_with(&wanted) {
+            continue;
+        }
         let key = Key { grants, ..key.clone() };
         let policies = Policies::new(Bundle::baseline().unwrap(), HubId::generate(), own).unwrap();
         let ask = |revision: u64| {
@@ -148,8 +163,8 @@ fn main() {
             let permit = policies.authorize(&caller, Action::KeysEncrypt, &target, &request);
             assert!(black_box(permit).is_ok());
         };
-        let fresh = median(ask);
-        let again = median(|_| ask(u64::MAX));
+        let fresh = median(calls, ask);
+        let again = median(calls, |_| ask(u64::MAX));
         println!("{name:32} evaluated {fresh:7.2} us   again {again:7.3} us");
     }
 }

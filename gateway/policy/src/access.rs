@@ -11,7 +11,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use cedar_policy::{Context, Decision, Policy, PolicyId, PolicySet};
+use cedar_policy::{Policy, PolicyId};
+use cedar_policy_core::ast::Context;
 use hub_auth::Caller;
 use hub_model::{Action, Participant, ParticipantId, ParticipantKind, RegistrationId, Tags};
 use serde_json::{Value, json};
@@ -20,6 +21,7 @@ use crate::bundle::Bundle;
 use crate::decide::{Active, Asker, Policies, RequestFacts, Target, Votes};
 use crate::entities::Unsayable;
 use crate::index::{Part, What, Who};
+use crate::rule::{Judge, Rule};
 use crate::source::Effect;
 use crate::{Error, grants};
 
@@ -70,11 +72,11 @@ pub struct Survey {
 /// A part whose result depends on the context, taken apart.
 #[derive(Debug)]
 struct Split {
-    certain: PolicySet,
+    certain: Vec<Rule>,
     /// The beginnings of permits that read the context.
-    permits: PolicySet,
+    permits: Vec<Rule>,
     /// The beginnings of forbids that do.
-    forbids: PolicySet,
+    forbids: Vec<Rule>,
 }
 
 impl Survey {
@@ -135,37 +137,30 @@ impl Survey {
     ) -> Result<(), Unsayable> {
         let engine = self.policies.engine();
         let granted = grants::granted(target, asker.participant.id, action);
-        let world = engine.world(asker.participant, action, target, &granted)?;
-        let (words, context) = (engine.words, Context::empty());
-        let request = engine.hub.request(words, asker.participant, action, target, context)?;
-        let ask = |set: &PolicySet| engine.ask(&request, set, &world.entities);
+        let world = engine.world(asker.participant, action, target, &granted, None)?;
+        let judge = Judge::new(world.request(Context::empty()), &world.entities);
         for part in parts {
             let Some(split) = self.splits.get(&part.members).filter(|_| part.reads_context) else {
-                found.certain.add(&ask(&part.set));
+                judge.ask(part.rules(), &mut found.certain);
                 continue;
             };
-            found.certain.add(&ask(&split.certain));
-            for (set, list) in
+            judge.ask(&split.certain, &mut found.certain);
+            for (rules, list) in
                 [(&split.permits, &mut found.permits), (&split.forbids, &mut found.forbids)]
             {
                 let mut votes = Votes::default();
-                votes.add(&ask(set));
+                judge.ask(rules, &mut votes);
                 // A beginning that errs makes its policy err.
                 found.certain.errors.append(&mut votes.errors);
                 list.append(&mut votes.permits);
                 list.append(&mut votes.forbids);
             }
         }
-        for link in &world.links {
-            let response = ask(&link.set);
-            match &link.condition {
-                None => found.certain.add(&response),
-                Some(grant) if grant.has_ended(asker.now) => {}
-                Some(grant) if response.decision() == Decision::Allow => {
-                    found.grants.push(grant.policy_id().into());
-                }
-                Some(_) => {}
-            }
+        if let Some(links) = &world.links {
+            // Those that have not ended apply in some context.
+            let conditional = links.look(&judge, &mut found.certain);
+            let lasting = conditional.filter(|(_, grant)| !grant.has_ended(asker.now));
+            found.grants.extend(lasting.map(|(id, _)| Arc::clone(id)));
         }
         Ok(())
     }
@@ -275,18 +270,16 @@ impl Split {
         for &at in &part.members {
             let Some(parsed) = bundle.policies.get(at) else { continue };
             if !bundle.index.reads_context(at) {
-                certain.push(parsed.policy.clone());
+                certain.push(Rule::for_its_actions(&parsed.policy));
                 continue;
             }
-            let beginning = beginning(&parsed.policy)?;
+            let beginning = Rule::for_its_actions(&beginning(&parsed.policy)?);
             match parsed.info.effect {
                 Effect::Permit => permits.push(beginning),
                 Effect::Forbid => forbids.push(beginning),
             }
         }
-        let set =
-            |policies| PolicySet::from_policies(policies).map_err(|e| Error::Schema(e.to_string()));
-        Ok(Self { certain: set(certain)?, permits: set(permits)?, forbids: set(forbids)? })
+        Ok(Self { certain, permits, forbids })
     }
 }
 

@@ -1,14 +1,16 @@
 //! Questions about a running hub: what would be decided if this participant asked, in these
 //! circumstances. The answer comes with its reasons (`analysis.rs`); nothing is permitted by it.
 
-use cedar_policy::Entities;
+use std::sync::Arc;
+
 use hub_model::principal::PeerAddress;
 use hub_model::{Action, AuthMethod, Participant, Timestamp};
 
 use crate::Error;
 use crate::analysis::{Analysis, Question, QuestionError};
+use crate::context::context;
 use crate::decide::{Asker, Policies, RequestFacts, Target};
-use crate::entities::{Unsayable, context};
+use crate::entities::{Unsayable, joined};
 
 /// How a request that nobody made would have come.
 #[derive(Clone, Debug)]
@@ -64,9 +66,10 @@ impl Policies {
     ) -> Result<Question, Unsayable> {
         let engine = self.engine();
         let (said, pairs) = context(engine.words, asker, action, facts)?;
-        let world = engine.hub.entities(engine.words, asker.participant, action, target)?;
-        let entities = Entities::from_entities(world.list.into_iter().chain(pairs), None)?;
-        let request = engine.hub.request(engine.words, asker.participant, action, target, said)?;
+        let hub = &engine.hub;
+        let world = hub.entities(engine.words, asker.participant, action, target, None)?;
+        let request = world.request(said).into();
+        let entities = joined(world.entities, pairs.map(Arc::new))?.into();
         Ok(Question { request, entities })
     }
 

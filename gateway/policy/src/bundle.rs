@@ -113,7 +113,7 @@ impl Bundle {
         if !problems.is_empty() {
             return Err(Error::Refused(problems));
         }
-        let index = Index::build(words, &parsed)?;
+        let index = Index::build(words, &parsed);
         for (policy, scope) in parsed.iter().zip(&index.scopes) {
             if scope.unreachable() {
                 let text = files.iter().find(|(name, ..)| *name == policy.info.file);

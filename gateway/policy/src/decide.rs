@@ -7,10 +7,8 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use cedar_policy::{
-    AuthorizationError, Authorizer, Context, Decision, Entities, EvaluationError, PolicySet,
-    Request,
-};
+use cedar_policy::{AuthorizationError, Decision, EvaluationError};
+use cedar_policy_core::ast::Context;
 use hub_auth::Caller;
 use hub_model::action::ResourceKind;
 use hub_model::principal::PeerAddress;
@@ -20,11 +18,13 @@ use hub_model::{
 };
 
 use crate::bundle::Bundle;
-use crate::entities::{Hub, Unsayable, context};
+use crate::context::context;
+use crate::entities::{Hub, Unsayable, joined};
 use crate::grants::Templates;
 use crate::index::{Slice, Who};
 use crate::memo::{self, Memo, Outcome, World, Worlds};
 use crate::permit::{DecisionTrace, Denial, Permit, Subject};
+use crate::rule::{Judge, MIXED};
 use crate::schema::Words;
 use crate::shadow::Shadow;
 use crate::source::PolicyInfo;
@@ -304,17 +304,15 @@ impl Policies {
 pub(crate) struct Engine {
     pub(crate) words: &'static Words,
     pub(crate) hub: Hub,
-    authorizer: Authorizer,
     templates: &'static Templates,
 }
 
 impl Engine {
     pub(crate) fn new(hub: HubId, registration: RegistrationId) -> Result<Self, Error> {
         let words = Words::load()?;
-        let hub =
-            Hub::new(words, hub, registration).map_err(|Unsayable(why)| Error::Schema(why))?;
+        let hub = Hub::new(words, hub, registration);
         let templates = Templates::load()?;
-        Ok(Self { words, hub, authorizer: Authorizer::new(), templates })
+        Ok(Self { words, hub, templates })
     }
 
     /// The decision, and whether it depends on the memo's key alone. Entities are remembered in
@@ -360,30 +358,19 @@ impl Engine {
         bundle.index.slice(action, participant.kind, own.chain(roles), &whats)
     }
 
-    /// The entities of a request, and the links of its grants.
+    /// The entities of a request, and the links of its grants. Those of participant and
+    /// registration are remembered in `worlds`, where there is one.
     pub(crate) fn world(
         &self,
         participant: &Participant,
         action: Action,
         target: &Target<'_>,
         granted: &[&Grant],
+        worlds: Option<(&Worlds, memo::Key)>,
     ) -> Result<World, Unsayable> {
-        let mut world = self.hub.entities(self.words, participant, action, target)?;
-        if !granted.is_empty() {
-            let uids = self.hub.uids(self.words, participant, target);
-            world.links = grants::links(self.templates, action, granted, (&uids.0, &uids.1))?;
-        }
+        let mut world = self.hub.entities(self.words, participant, action, target, worlds)?;
+        world.links = self.templates.links(action, granted, &world)?;
         Ok(world)
-    }
-
-    /// What one set says to a request.
-    pub(crate) fn ask(
-        &self,
-        request: &Request,
-        set: &PolicySet,
-        entities: &Entities,
-    ) -> cedar_policy::Response {
-        self.authorizer.is_authorized(request, set, entities)
     }
 
     fn evaluate(
@@ -405,8 +392,7 @@ impl Engine {
                 (said, extra) = made;
             }
         }
-        let participant = asker.participant;
-        let make = || self.world(participant, action, target, granted);
+        let make = || self.world(asker.participant, action, target, granted, worlds);
         let world = match worlds {
             // A context-free decision is remembered itself.
             Some((worlds, key)) if slice.reads_context || conditional => {
@@ -414,24 +400,20 @@ impl Engine {
             }
             _ => Arc::new(make()?),
         };
-        let joined;
+        let with_pairs;
         let entities = match extra.filter(|_| slice.reads_pairs) {
             Some(extra) => {
-                let list = world.list.iter().cloned().chain(std::iter::once(extra));
-                joined = Entities::from_entities(list, None)?;
-                &joined
+                with_pairs = joined(world.entities.clone(), [Arc::new(extra)])?;
+                &with_pairs
             }
             None => &world.entities,
         };
-        let request = self.hub.request(self.words, participant, action, target, said)?;
+        let judge = Judge::new(world.request(said), entities);
         for part in &slice.parts {
-            votes.add(&self.authorizer.is_authorized(&request, &part.set, entities));
+            judge.ask(part.rules(), votes);
         }
-        for link in &world.links {
-            let condition = link.condition.as_ref();
-            if condition.is_none_or(|grant| grant.applies(asker.now, facts.encryption_context)) {
-                votes.add(&self.authorizer.is_authorized(&request, &link.set, entities));
-            }
+        if let Some(links) = &world.links {
+            links.ask(&judge, asker.now, facts.encryption_context, votes);
         }
         Ok(())
     }
@@ -459,7 +441,7 @@ fn mismatch(action: Action, target: &Target<'_>) -> Option<&'static str> {
 }
 
 /// What the evaluated parts say, joined.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Votes {
     pub(crate) permits: Vec<Arc<str>>,
     pub(crate) forbids: Vec<Arc<str>>,
@@ -474,7 +456,14 @@ impl Votes {
             Decision::Allow => self.permits.extend(reasons),
             Decision::Deny => self.forbids.extend(reasons),
         }
-        self.errors.extend(response.diagnostics().errors().map(words_of));
+        for AuthorizationError::PolicyEvaluationError(error) in response.diagnostics().errors() {
+            self.err(error.policy_id().as_ref(), kind_of(error.inner()));
+        }
+    }
+
+    /// Adds a policy that cannot be evaluated.
+    pub(crate) fn err(&mut self, policy: &str, kind: &str) {
+        self.errors.push(format!("policy `{policy}`: {kind}").into());
     }
 
     pub(crate) fn outcome(mut self, revision: &Arc<str>) -> Outcome {
@@ -493,20 +482,14 @@ impl Votes {
     }
 }
 
-/// An evaluation error by policy and kind. Cedar's own text can show values of the request.
-fn words_of(error: &AuthorizationError) -> Arc<str> {
-    let AuthorizationError::PolicyEvaluationError(error) = error;
-    format!("policy `{}`: {}", error.policy_id(), kind_of(error.inner())).into()
-}
-
-/// The kind of an evaluation error, without values.
+/// The kind of an evaluation error. Cedar's own text can show values of the request.
 pub(crate) const fn kind_of(error: &EvaluationError) -> &'static str {
     match error {
         EvaluationError::EntityDoesNotExist(_) => "it reads an entity that is not there",
         EvaluationError::EntityAttrDoesNotExist(_) | EvaluationError::RecordAttrDoesNotExist(_) => {
             "it reads an attribute or tag that is not there"
         }
-        EvaluationError::TypeError(_) => "it mixes types",
+        EvaluationError::TypeError(_) => MIXED,
         EvaluationError::IntegerOverflow(_) => "a number overflows",
         EvaluationError::FailedExtensionFunctionExecution(_) => "a function fails",
         EvaluationError::RecursionLimit(_) => "it is nested too deeply",

@@ -1,18 +1,24 @@
-//! Participant, target and request facts as Cedar entities and context, by typed construction:
-//! nothing of a request passes through a parser of policies or JSON.
+//! Participant and target as Cedar entities, by typed construction: nothing of a request passes
+//! through a parser of policies or JSON, and nothing is interpreted.
+//!
+//! INVARIANT: every entity here names all its ancestors, since Cedar is told not to look for more:
+//! a participant is in its roles, which are in nothing; a key is in its registration and in the
+//! hub. Development builds have Cedar check that, and every type against the schema.
 
-use cedar_policy::{
-    Context, Entities, Entity, EntityUid, Request, RestrictedExpression as Expression,
-};
-use hub_model::principal::PeerAddress;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use cedar_policy_core::ast::{Eid, Entity, EntityUID, PartialValue, Value};
+use cedar_policy_core::entities::{Entities, NoEntitiesSchema, TCComputation};
+use cedar_policy_core::extensions::Extensions;
 use hub_model::{
-    Action, HubId, Key, Participant, Registration, RegistrationId, Role, RoleGrant, Tags, Timestamp,
+    Action, HubId, Key, Participant, Registration, RegistrationId, Role, RoleGrant, Tags,
 };
 
-use crate::decide::{Asker, RequestFacts, Target};
+use crate::decide::{RegistrationFacts, Target};
 use crate::index::{What, Who};
-use crate::memo::World;
-use crate::schema::{Words, uid};
+use crate::memo::{self, World, Worlds};
+use crate::schema::Words;
 
 /// Something could not be said in Cedar; the request is denied.
 #[derive(Debug)]
@@ -24,34 +30,53 @@ impl<E: std::error::Error> From<E> for Unsayable {
     }
 }
 
+/// An entity and its uid, each shared by all who speak of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Said {
+    pub(crate) uid: Arc<EntityUID>,
+    pub(crate) entity: Arc<Entity>,
+}
+
+impl Said {
+    fn new<const N: usize>(
+        uid: &Arc<EntityUID>,
+        attributes: [(&'static str, Value); N],
+        parents: HashSet<EntityUID>,
+        further: HashSet<EntityUID>,
+        tags: Option<&Tags>,
+    ) -> Self {
+        let attributes = attributes.map(|(name, value)| (name.into(), value.into()));
+        let tags = tags.into_iter().flat_map(Tags::iter);
+        let tags = tags.map(|(name, value)| (name.into(), PartialValue::from(value)));
+        let name = EntityUID::clone(uid);
+        let entity = Entity::new_with_attr_partial_value(name, attributes, further, parents, tags);
+        Self { uid: Arc::clone(uid), entity: Arc::new(entity) }
+    }
+}
+
+/// An entity of this type with this id.
+pub(crate) fn uid(kind: &cedar_policy::EntityTypeName, id: impl AsRef<str>) -> EntityUID {
+    EntityUID::from_components(kind.as_ref().clone(), Eid::new(id.as_ref()), None)
+}
+
 /// The hub, whose entity is the same for every request.
 #[derive(Debug)]
 pub(crate) struct Hub {
     pub(crate) id: HubId,
     /// The registration whose participants run the hub.
     pub(crate) registration: RegistrationId,
-    uid: EntityUid,
-    entity: Entity,
+    said: Said,
 }
 
 impl Hub {
-    pub(crate) fn new(
-        words: &Words,
-        id: HubId,
-        registration: RegistrationId,
-    ) -> Result<Self, Unsayable> {
-        let uid = uid(&words.hub, id.to_string());
-        let roles = Expression::new_record([
-            ("admins".to_owned(), role(words, "hub", Role::Admins)),
-            ("auditors".to_owned(), role(words, "hub", Role::Auditors)),
-        ])?;
-        let entity = Entity::new_with_tags(uid.clone(), [("roles".to_owned(), roles)], [], [])?;
-        Ok(Self { id, registration, uid, entity })
-    }
-
-    #[cfg(test)]
-    pub(crate) const fn entity(&self) -> &Entity {
-        &self.entity
+    pub(crate) fn new(words: &Words, id: HubId, registration: RegistrationId) -> Self {
+        let uid = Arc::new(uid(&words.hub, id.to_string()));
+        let roles = [("admins", Role::Admins), ("auditors", Role::Auditors)];
+        let roles = roles.map(|(name, role)| (name, self::role(words, "hub", role)));
+        let roles = Value::record(roles, None);
+        let (parents, further) = Default::default();
+        let said = Said::new(&uid, [("roles", roles)], parents, further, None);
+        Self { id, registration, said }
     }
 
     /// Where a grant is filed: roles of the hub's registration are the hub's roles.
@@ -81,210 +106,130 @@ impl Hub {
     }
 
     /// The participant with its role parents.
-    pub(crate) fn participant(
-        &self,
-        words: &Words,
-        participant: &Participant,
-    ) -> Result<Entity, Unsayable> {
+    pub(crate) fn participant(&self, words: &Words, participant: &Participant) -> Said {
+        let uid = uid(words.participant(participant.kind), participant.id.to_string());
         let parents = participant.roles.iter().map(|grant| {
             let prefix = self.prefix(grant.registration);
-            uid(&words.role, format!("{prefix}/{}", grant.role.name()))
+            role_uid(words, &prefix, grant.role)
         });
-        Ok(Entity::new_with_tags(
-            participant_uid(words, participant),
-            [
-                ("name".to_owned(), Expression::new_string(participant.name.as_str().to_owned())),
-                ("suspended".to_owned(), Expression::new_bool(participant.suspended)),
-            ],
-            parents,
-            tags(&participant.tags),
-        )?)
+        let attributes = [
+            ("name", participant.name.as_str().into()),
+            ("suspended", participant.suspended.into()),
+        ];
+        let further = HashSet::new();
+        let tags = Some(&participant.tags);
+        Said::new(&Arc::new(uid), attributes, parents.collect(), further, tags)
     }
 
     /// A registration with the names of its roles.
-    pub(crate) fn registration(
-        &self,
-        words: &Words,
-        registration: &Registration,
-    ) -> Result<Entity, Unsayable> {
+    pub(crate) fn registration(&self, words: &Words, registration: &Registration) -> Said {
         let own = registration.id == self.registration;
         let prefix = self.prefix(registration.id);
-        let owners = if own { Role::Admins } else { Role::Owners };
-        let roles = Expression::new_record([
-            ("owners".to_owned(), role(words, &prefix, owners)),
-            ("operators".to_owned(), role(words, &prefix, Role::Operators)),
-            ("rotators".to_owned(), role(words, &prefix, Role::Rotators)),
-            ("auditors".to_owned(), role(words, &prefix, Role::Auditors)),
-            ("apps".to_owned(), role(words, &prefix, Role::Apps)),
-        ])?;
-        let environment = uid(&words.environment, registration.environment.name());
-        Ok(Entity::new_with_tags(
-            registration_uid(words, registration.id),
-            [
-                ("name".to_owned(), Expression::new_string(registration.name.as_str().to_owned())),
-                ("environment".to_owned(), Expression::new_entity_uid(environment)),
-                ("frozen".to_owned(), Expression::new_bool(registration.frozen)),
-                ("frozenByHub".to_owned(), Expression::new_bool(registration.frozen_by_hub)),
-                ("hub".to_owned(), Expression::new_bool(own)),
-                ("roles".to_owned(), roles),
-            ],
-            [self.uid.clone()],
-            tags(&registration.tags),
-        )?)
+        let roles = [
+            ("owners", if own { Role::Admins } else { Role::Owners }),
+            ("operators", Role::Operators),
+            ("rotators", Role::Rotators),
+            ("auditors", Role::Auditors),
+            ("apps", Role::Apps),
+        ];
+        let roles = roles.map(|(name, role)| (name, self::role(words, &prefix, role)));
+        let attributes = [
+            ("name", registration.name.as_str().into()),
+            ("environment", uid(&words.environment, registration.environment.name()).into()),
+            ("frozen", registration.frozen.into()),
+            ("frozenByHub", registration.frozen_by_hub.into()),
+            ("hub", own.into()),
+            ("roles", Value::record(roles, None)),
+        ];
+        let parents = HashSet::from([EntityUID::clone(&self.said.uid)]);
+        let uid = Arc::new(uid(&words.registration, registration.id.to_string()));
+        Said::new(&uid, attributes, parents, HashSet::new(), Some(&registration.tags))
     }
 
-    /// Everything level 2 can reach from a request on `target`.
+    /// A key's facts.
+    pub(crate) fn key(&self, words: &Words, key: &Key, registration: &Arc<EntityUID>) -> Said {
+        let attributes = [
+            ("name", key.name.as_str().into()),
+            ("registration", Arc::clone(registration).into()),
+            ("purpose", uid(&words.key_purpose, key.purpose().name()).into()),
+            ("state", uid(&words.key_state, key.state.name()).into()),
+            ("algorithm", key.algorithm.name().into()),
+            ("exportable", key.exportable.into()),
+        ];
+        let parents = HashSet::from([EntityUID::clone(registration)]);
+        let further = HashSet::from([EntityUID::clone(&self.said.uid)]);
+        let uid = Arc::new(uid(&words.key, key.id.to_string()));
+        Said::new(&uid, attributes, parents, further, Some(&key.tags))
+    }
+
+    /// Everything level 2 can reach from a request on `target`. Participant and registration are
+    /// remembered in `worlds`, where there is one.
     pub(crate) fn entities(
         &self,
         words: &Words,
         participant: &Participant,
         action: Action,
         target: &Target<'_>,
+        worlds: Option<(&Worlds, memo::Key)>,
     ) -> Result<World, Unsayable> {
-        let mut list = Vec::with_capacity(5);
         // INVARIANT: Cedar learns from this entity, not from the schema, which groups the action
         // is in; without it every guard on a group would be silent.
         let unknown = || Unsayable("unknown action".to_owned());
-        list.push(words.action_entity(action).ok_or_else(unknown)?.clone());
-        list.push(self.participant(words, participant)?);
-        match target {
-            Target::Hub => list.push(self.entity.clone()),
-            Target::Registration(facts) => {
-                list.push(self.registration(words, &facts.registration)?);
+        let action = words.said(action).ok_or_else(unknown)?;
+        let principal = match worlds {
+            Some((worlds, key)) => worlds.participant(key, || self.participant(words, participant)),
+            None => self.participant(words, participant),
+        };
+        let registration = |facts: &RegistrationFacts| match worlds {
+            Some((worlds, key)) => {
+                worlds.registration(key, || self.registration(words, &facts.registration))
             }
-            Target::Key { key: facts, registration, .. } => {
-                list.push(self.registration(words, &registration.registration)?);
-                list.push(key(words, facts)?);
+            None => self.registration(words, &facts.registration),
+        };
+        let mut list = Vec::with_capacity(4);
+        list.push(Arc::clone(&action.entity));
+        list.push(principal.entity);
+        let resource = match target {
+            Target::Hub => self.said.clone(),
+            Target::Registration(facts) => registration(facts),
+            Target::Key { key, registration: facts, .. } => {
+                let registration = registration(facts);
+                let key = self.key(words, key, &registration.uid);
+                list.push(registration.entity);
+                key
             }
-        }
+        };
+        list.push(resource.entity);
         // Development builds check the types of everything against the schema, and then decide
         // with the same entities as release builds: given a schema, Cedar would add some.
         if cfg!(debug_assertions) {
-            Entities::from_entities(list.clone(), Some(&words.schema))?;
+            let all = list.iter().map(|entity| Entity::clone(entity).into());
+            cedar_policy::Entities::from_entities(all, Some(&words.schema))?;
         }
-        let entities = Entities::from_entities(list.clone(), None)?;
-        Ok(World { list, entities, links: Vec::new() })
-    }
-
-    /// The principal and the resource of a request.
-    pub(crate) fn uids(
-        &self,
-        words: &Words,
-        participant: &Participant,
-        target: &Target<'_>,
-    ) -> (EntityUid, EntityUid) {
-        let resource = match target {
-            Target::Hub => self.uid.clone(),
-            Target::Registration(facts) => registration_uid(words, facts.registration.id),
-            Target::Key { key, .. } => uid(&words.key, key.id.to_string()),
-        };
-        (participant_uid(words, participant), resource)
-    }
-
-    /// The request itself.
-    pub(crate) fn request(
-        &self,
-        words: &Words,
-        participant: &Participant,
-        action: Action,
-        target: &Target<'_>,
-        context: Context,
-    ) -> Result<Request, Unsayable> {
-        let (principal, resource) = self.uids(words, participant, target);
-        let action =
-            words.action(action).ok_or_else(|| Unsayable("unknown action".to_owned()))?.clone();
-        Ok(Request::new(principal, action, resource, context, None)?)
+        let entities = joined(Entities::new(), list)?;
+        let (action, resource) = (Arc::clone(&action.uid), resource.uid);
+        Ok(World { principal: principal.uid, action, resource, entities, links: None })
     }
 }
 
-fn participant_uid(words: &Words, participant: &Participant) -> EntityUid {
-    uid(words.participant(participant.kind), participant.id.to_string())
+/// More entities, whose ancestors are complete.
+pub(crate) fn joined(
+    entities: Entities,
+    more: impl IntoIterator<Item = Arc<Entity>>,
+) -> Result<Entities, Unsayable> {
+    let closure = if cfg!(debug_assertions) {
+        TCComputation::EnforceAlreadyComputed
+    } else {
+        TCComputation::AssumeAlreadyComputed
+    };
+    let schema = None::<&NoEntitiesSchema>;
+    Ok(entities.add_entities(more, schema, closure, Extensions::all_available())?)
 }
 
-fn registration_uid(words: &Words, id: RegistrationId) -> EntityUid {
-    uid(&words.registration, id.to_string())
+fn role_uid(words: &Words, prefix: &str, role: Role) -> EntityUID {
+    uid(&words.role, format!("{prefix}/{}", role.name()))
 }
 
-fn role(words: &Words, prefix: &str, role: Role) -> Expression {
-    Expression::new_entity_uid(uid(&words.role, format!("{prefix}/{}", role.name())))
-}
-
-fn tags(tags: &Tags) -> impl Iterator<Item = (String, Expression)> {
-    tags.iter().map(|(name, value)| (name.to_owned(), Expression::new_string(value.to_owned())))
-}
-
-/// A key's facts.
-pub(crate) fn key(words: &Words, key: &Key) -> Result<Entity, Unsayable> {
-    let registration = registration_uid(words, key.registration);
-    let purpose = uid(&words.key_purpose, key.purpose().name());
-    let state = uid(&words.key_state, key.state.name());
-    Ok(Entity::new_with_tags(
-        uid(&words.key, key.id.to_string()),
-        [
-            ("name".to_owned(), Expression::new_string(key.name.as_str().to_owned())),
-            ("registration".to_owned(), Expression::new_entity_uid(registration.clone())),
-            ("purpose".to_owned(), Expression::new_entity_uid(purpose)),
-            ("state".to_owned(), Expression::new_entity_uid(state)),
-            ("algorithm".to_owned(), Expression::new_string(key.algorithm.to_string())),
-            ("exportable".to_owned(), Expression::new_bool(key.exportable)),
-        ],
-        [registration],
-        tags(&key.tags),
-    )?)
-}
-
-/// The context of a request, and the entity its encryption context is.
-pub(crate) fn context(
-    words: &Words,
-    asker: &Asker<'_>,
-    action: Action,
-    facts: &RequestFacts<'_>,
-) -> Result<(Context, Option<Entity>), Unsayable> {
-    let unix = asker.address == PeerAddress::Unix;
-    let channel = uid(&words.channel, if unix { "unix" } else { "tcp" });
-    let method = uid(&words.auth_method, asker.method.name());
-    let mut caller = Vec::with_capacity(6);
-    caller.push(("channel".to_owned(), Expression::new_entity_uid(channel)));
-    if let PeerAddress::Ip(address) = asker.address {
-        let address = address.to_canonical().to_string();
-        caller.push(("sourceIp".to_owned(), Expression::new_ip(address)));
-    }
-    caller.push(("now".to_owned(), Expression::new_datetime(datetime(asker.now))));
-    caller.push(("authMethod".to_owned(), Expression::new_entity_uid(method)));
-    caller.push(("tls".to_owned(), Expression::new_bool(asker.tls)));
-    caller.push(("mutualTls".to_owned(), Expression::new_bool(asker.mutual_tls)));
-    if let Some(id) = asker.spiffe_id {
-        caller.push(("spiffeId".to_owned(), Expression::new_string(id.to_owned())));
-    }
-    let mut pairs = vec![("caller".to_owned(), Expression::new_record(caller)?)];
-    let mut extra = None;
-    if uses_key(action) {
-        let id = uid(&words.encryption_context, "request");
-        let pairs_of = facts.encryption_context.into_iter().flat_map(|context| context.iter());
-        let tags = pairs_of.map(|(n, v)| (n.to_owned(), Expression::new_string(v.to_owned())));
-        extra = Some(Entity::new_with_tags(id.clone(), [], [], tags)?);
-        let bytes = i64::try_from(facts.payload_bytes).unwrap_or(i64::MAX);
-        pairs.push(("encryptionContext".to_owned(), Expression::new_entity_uid(id)));
-        pairs.push(("payloadBytes".to_owned(), Expression::new_long(bytes)));
-    }
-    let context = Context::from_pairs(pairs)?;
-    if cfg!(debug_assertions)
-        && let Some(action) = words.action(action)
-    {
-        context.validate(&words.schema, action)?;
-    }
-    Ok((context, extra))
-}
-
-/// Whether the schema gives the action the context of cryptographic operations.
-pub(crate) const fn uses_key(action: Action) -> bool {
-    action.uses_key()
-}
-
-/// `YYYY-MM-DDThh:mm:ss.SSSZ`: Cedar takes milliseconds, and exactly three digits of them.
-fn datetime(time: Timestamp) -> String {
-    let mut text = time.to_string();
-    text.truncate("YYYY-MM-DDThh:mm:ss.SSS".len());
-    text.push('Z');
-    text
+fn role(words: &Words, prefix: &str, role: Role) -> Value {
+    role_uid(words, prefix, role).into()
 }

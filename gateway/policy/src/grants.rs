@@ -4,18 +4,18 @@
 //! The end of a grant and the pairs it asks for have no slot, so they are checked here, and a grant
 //! that does not apply is left out. That can only take a permit away.
 
-use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use cedar_policy::{
-    ActionConstraint, EntityUid, PolicyId, PolicySet, SlotId, Template, ValidationMode, Validator,
-};
-use hub_model::{Action, Grant, ParticipantId};
+use cedar_policy::{ActionConstraint, PolicySet, Template, ValidationMode, Validator};
+use cedar_policy_core::ast::{EntityUID, Expr, SlotEnv, SlotId};
+use hub_model::{Action, EncryptionContext, Grant, ParticipantId, Timestamp};
 
 use crate::Error;
-use crate::decide::Target;
+use crate::decide::{Target, Votes};
 use crate::entities::Unsayable;
+use crate::memo::World;
 use crate::problem::place;
+use crate::rule::Judge;
 use crate::schema::{TEMPLATES, Words};
 use crate::source::{Effect, PolicyInfo};
 
@@ -31,9 +31,8 @@ pub(crate) struct Templates {
 
 #[derive(Debug)]
 struct Shipped {
-    id: PolicyId,
-    /// The template alone, ready to be linked.
-    set: PolicySet,
+    /// When it holds, with slots for participant and key.
+    condition: Expr,
     info: PolicyInfo,
 }
 
@@ -65,7 +64,7 @@ impl Templates {
             });
             match action.and_then(|action| by_action.get_mut(action as usize)) {
                 Some(slot) => *slot = Some(shipped),
-                None => return Err(format!("{FILE}: `{}` is for no action", shipped.id)),
+                None => return Err(format!("{FILE}: `{}` is for no action", shipped.info.id)),
             }
         }
         Ok(Self { by_action })
@@ -75,23 +74,28 @@ impl Templates {
         self.by_action.get(action as usize).and_then(Option::as_ref)
     }
 
-    /// Links grants of one participant and action on one key into one set.
-    pub(crate) fn link<'a>(
-        &self,
+    /// The links of the grants for one participant and action on one key. Nothing is allocated
+    /// when there are none.
+    pub(crate) fn links(
+        &'static self,
         action: Action,
-        grants: impl Iterator<Item = &'a Grant>,
-        (participant, key): (&EntityUid, &EntityUid),
-    ) -> Result<PolicySet, Unsayable> {
-        let template = self.of(action).ok_or_else(|| Unsayable("no such grant".to_owned()))?;
-        let mut set = template.set.clone();
-        for grant in grants {
-            let values = HashMap::from([
-                (SlotId::principal(), participant.clone()),
-                (SlotId::resource(), key.clone()),
-            ]);
-            set.link(template.id.clone(), PolicyId::new(grant.policy_id()), values)?;
+        grants: &[&Grant],
+        world: &World,
+    ) -> Result<Option<Links>, Unsayable> {
+        if grants.is_empty() {
+            return Ok(None);
         }
-        Ok(set)
+        let template = self.of(action).ok_or_else(|| Unsayable("no such grant".to_owned()))?;
+        let slots = SlotEnv::from([
+            (SlotId::principal(), EntityUID::clone(&world.principal)),
+            (SlotId::resource(), EntityUID::clone(&world.resource)),
+        ]);
+        let link = |grant: &Grant| Link {
+            id: grant.policy_id().into(),
+            condition: grant.is_conditional().then(|| grant.clone()),
+        };
+        let grants = grants.iter().map(|grant| link(grant)).collect();
+        Ok(Some(Links { condition: &template.condition, slots, grants }))
     }
 }
 
@@ -108,10 +112,10 @@ impl Shipped {
             effect: Effect::Permit,
             text: text.into(),
         };
-        let id = PolicyId::new(id);
-        let mut set = PolicySet::new();
-        set.add_template(template.new_id(id.clone())).map_err(|e| e.to_string())?;
-        Ok(Self { id, set, info })
+        if template.effect() != cedar_policy::Effect::Permit {
+            return Err(format!("{FILE}: `{id}` does not permit"));
+        }
+        Ok(Self { condition: template.as_ref().condition(), info })
     }
 }
 
@@ -135,31 +139,68 @@ pub(crate) fn granted<'a>(
     }
 }
 
-/// Grants that are looked at together.
+/// Grants for the same participant, action and key, which are links of one template with the same
+/// values: it holds for all of them or for none.
 #[derive(Debug)]
-pub(crate) struct Link {
-    pub(crate) set: PolicySet,
-    /// The one grant it is, where whether it applies depends on the request.
-    pub(crate) condition: Option<Grant>,
+pub(crate) struct Links {
+    condition: &'static Expr,
+    slots: SlotEnv,
+    grants: Vec<Link>,
 }
 
-/// The links of these grants: one set for all that always apply, one for each other.
-pub(crate) fn links(
-    templates: &Templates,
-    action: Action,
-    grants: &[&Grant],
-    uids: (&EntityUid, &EntityUid),
-) -> Result<Vec<Link>, Unsayable> {
-    let mut links = Vec::new();
-    let mut always = grants.iter().copied().filter(|grant| !grant.is_conditional()).peekable();
-    if always.peek().is_some() {
-        links.push(Link { set: templates.link(action, always, uids)?, condition: None });
+#[derive(Debug)]
+struct Link {
+    /// What policies call it.
+    id: Arc<str>,
+    /// The grant, where whether it applies depends on the request.
+    condition: Option<Grant>,
+}
+
+impl Links {
+    /// What the grants say that apply now, with this encryption context.
+    pub(crate) fn ask(
+        &self,
+        judge: &Judge<'_>,
+        now: Timestamp,
+        context: Option<&EncryptionContext>,
+        votes: &mut Votes,
+    ) {
+        let applies =
+            |link: &&Link| link.condition.as_ref().is_none_or(|grant| grant.applies(now, context));
+        self.vote(judge, self.grants.iter().filter(applies), votes);
     }
-    for grant in grants.iter().copied().filter(|grant| grant.is_conditional()) {
-        let set = templates.link(action, std::iter::once(grant), uids)?;
-        links.push(Link { set, condition: Some(grant.clone()) });
+
+    /// What those say that always apply; the others, if the template holds, come back.
+    pub(crate) fn look(
+        &self,
+        judge: &Judge<'_>,
+        votes: &mut Votes,
+    ) -> impl Iterator<Item = (&Arc<str>, &Grant)> {
+        self.vote(judge, self.grants.iter().filter(|link| link.condition.is_none()), votes);
+        let holds = judge.holds(self.condition, &self.slots) == Ok(true);
+        let conditional = self.grants.iter().filter(move |_| holds);
+        conditional.filter_map(|link| Some((&link.id, link.condition.as_ref()?)))
     }
-    Ok(links)
+
+    fn vote<'l>(
+        &self,
+        judge: &Judge<'_>,
+        links: impl Iterator<Item = &'l Link>,
+        votes: &mut Votes,
+    ) {
+        let mut links = links.peekable();
+        if links.peek().is_none() {
+            return;
+        }
+        let holds = judge.holds(self.condition, &self.slots);
+        for Link { id, .. } in links {
+            match holds {
+                Ok(true) => votes.permits.push(Arc::clone(id)),
+                Ok(false) => {}
+                Err(kind) => votes.err(id, kind),
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -7,20 +7,20 @@
 //! denies, else any permit permits.
 //!
 //! INVARIANT: a part that is left out holds only policies whose scope does not match the request,
-//! and Cedar gives such a policy neither an effect nor an error. Finding too much is harmless.
+//! and Cedar gives such a policy neither an effect nor an error. Finding too much is harmless where
+//! principal and resource are concerned, which rules still ask for; the action is exact.
 
 use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use cedar_policy::{
-    ActionConstraint, EntityTypeName, EntityUid, Policy, PolicySet, PrincipalConstraint,
-    ResourceConstraint,
+    ActionConstraint, EntityTypeName, EntityUid, Policy, PrincipalConstraint, ResourceConstraint,
 };
 use hub_model::action::ResourceKind;
 use hub_model::{Action, HubId, KeyId, ParticipantId, ParticipantKind, RegistrationId, Role};
 
-use crate::Error;
+use crate::rule::Rule;
 use crate::schema::Words;
 use crate::source::Parsed;
 
@@ -47,7 +47,7 @@ pub(crate) enum What {
 /// Policies that are always looked at together.
 #[derive(Debug)]
 pub(crate) struct Part {
-    pub(crate) set: PolicySet,
+    rules: Vec<Arc<Rule>>,
     /// Which policies they are, by their place in the list of all.
     pub(crate) members: Vec<usize>,
     /// Whether the result depends on more than caller, action and target.
@@ -87,7 +87,7 @@ pub(crate) struct Slice<'a> {
 }
 
 impl Index {
-    pub(crate) fn build(words: &Words, policies: &[Arc<Parsed>]) -> Result<Self, Error> {
+    pub(crate) fn build(words: &Words, policies: &[Arc<Parsed>]) -> Self {
         let scopes: Vec<Scope> = policies.iter().map(|p| Scope::of(words, &p.policy)).collect();
         let mut places: HashMap<_, Vec<usize>> = HashMap::new();
         for (at, scope) in scopes.iter().enumerate() {
@@ -101,6 +101,10 @@ impl Index {
             }
         }
         let reads: Vec<Reads> = policies.iter().map(|p| Reads::of(&p.policy)).collect();
+        // INVARIANT: a policy is filed only under actions for which its scope holds, so its rule
+        // need not ask for the action again.
+        let rule = |parsed: &Arc<Parsed>| Arc::new(Rule::for_its_actions(&parsed.policy));
+        let rules: Vec<Arc<Rule>> = policies.iter().map(rule).collect();
         let mut made: HashMap<Vec<usize>, Arc<Part>> = HashMap::new();
         let mut slots: Vec<Slot> = Vec::new();
         slots.resize_with(Action::ALL.len() * KINDS.len(), Slot::default);
@@ -108,7 +112,7 @@ impl Index {
             let part = match made.get(&members) {
                 Some(part) => Arc::clone(part),
                 None => {
-                    let part = Arc::new(Part::build(policies, &reads, &members)?);
+                    let part = Arc::new(Part::build(&rules, &reads, &members));
                     made.insert(members, Arc::clone(&part));
                     part
                 }
@@ -122,7 +126,7 @@ impl Index {
                 slot.named.insert((who, what), part);
             }
         }
-        Ok(Self { scopes, reads, slots })
+        Self { scopes, reads, slots }
     }
 
     /// The parts for a request: `whos` are the participant and its roles, `whats` the resource and
@@ -183,17 +187,19 @@ impl Index {
 }
 
 impl Part {
-    fn build(policies: &[Arc<Parsed>], reads: &[Reads], members: &[usize]) -> Result<Self, Error> {
-        let chosen = members.iter().filter_map(|&at| policies.get(at)).map(|p| p.policy.clone());
-        let set = PolicySet::from_policies(chosen).map_err(|e| Error::Schema(e.to_string()))?;
+    fn build(rules: &[Arc<Rule>], reads: &[Reads], members: &[usize]) -> Self {
         let reads =
             |what: fn(&Reads) -> bool| members.iter().any(|&at| reads.get(at).is_none_or(what));
-        Ok(Self {
-            set,
+        Self {
+            rules: members.iter().filter_map(|&at| rules.get(at)).map(Arc::clone).collect(),
             members: members.to_vec(),
             reads_context: reads(|r| r.context),
             reads_pairs: reads(|r| r.pairs),
-        })
+        }
+    }
+
+    pub(crate) fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter().map(Arc::as_ref)
     }
 }
 

@@ -16,6 +16,7 @@ mod asking;
 pub mod authoring;
 mod bundle;
 mod clauses;
+mod context;
 mod decide;
 mod entities;
 mod error;
@@ -25,7 +26,10 @@ mod index;
 mod lockout;
 mod memo;
 mod permit;
+#[cfg(test)]
+mod plain;
 mod problem;
+mod rule;
 pub mod schema;
 pub mod shadow;
 mod source;

@@ -6,21 +6,25 @@
 //! the target and its registration. The hub's entity never changes. Each policy set has a memo of
 //! its own, so an activation forgets everything.
 
+use std::hash::Hash;
 use std::sync::Arc;
 
-use cedar_policy::{Entities, Entity};
+use cedar_policy_core::ast::{Context, EntityUID, EntityUIDEntry, Request};
+use cedar_policy_core::entities::Entities;
 use hub_model::{Action, ParticipantId};
 use moka::sync::Cache;
 
 use crate::decide::{Asker, Target};
-use crate::entities::Unsayable;
-use crate::grants::Link;
+use crate::entities::{Said, Unsayable};
+use crate::grants::Links;
 use crate::permit::DecisionTrace;
 
 /// Decisions kept per policy set, about 200 bytes each.
 const CAPACITY: u64 = 100_000;
 /// Sets of entities kept, about 4 KiB each.
 const WORLDS: u64 = 5_000;
+/// Entities of participants and of registrations kept, about 2 KiB each.
+const ENTITIES: u64 = 5_000;
 
 /// A decision without its request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,23 +91,44 @@ impl Memo {
     }
 }
 
-/// The entities of one participant, action and target, as Cedar takes them. They depend on the
-/// memo's key alone, so decisions that do read the context still find them made.
+/// A request without its context, and the entities it is decided over. All depend on the memo's key
+/// alone, so decisions that do read the context still find them made.
 #[derive(Debug)]
 pub(crate) struct World {
-    pub(crate) list: Vec<Entity>,
+    pub(crate) principal: Arc<EntityUID>,
+    pub(crate) action: Arc<EntityUID>,
+    pub(crate) resource: Arc<EntityUID>,
     pub(crate) entities: Entities,
     /// The grants for this participant and action on this target; they change with its revision.
-    pub(crate) links: Vec<Link>,
+    pub(crate) links: Option<Links>,
 }
 
-/// The remembered entities, for any policy set.
+impl World {
+    /// The request in this context.
+    pub(crate) fn request(&self, context: Context) -> Request {
+        let known =
+            |uid: &Arc<EntityUID>| EntityUIDEntry::Known { euid: Arc::clone(uid), loc: None };
+        let (principal, action) = (known(&self.principal), known(&self.action));
+        Request::new_unchecked(principal, action, known(&self.resource), Some(context))
+    }
+}
+
+/// What was made for decisions, for any policy set.
 #[derive(Debug)]
-pub(crate) struct Worlds(Cache<Key, Arc<World>>);
+pub(crate) struct Worlds {
+    worlds: Cache<Key, Arc<World>>,
+    /// By id and store revision.
+    participants: Cache<(ParticipantId, u64), Said>,
+    registrations: Cache<([u8; 16], u64), Said>,
+}
 
 impl Worlds {
     pub(crate) fn new() -> Self {
-        Self(Cache::new(WORLDS))
+        Self {
+            worlds: Cache::new(WORLDS),
+            participants: Cache::new(ENTITIES),
+            registrations: Cache::new(ENTITIES),
+        }
     }
 
     pub(crate) fn recall(
@@ -111,11 +136,33 @@ impl Worlds {
         key: Key,
         make: impl FnOnce() -> Result<World, Unsayable>,
     ) -> Result<Arc<World>, Unsayable> {
-        if let Some(world) = self.0.get(&key) {
+        if let Some(world) = self.worlds.get(&key) {
             return Ok(world);
         }
         let world = Arc::new(make()?);
-        self.0.insert(key, Arc::clone(&world));
+        self.worlds.insert(key, Arc::clone(&world));
         Ok(world)
     }
+
+    /// The participant of `key`.
+    pub(crate) fn participant(&self, key: Key, make: impl FnOnce() -> Said) -> Said {
+        recall(&self.participants, (key.participant, key.participant_revision), make)
+    }
+
+    /// The registration of `key`.
+    pub(crate) fn registration(&self, key: Key, make: impl FnOnce() -> Said) -> Said {
+        recall(&self.registrations, (key.registration, key.registration_revision), make)
+    }
+}
+
+fn recall<K>(cache: &Cache<K, Said>, key: K, make: impl FnOnce() -> Said) -> Said
+where
+    K: Eq + Hash + Send + Sync + 'static,
+{
+    if let Some(said) = cache.get(&key) {
+        return said;
+    }
+    let said = make();
+    cache.insert(key, said.clone());
+    said
 }

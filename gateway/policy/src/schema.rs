@@ -4,12 +4,14 @@
 //! tests below hold them together.
 
 use std::str::FromStr;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, Schema};
+use cedar_policy::{EntityId, EntityTypeName, EntityUid, Schema};
+use cedar_policy_core::ast;
 use hub_model::{Action, ParticipantKind};
 
 use crate::Error;
+use crate::entities::Said;
 
 /// The schema as shipped.
 pub const TEXT: &str = include_str!("../../../policies/hub.cedarschema");
@@ -57,7 +59,7 @@ struct ActionWords {
     /// The groups it is in.
     groups: Vec<EntityUid>,
     /// The action with its groups as ancestors, without which `action in` holds for no group.
-    entity: Entity,
+    said: Said,
 }
 
 impl Words {
@@ -81,8 +83,10 @@ impl Words {
                 EntityUid::from_type_name_and_id(action_type.clone(), EntityId::new(action.name()));
             let missing = || format!("action `{action}` is not in the schema");
             let groups = entities.ancestors(&uid).ok_or_else(missing)?.cloned().collect();
-            let entity = entities.get(&uid).ok_or_else(missing)?.clone();
-            actions.push(ActionWords { uid, groups, entity });
+            let entity: &ast::Entity = entities.get(&uid).ok_or_else(missing)?.as_ref();
+            let name = Arc::new(entity.uid().clone());
+            let said = Said { uid: name, entity: Arc::new(entity.clone()) };
+            actions.push(ActionWords { uid, groups, said });
         }
         Ok(Self {
             user: name("User")?,
@@ -109,8 +113,8 @@ impl Words {
     }
 
     /// The entity of an action, with its groups.
-    pub(crate) fn action_entity(&self, action: Action) -> Option<&Entity> {
-        self.actions.get(action as usize).map(|words| &words.entity)
+    pub(crate) fn said(&self, action: Action) -> Option<&Said> {
+        self.actions.get(action as usize).map(|words| &words.said)
     }
 
     /// Whether `scope` is the action or a group it is in.
@@ -130,11 +134,6 @@ impl Words {
     }
 }
 
-/// An entity of this type with this id.
-pub(crate) fn uid(kind: &EntityTypeName, id: impl AsRef<str>) -> EntityUid {
-    EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id))
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -143,7 +142,7 @@ mod tests {
     use hub_model::{AuthMethod, Environment, KeyState, Purpose};
 
     use super::*;
-    use crate::entities::uses_key;
+    use crate::context::uses_key;
 
     #[test]
     fn schema_and_model_say_the_same_actions() {
@@ -184,7 +183,8 @@ mod tests {
     #[test]
     fn the_context_of_cryptography_is_that_of_the_schema() {
         let words = Words::load().unwrap();
-        let group = uid(words.action(Action::KeysEncrypt).unwrap().type_name(), "UseKey");
+        let kind = words.action(Action::KeysEncrypt).unwrap().type_name().clone();
+        let group = EntityUid::from_type_name_and_id(kind, EntityId::new("UseKey"));
         for action in Action::ALL {
             assert_eq!(words.action_in(*action, &group), uses_key(*action), "{action}");
         }

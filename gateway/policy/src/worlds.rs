@@ -17,9 +17,12 @@ use proptest::prelude::*;
 
 use crate::access::{Certainty, Prospect, Survey};
 use crate::bundle::{Bundle, Checks};
-use crate::decide::{Asker, Policies, RegistrationFacts, RequestFacts, Target, Votes};
-use crate::entities::{self, context};
+use crate::context::context;
+use crate::decide::{Asker, Engine, Policies, RegistrationFacts, RequestFacts, Target, Votes};
+use crate::entities::joined;
 use crate::memo::Outcome;
+use crate::plain;
+use crate::rule::{Judge, Rule};
 
 const TIME: Timestamp = Timestamp::from_micros(1_767_571_200_000_000);
 const KINDS: [ParticipantKind; 3] =
@@ -413,17 +416,18 @@ impl World {
         let engine = policies.engine();
         let (words, hub) = (engine.words, &engine.hub);
         let (asker, target) = (self.asker(ask), self.target(ask));
-        let (said, extra) = context(words, &asker, ask.action, facts).unwrap();
+        let (said, extra) = plain::context(words, &asker, ask.action, facts).unwrap();
         let mut list: Vec<_> = extra.into_iter().collect();
         let others = self.participants.iter().filter(|p| p.id != asker.participant.id);
         let everybody = others.chain(std::iter::once(asker.participant));
-        list.extend(everybody.map(|p| hub.participant(words, p).unwrap()));
+        list.extend(everybody.map(|p| plain::participant(hub, words, p).unwrap()));
         let registrations = self.registrations.iter().map(|f| &f.registration);
-        list.extend(registrations.map(|r| hub.registration(words, r).unwrap()));
-        list.extend(self.keys.iter().map(|k| entities::key(words, k).unwrap()));
-        list.push(hub.entity().clone());
+        list.extend(registrations.map(|r| plain::registration(hub, words, r).unwrap()));
+        list.extend(self.keys.iter().map(|k| plain::key(words, k).unwrap()));
+        list.push(plain::hub_entity(words, hub).unwrap());
         let all = Entities::from_entities(list, Some(&words.schema)).unwrap();
-        let request = hub.request(words, asker.participant, ask.action, &target, said).unwrap();
+        let request = plain::request(hub, words, asker.participant, ask.action, &target, said);
+        let request = request.unwrap();
         let mut votes = Votes::default();
         votes.add(&Authorizer::new().is_authorized(&request, set, &all));
         for permit in &mut votes.permits {
@@ -536,6 +540,64 @@ proptest! {
                     Certainty::Always => prop_assert!(outcome.permitted, "{:?}", there),
                     Certainty::Never => prop_assert!(!outcome.permitted, "{:?}", there),
                     Certainty::Conditional => {}
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Each policy alone, by Cedar's authorizer over entities made by its public constructors, and
+    /// by its evaluator over ours: whether it holds, and which error it is.
+    #[test]
+    fn the_evaluator_says_what_the_authorizer_says(
+        world in world(),
+        extra in extra(),
+        asks in proptest::collection::vec(ask(), 1..6),
+    ) {
+        let files = [("local.cedar", text(&extra))];
+        let bundle = Bundle::compile(files, Checks::NamesOnly).unwrap();
+        let engine = Engine::new(hub(), registration_id(0)).unwrap();
+        let (words, hub) = (engine.words, &engine.hub);
+        let pairs = [("tenant".to_owned(), "eu".to_owned())];
+        let tenant = EncryptionContext::new(pairs.into()).unwrap();
+        for ask in asks.iter().flat_map(|ask| world.about(*ask)) {
+            let facts = RequestFacts {
+                encryption_context: ask.tenant.then_some(&tenant),
+                payload_bytes: ask.payload,
+            };
+            let (asker, target) = (world.asker(ask), world.target(ask));
+            let participant = asker.participant;
+            let (plainly, pairs) = plain::context(words, &asker, ask.action, &facts).unwrap();
+            let theirs = plain::entities(hub, words, participant, ask.action, &target).unwrap();
+            let theirs = Entities::from_entities(theirs.into_iter().chain(pairs), None).unwrap();
+            let request =
+                plain::request(hub, words, participant, ask.action, &target, plainly.clone());
+            let request = request.unwrap();
+
+            let (said, pairs) = context(words, &asker, ask.action, &facts).unwrap();
+            prop_assert_eq!(&plainly, &cedar_policy::Context::from(said.clone()));
+            let ours = hub.entities(words, participant, ask.action, &target, None).unwrap();
+            let entities = joined(ours.entities.clone(), pairs.map(Arc::new)).unwrap();
+            prop_assert!(Entities::from(entities.clone()).deep_eq(&theirs));
+            let judge = Judge::new(ours.request(said), &entities);
+
+            for (parsed, scope) in bundle.policies.iter().zip(&bundle.index.scopes) {
+                let set = PolicySet::from_policies([parsed.policy.clone()]).unwrap();
+                let mut upstream = Votes::default();
+                upstream.add(&Authorizer::new().is_authorized(&request, &set, &theirs));
+                let mut whole = Votes::default();
+                judge.ask([&Rule::whole(&parsed.policy)], &mut whole);
+                prop_assert_eq!(&upstream, &whole, "{} {:?}", &parsed.policy, ask);
+                // Without the action, where the index files the policy under it.
+                if scope.actions.contains(&ask.action) {
+                    let mut filed = Votes::default();
+                    judge.ask([&Rule::for_its_actions(&parsed.policy)], &mut filed);
+                    prop_assert_eq!(&upstream, &filed, "{} {:?}", &parsed.policy, ask);
+                } else {
+                    prop_assert_eq!(&upstream, &Votes::default());
                 }
             }
         }

@@ -339,12 +339,15 @@ impl App {
         let policies_asked = Arc::new(tokio::sync::Notify::new());
         let plugins_asked = Arc::new(tokio::sync::Notify::new());
         let plugins_again = Arc::clone(&plugins_asked);
+        let plugins_retried = Arc::new(tokio::sync::Notify::new());
+        let retry_plugins = Arc::clone(&plugins_retried);
         let again = reload(Arc::clone(&policies_asked), tls.clone());
         let nudge = crate::jwks::nudge(&self.keepers);
         tasks.signals(move || {
             again();
             nudge.all();
             plugins_again.notify_one();
+            retry_plugins.notify_one();
         })?;
         let token = tasks.token();
         if let Some(tls) = tls {
@@ -358,7 +361,7 @@ impl App {
         if let Some(catalogue) = self.catalogue {
             tasks.spawn(
                 "plugins",
-                crate::catalogue::keep(Arc::clone(&hub), catalogue, token.clone()),
+                crate::catalogue::keep(Arc::clone(&hub), catalogue, plugins_retried, token.clone()),
             );
             if let Some(folder) = config.plugins.folder.clone() {
                 let (most, hub) = (config.plugins.max_size, Arc::clone(&hub));

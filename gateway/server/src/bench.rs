@@ -13,6 +13,7 @@ mod load;
 mod measure;
 mod openssl;
 mod overload;
+mod plugins;
 mod pour;
 mod primitives;
 mod report;

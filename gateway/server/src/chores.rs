@@ -300,10 +300,13 @@ pub(crate) async fn lifecycle(hub: Arc<Hub>, token: CancellationToken) {
 /// Asks plugins when keys are rotated, apart from the sweep that found them: nothing else waits for
 /// a plugin.
 pub(crate) async fn plans(hub: Arc<Hub>, token: CancellationToken) {
+    const MINUTE: Duration = Duration::from_secs(60);
     loop {
         tokio::select! {
             () = token.cancelled() => return,
             () = hub.plans_wanted() => {}
+            // For what an error has left undone.
+            () = tokio::time::sleep(MINUTE) => {}
         }
         let plans = hub.plan_rotations().await;
         if plans.answered + plans.failed > 0 {

@@ -117,7 +117,7 @@ pub struct ServerConfig {
     /// Time for a TLS handshake.
     #[serde(with = "units::duration")]
     pub tls_handshake_timeout: Duration,
-    /// Time for a whole request.
+    /// Time for a whole request; installations of plugins have five minutes.
     #[serde(with = "units::duration")]
     pub request_timeout: Duration,
     /// How long a connection may stay without a request.

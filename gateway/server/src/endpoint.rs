@@ -11,7 +11,7 @@ use hub_model::Action;
 use hub_model::api::crypto::{Batch, BatchAnswer, BatchAnswerItem, BatchResult};
 use hub_operations::key::BatchKey;
 use hub_operations::system::Status;
-use hub_operations::{Error, Meta, Operation};
+use hub_operations::{Done, Error, Failure, Meta, Operation};
 
 use crate::inbound::EdgeError;
 use crate::listen::Reply;
@@ -94,6 +94,17 @@ pub(crate) async fn perform<O: Operation>(
     look: impl FnOnce(&O::Reply),
 ) -> Result<Reply, Refusal> {
     let outcome = gateway.hub.perform(caller, operation, meta).await;
+    answer::<O>(gateway, row, meta, outcome, look)
+}
+
+/// Puts the outcome of an operation into an answer.
+pub(crate) fn answer<O: Operation>(
+    gateway: &Gateway,
+    row: &Route,
+    meta: &Meta,
+    outcome: Result<Done<O::Reply>, Failure>,
+    look: impl FnOnce(&O::Reply),
+) -> Result<Reply, Refusal> {
     gateway.metrics.audit_events.inc();
     match outcome {
         Ok(mut done) => {

@@ -66,6 +66,11 @@ pub trait Handler: Send + Sync + 'static {
     /// Puts a refusal of the edge into words.
     fn refuse(&self, error: EdgeError, request_id: &str) -> Reply;
 
+    /// How long this request may take, where that is longer than others may.
+    fn patience(&self, _inbound: &Inbound) -> Option<Duration> {
+        None
+    }
+
     /// Notes that a client certificate was not believed, for a reason from a fixed table.
     fn certificate_refused(&self, _address: PeerAddress, _reason: &'static str) {}
 
@@ -82,6 +87,10 @@ impl<H: Handler> Handler for Arc<H> {
 
     fn refuse(&self, error: EdgeError, request_id: &str) -> Reply {
         H::refuse(self, error, request_id)
+    }
+
+    fn patience(&self, inbound: &Inbound) -> Option<Duration> {
+        H::patience(self, inbound)
     }
 
     fn certificate_refused(&self, address: PeerAddress, reason: &'static str) {
@@ -633,9 +642,11 @@ const FIXED: u128 = ((1 << 80) - 1) & !LOW_62;
 impl<H: Handler> Shared<H> {
     async fn handle(&self, inbound: Inbound) -> Result<Reply, EdgeError> {
         let request_id = Arc::clone(inbound.request_id());
+        let usual = self.times.request;
+        let limit = self.handler.patience(&inbound).map_or(usual, |longer| longer.max(usual));
         // The call itself may panic too, before there is a future.
         let handled = AssertUnwindSafe(async { self.handler.handle(inbound).await });
-        match tokio::time::timeout(self.times.request, handled.catch_unwind()).await {
+        match tokio::time::timeout(limit, handled.catch_unwind()).await {
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(_)) => {
                 let request_id = &*request_id;
@@ -645,7 +656,7 @@ impl<H: Handler> Shared<H> {
             Err(_) => {
                 let request_id = &*request_id;
                 tracing::warn!(target: "hub::listen", request_id, "request timed out");
-                Err(EdgeError::RequestTimeout { limit: self.times.request })
+                Err(EdgeError::RequestTimeout { limit })
             }
         }
     }

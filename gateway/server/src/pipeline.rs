@@ -565,6 +565,11 @@ impl Handler for Gateway {
         self.failures.count(address, reason);
     }
 
+    fn patience(&self, inbound: &Inbound) -> Option<Duration> {
+        let installs = *inbound.method() == Method::POST && inbound.path() == "/v1/plugins";
+        installs.then_some(crate::catalogue::PATIENCE)
+    }
+
     async fn finished(&self) {
         self.streams.finished().await;
     }

@@ -26,6 +26,7 @@
 //! | `m/policies` | which revision is active, which were before, which is in the shadow |
 //! | `plugins/names/<name>` | a plugin: its versions, which is active, its settings |
 //! | `plugins/pins/<digest>/<key>` | that a key derives by a plugin's code |
+//! | `plugins/removed` | which versions of plugins were removed last |
 //! | `x/<key>` | a key whose destroyed material may still be in files |
 //! | `m/keyring` | the hub's own keys, wrapped under the root key (the barrier cannot seal its own key) |
 //! | `b/<writer>/<first>` | an archive of the writer's audit log |
@@ -337,6 +338,12 @@ pub const SHREDDINGS: &str = "x/";
 
 /// The prefix of all plugins.
 pub const PLUGINS: &str = "plugins/names/";
+
+/// Which versions of plugins were removed: the folder does not bring them back.
+#[must_use]
+pub fn removed_plugins() -> Path {
+    path("plugins/removed")
+}
 
 /// A plugin. Its name is no secret: it is in the file that its author gave away.
 #[must_use]

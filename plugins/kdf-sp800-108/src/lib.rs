@@ -60,11 +60,21 @@ fn counter(hash: Hash, label: &[u8], context: &[u8], length: u32) -> Result<Plan
     fixed_input(hash, &[label, &[0], context, &(length * 8).to_be_bytes()].concat(), length)
 }
 
+/// The most bytes of all messages of a plan.
+const MOST_TEXT: usize = 64 * 1024;
+
 /// The blocks over an input that the standard leaves to its users.
 fn fixed_input(hash: Hash, fixed: &[u8], length: u32) -> Result<Plan> {
+    let blocks = length.div_ceil(hash.length());
+    // The hub would refuse the plan, which reads like a failure of the plugin.
+    let text = usize::try_from(blocks).ok().and_then(|n| n.checked_mul(4 + fixed.len()));
+    if text.is_none_or(|text| text > MOST_TEXT) {
+        return Err(Error::unsupported(format!(
+            "label and info are too long for {blocks} blocks: {MOST_TEXT} bytes in all"
+        )));
+    }
     plan(|p, root| {
         let block = |i: u32| [&i.to_be_bytes(), fixed].concat();
-        let blocks = length.div_ceil(hash.length());
         let mut parts = Vec::new();
         for i in 1..=blocks {
             let whole = p.hmac(hash, root, &block(i));
@@ -181,6 +191,18 @@ mod tests {
             }
             assert!(counter(*hash, b"l", b"", profile.max_length + 1).is_err());
             assert!(counter(*hash, b"l", b"", 0).is_err());
+        }
+    }
+
+    #[test]
+    fn refuses_more_text_than_a_plan_may_have() {
+        // Counter, label, zero byte and length are ten bytes.
+        let info = vec![0; (64 * 1024) / 2 - 10];
+        assert!(counter(Hash::Sha256, b"l", &info, 64).is_ok());
+        for (length, more) in [(64, 1), (65, 0)] {
+            let info = vec![0; info.len() + more];
+            let error = counter(Hash::Sha256, b"l", &info, length).unwrap_err();
+            assert!(matches!(error, Error::Unsupported(_)), "{error}");
         }
     }
 

@@ -36,7 +36,7 @@ impl KdfProfiles for TenantTree {
             found.ok_or_else(|| Error::unsupported(format!("no profile `{profile}`")))?;
         let path = nodes(context.parameters.text("path")?)?;
         let (hash, size) = (*hash, hash.length());
-        let binding = [USE, &context.binding()].concat();
+        let binding = binding(context);
         plan(|p, root| {
             let mut node = p.extract(hash, b"", root);
             for name in path {
@@ -47,6 +47,15 @@ impl KdfProfiles for TenantTree {
             Ok(p.expand(hash, used, &binding, context.length))
         })
     }
+}
+
+/// What tells uses of a node apart, in one unambiguous byte string. The salt is in it too: keying
+/// HMAC alone, one that is absent, `00` and `0000` are the same, as are a long one and its hash.
+/// And the length: an output must not be the beginning of a longer one.
+fn binding(context: &Context) -> Vec<u8> {
+    let salt = u32::try_from(context.salt.len()).unwrap_or(u32::MAX).to_be_bytes();
+    let length = context.length.to_be_bytes();
+    [USE, &salt, &context.salt, &length, &context.binding()].concat()
 }
 
 fn nodes(path: &str) -> Result<Vec<&str>> {
@@ -72,6 +81,7 @@ mod tests {
     use cipher_hub_plugin::Fields;
     use cipher_hub_plugin::testing::{execute, kdf_context};
     use hmac::{Hmac, KeyInit as _, Mac as _};
+    use sha2::Digest as _;
 
     fn mac(hash: Hash, key: &[u8], message: &[u8]) -> Vec<u8> {
         macro_rules! mac {
@@ -108,7 +118,8 @@ mod tests {
         let acme = expand(&mac(hash, b"", &[7; 32]), b"cipher-hub/tenant-tree/v1/node\0acme");
         let eu = expand(&acme, b"cipher-hub/tenant-tree/v1/node\0eu");
         let context = context("acme/eu");
-        let info = [b"cipher-hub/tenant-tree/v1/use\0", context.binding().as_slice()].concat();
+        let label = b"cipher-hub/tenant-tree/v1/use\0";
+        let info = [&label[..], &[0, 0, 0, 0], &[0, 0, 0, 32], &context.binding()].concat();
         assert_eq!(derive(&context), expand(&mac(hash, b"", &eu), &info));
     }
 
@@ -133,6 +144,21 @@ mod tests {
         keys.sort();
         keys.dedup();
         assert_eq!(keys.len(), all);
+    }
+
+    #[test]
+    fn salts_that_key_hmac_alike_give_other_keys() {
+        let long = vec![7; 65];
+        let salts: [&[u8]; 7] =
+            [b"", b"\0", b"\0\0", b"a", b"a\0", &long, &sha2::Sha256::digest(&long)];
+        let mut keys: Vec<_> =
+            salts.map(|salt| derive(&Context { salt: salt.to_vec(), ..context("acme") })).to_vec();
+        // Nor is a shorter output the beginning of a longer one.
+        let longer = derive(&Context { length: 64, ..context("acme") });
+        keys.push(longer[..32].to_vec());
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), 8);
     }
 
     #[test]

@@ -103,9 +103,17 @@ impl Syslog {
             }
         }
         line.push_str("] ");
-        // Canonical JSON has no line feeds; were there some, they would end the message.
+        // Canonical JSON has no line feeds; were there some, they would end the message. What it may
+        // have of control characters, U+007F to U+009F, stands in its texts alone: as an escape it
+        // is the same JSON, of which the canonical form, and so the leaf hash, can be made again.
         push_replaced(line, &entry.json, begins_control, |out, c| {
-            out.push(if c.is_control() { ' ' } else { c });
+            if !c.is_control() {
+                out.push(c);
+            } else if c < ' ' {
+                out.push(' ');
+            } else {
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
         });
     }
 }
@@ -217,6 +225,15 @@ mod tests {
         let line = line(&[], &entry);
         assert!(!line.contains('\n'));
         assert!(line.contains(" keys_encrypt_<0>1_forged [audit@"), "{line}");
+    }
+
+    #[test]
+    fn the_entry_stays_the_same_json() {
+        let mut entry = batch(1).entries.remove(0);
+        entry.json = "{\"a\":\"£\u{7f}\u{85}é\u{9f}\u{a0}\"}".to_owned();
+        let line = line(&[], &entry);
+        let json = line.split_once("] ").unwrap().1;
+        assert_eq!(json, "{\"a\":\"£\\u007f\\u0085é\\u009f\u{a0}\"}");
     }
 
     #[test]

@@ -72,7 +72,10 @@ impl Webhook {
         body.push_str("]}");
         // There is no clock here: the newest entry says when.
         let seconds = last.map_or(0, |entry| entry.at.as_millis() / 1000);
-        self.signed(&format!("{from}-{to}"), seconds, body)
+        // Numbers alone would repeat: in another hub, and in a log that was restored from a backup.
+        let leaf = last.map_or(&[][..], |entry| &entry.leaf_hash);
+        let leaf = hex(leaf.get(..8).unwrap_or(leaf));
+        self.signed(&format!("{from}-{to}-{leaf}"), seconds, body)
     }
 
     fn signed(&self, id: &str, seconds: u64, body: String) -> Request {
@@ -140,14 +143,14 @@ mod tests {
             r#"{{"cursor":1,"next":3,"entries":[{{"sequence":1,"leafHash":"{leaf}","entry":{{"seq":1}}}},{{"sequence":2,"leafHash":"{leaf}","entry":{{"seq":2}}}}]}}"#
         );
         assert_eq!(String::from_utf8_lossy(&request.body), body);
-        assert_eq!(header(request, "webhook-id"), "1-2");
+        assert_eq!(header(request, "webhook-id"), "1-2-abababababababab");
         assert_eq!(header(request, "webhook-timestamp"), "1795683602");
         let signatures: Vec<_> = header(request, "webhook-signature").split(' ').collect();
         assert_eq!(signatures.len(), 2);
         assert_ne!(signatures[0], signatures[1]);
         let alone = Webhook::new(&Fields::from([("secret", other)])).unwrap();
         assert_eq!(
-            header(&alone.signed("1-2", 1_795_683_602, body), "webhook-signature"),
+            header(&alone.signed("1-2-abababababababab", 1_795_683_602, body), "webhook-signature"),
             signatures[1]
         );
     }

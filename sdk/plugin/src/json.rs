@@ -43,7 +43,7 @@ pub fn push_replaced(
     replace: impl Fn(&mut String, char),
 ) {
     let mut rest = text;
-    while let Some(at) = rest.bytes().position(|byte| special(byte)) {
+    while let Some(at) = rest.bytes().position(&special) {
         // A byte that continues a character begins none: what is told by it is left to the next.
         let Some((plain, after)) = rest.split_at_checked(at) else { break };
         out.push_str(plain);

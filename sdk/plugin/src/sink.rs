@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 pub use crate::http::Outbound;
-use crate::http::{Request, Response, Verdict};
+use crate::http::{Request, Response, SendError, Verdict};
 use crate::time::Timestamp;
 use crate::{Config, Error, Result};
 
@@ -97,7 +97,8 @@ pub enum Delivery {
     Acknowledged(u64),
     /// Nothing was stored: again, not before this long from now where it says how long.
     RetryAfter(Option<Duration>),
-    /// Never acceptable downstream. A required sink closes the hub; another passes the batch over.
+    /// Something in it is never acceptable downstream. The hub hands over fewer entries until one is
+    /// rejected alone: a required sink closes the hub then, another passes over that entry.
     Rejected(String),
 }
 
@@ -106,7 +107,7 @@ pub enum Delivery {
 pub struct Chunks {
     /// The most entries.
     pub entries: usize,
-    /// The most bytes of the entries' JSON; a single entry is sent, however long.
+    /// The most bytes of the body; a single entry is sent, however long.
     pub bytes: usize,
 }
 
@@ -141,8 +142,9 @@ pub fn post_and_judge(
     let mut rest = batch.entries.as_slice();
     let mut stored = batch.cursor;
     while !rest.is_empty() {
-        let (chunk, after) = rest.split_at(length(rest, chunks));
-        let ended = match outside.send(endpoint, &request(chunk)) {
+        let (sent, chosen) = fitting(rest, chunks, &mut request);
+        let after = rest.get(chosen..).unwrap_or_default();
+        let ended = match outside.send(endpoint, &sent) {
             Ok(response) => match judge(&response) {
                 Verdict::Stored => {
                     stored = after.first().map_or(batch.next, |entry| entry.sequence);
@@ -155,6 +157,8 @@ pub fn post_and_judge(
                     Err(Error::internal(format!("unexpected status {}", response.status)))
                 }
             },
+            // With fewer entries it may not be.
+            Err(error @ SendError::TooLarge) => Ok(Delivery::Rejected(error.to_string())),
             Err(error) => Err(error.into()),
         };
         // What was stored counts; the hub brings the rest again, and hears about it then.
@@ -177,7 +181,26 @@ pub fn reach(outside: &mut dyn Outbound, endpoint: &str, request: &Request) -> R
     }
 }
 
-/// At least one.
+/// The request for as many of the first entries as its body has room for, and how many that are.
+fn fitting(
+    entries: &[Entry],
+    chunks: Chunks,
+    request: &mut impl FnMut(&[Entry]) -> Request,
+) -> (Request, usize) {
+    let mut count = length(entries, chunks);
+    loop {
+        let made = request(entries.get(..count).unwrap_or(entries));
+        let size = made.body.len();
+        if count <= 1 || size <= chunks.bytes {
+            return (made, count);
+        }
+        // What is around the JSON of an entry, and escapes in it, are about the same for all.
+        let fewer = count.saturating_mul(chunks.bytes) / size.max(1);
+        count = fewer.clamp(1, count - 1);
+    }
+}
+
+/// How many are not too many going by their JSON alone; at least one.
 fn length(entries: &[Entry], chunks: Chunks) -> usize {
     let mut bytes = 0_usize;
     let fits = entries.iter().take(chunks.entries).take_while(|entry| {
@@ -209,7 +232,6 @@ macro_rules! export_sink {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::SendError;
     use crate::testing::{Outside, batch, status};
 
     const TWO: Chunks = Chunks { entries: 2, bytes: 1000 };
@@ -242,6 +264,25 @@ mod tests {
         assert_eq!(run(vec![Ok(status(400))]).0, Ok(Delivery::Rejected("status 400".to_owned())));
         assert!(run(vec![Ok(status(404))]).0.is_err());
         assert!(run(vec![Err(SendError::UnknownEndpoint)]).0.is_err());
+    }
+
+    #[test]
+    fn counts_the_bytes_of_the_body() {
+        let mut outside = Outside::new((0..6).map(|_| Ok(status(200))));
+        let chunks = Chunks { entries: 100, bytes: 250 };
+        let made = post(&mut outside, "there", &batch(10), chunks, |entries| {
+            Request::post("", "text/plain", vec![b'x'; 100 * entries.len()])
+        });
+        assert_eq!(made, Ok(Delivery::Acknowledged(11)));
+        let sizes: Vec<usize> = outside.sent.iter().map(|(_, sent)| sent.body.len()).collect();
+        assert_eq!(sizes, [200; 5]);
+        let one = Chunks { bytes: 1, ..chunks };
+        let mut outside = Outside::new([Ok(status(200)), Err(SendError::TooLarge)]);
+        let made = post(&mut outside, "there", &batch(2), one, |_| Request::post("", "a/b", "xx"));
+        assert_eq!(made, Ok(Delivery::Acknowledged(2)));
+        let mut outside = Outside::new([Err(SendError::TooLarge)]);
+        let made = post(&mut outside, "there", &batch(2), one, |_| Request::post("", "a/b", "xx"));
+        assert_eq!(made, Ok(Delivery::Rejected("the request is too large".to_owned())));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! section by section.
 
 use super::postings::{self, BLOCK, Malformed, OFFSET_BITS, Offsets};
-use super::term::{BITS, Facts};
+use super::term::{BITS, Facts, Names};
 use crate::merkle::Hash;
 
 /// Sections of a block: the first byte of a term selects one.
@@ -62,12 +62,20 @@ pub(crate) struct Builder {
     pairs: Vec<u64>,
     times: Times,
     leaf: Hash,
+    names: Names,
 }
 
 impl Builder {
     /// An empty block that begins with this entry.
     pub(crate) const fn new(first: u64) -> Self {
-        Self { first, count: 0, pairs: Vec::new(), times: Times::new(), leaf: [0; 32] }
+        Self {
+            first,
+            count: 0,
+            pairs: Vec::new(),
+            times: Times::new(),
+            leaf: [0; 32],
+            names: Names::new(),
+        }
     }
 
     /// The entry that comes next.
@@ -94,7 +102,8 @@ impl Builder {
         }
         let facts = Facts::of(entry);
         let offset = self.count;
-        facts.terms(|term| self.pairs.push(term << OFFSET_BITS | offset));
+        let pairs = &mut self.pairs;
+        facts.terms(&mut self.names, |term| pairs.push(term << OFFSET_BITS | offset));
         self.times.add(offset, facts.micros());
         self.leaf = *leaf;
         self.count += 1;

@@ -154,6 +154,7 @@ impl Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::index::term::Names;
 
     const ENTRY: &[u8] = br#"{"action":"keys.encrypt","caller":"apikey:ptc_a","decision":"allow",
         "key":"key_a","outcome":"ok","registration":"reg_a","request":"r-1",
@@ -166,7 +167,7 @@ mod tests {
         let fits = filter.fits(&facts);
         // What fits is found by its terms.
         let mut terms = Vec::new();
-        facts.terms(|term| terms.push(term));
+        facts.terms(&mut Names::new(), |term| terms.push(term));
         let found = filter.clauses().iter().all(|any| any.iter().any(|term| terms.contains(term)));
         assert!(found || !fits, "{filter:?}");
         fits

@@ -3,6 +3,7 @@
 //! apart by the entry itself, which a query always looks at.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 
 use hub_crypto::hash::sha256_parts;
 use hub_model::Timestamp;
@@ -35,6 +36,37 @@ pub(crate) const BITS: u32 = 40;
 pub(crate) fn term(kind: Kind, value: &str) -> u64 {
     let hash = sha256_parts(&[&[kind as u8], value.as_bytes()]);
     hash.iter().take(5).fold(0, |term, byte| (term << 8) | u64::from(*byte))
+}
+
+/// Names of terms that came before: most members of an entry are those of many others.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Names(BTreeMap<u8, HashMap<Box<str>, u64>>);
+
+impl Names {
+    /// Values kept of one kind.
+    const KEPT: usize = 1024;
+
+    pub(crate) const fn new() -> Self {
+        Self(BTreeMap::new())
+    }
+
+    /// As [`term()`].
+    pub(crate) fn term(&mut self, kind: Kind, value: &str) -> u64 {
+        // Each request is another.
+        if matches!(kind, Kind::Request | Kind::Trace) {
+            return term(kind, value);
+        }
+        let known = self.0.entry(kind as u8).or_default();
+        if let Some(name) = known.get(value) {
+            return *name;
+        }
+        if known.len() >= Self::KEPT {
+            known.clear();
+        }
+        let name = term(kind, value);
+        known.insert(value.into(), name);
+        name
+    }
 }
 
 /// The members of an entry that are indexed; those it does not have are empty. Also what filters
@@ -92,7 +124,7 @@ impl<'a> Facts<'a> {
     }
 
     /// Gives every term.
-    pub(crate) fn terms(&self, mut give: impl FnMut(u64)) {
+    pub(crate) fn terms(&self, names: &mut Names, mut give: impl FnMut(u64)) {
         // The hub's own steps have no request of theirs.
         let request = if self.request == "-" { "" } else { &*self.request };
         let values = [
@@ -112,7 +144,7 @@ impl<'a> Facts<'a> {
         ];
         for (kind, value) in values {
             if !value.is_empty() {
-                give(term(kind, value));
+                give(names.term(kind, value));
             }
         }
     }
@@ -129,6 +161,21 @@ mod tests {
         let first = hash[..5].iter().fold(0u64, |n, b| n << 8 | u64::from(*b));
         assert_eq!(term(Kind::Action, "keys.encrypt"), first);
         assert!(term(Kind::Key, "x") < 1 << BITS && term(Kind::Key, "x") != term(Kind::Trace, "x"));
+    }
+
+    #[test]
+    fn remembered_names_are_the_same() {
+        let mut names = Names::new();
+        for round in 0..3 {
+            for n in 0..Names::KEPT + 10 {
+                let value = format!("v{}", n % (Names::KEPT - 5 + round * 10));
+                for kind in [Kind::Key, Kind::Action, Kind::Request] {
+                    assert_eq!(names.term(kind, &value), term(kind, &value));
+                }
+            }
+        }
+        assert!(names.0.values().all(|known| known.len() <= Names::KEPT));
+        assert!(!names.0.contains_key(&(Kind::Request as u8)));
     }
 
     #[test]
@@ -153,12 +200,12 @@ mod tests {
         assert_eq!((facts.caller(), facts.group(), &*facts.key), ("ptc_1", "keys", "key_1"));
         assert_eq!(facts.micros(), 1_795_669_200_000_001);
         let mut count = 0;
-        facts.terms(|_| count += 1);
+        facts.terms(&mut Names::new(), |_| count += 1);
         assert_eq!(count, 4, "key, caller, action and its group");
         for other in [&b""[..], b"[]", b"{", br#"{"key":7}"#] {
             let facts = Facts::of(other);
             assert_eq!((&*facts.key, facts.micros()), ("", i64::MIN));
-            facts.terms(|_| panic!("no terms"));
+            facts.terms(&mut Names::new(), |_| panic!("no terms"));
         }
     }
 }

@@ -156,6 +156,7 @@ mod tests {
             usage: &UsageCounters::default(),
             before,
             digest: Some(Thumbprint([7; 32])),
+            settings: 0,
             on_failure: Some(on_failure),
             now: at(1),
         })

@@ -110,7 +110,8 @@ pub struct PluginHealth {
     pub name: Name,
     /// Whether it answers.
     pub state: PluginState,
-    /// Why its active version cannot be used.
+    /// Why its active version cannot be used; or, of KDF profiles, another one that keys may derive
+    /// by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
     /// The version that answers.
@@ -133,7 +134,8 @@ pub struct PluginView {
     pub world: String,
     /// Whether it answers.
     pub state: PluginState,
-    /// Why its active version cannot be used.
+    /// Why its active version cannot be used; or, of KDF profiles, another one that keys may derive
+    /// by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
     /// Whether it is enabled.

@@ -10,7 +10,9 @@ use crate::extend::{FailurePolicy, PluginDigest, PluginFailure, RotationAnswer};
 use crate::usage::Tally;
 use crate::{Name, Timestamp, UsageCounters};
 
-/// A plugin that wants to be asked again is, but not sooner than this.
+/// A plugin that wants to be asked again is, but not sooner than this; doubled with each answer in
+/// a row that asks for it within [`MOST_BACKOFF`]. Each writes an entry and a record, whoever's key
+/// it is.
 const PAUSE: Duration = Duration::from_secs(60);
 /// How long after an answer use alone may have the plugin asked again.
 const PAUSE_OF_USE: Duration = Duration::from_secs(300);
@@ -30,7 +32,8 @@ const LONGEST_REASON: usize = 128;
 /// The answer of a plugin about one key, or that it gave none.
 ///
 /// INVARIANT: it is about one primary version, one last rotation and one schedule, and counts for
-/// nothing else. A rotation, whoever makes it, therefore ends it, and so does another policy.
+/// nothing else. A rotation, whoever makes it, therefore ends it, and so does another policy. What
+/// is done when the plugin does not answer is about the schedule alone ([`Self::spent`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Planned {
@@ -39,6 +42,9 @@ pub struct Planned {
     /// Which code answered last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<PluginDigest>,
+    /// Under which settings: [`crate::extend::RotationSchedule::settings`].
+    #[serde(default, skip_serializing_if = "none")]
+    pub settings: u64,
     /// When it was asked.
     pub asked: Timestamp,
     /// The primary version it is about.
@@ -63,6 +69,9 @@ pub struct Planned {
     /// What the primary version must have protected for the plugin to be asked before that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ask_from: Option<Tally>,
+    /// How often in a row it wanted to be asked again soon.
+    #[serde(default, skip_serializing_if = "none")]
+    pub undecided: u64,
     /// How often in a row it gave no answer.
     #[serde(default)]
     pub failures: u32,
@@ -100,6 +109,8 @@ pub struct Asking<'a> {
     pub before: Option<&'a Planned>,
     /// Which code was asked; none when there is none.
     pub digest: Option<PluginDigest>,
+    /// Under which settings it was asked.
+    pub settings: u64,
     /// What is done when it gives no answer, where somebody could be asked that.
     pub on_failure: Option<FailurePolicy>,
     /// When it was asked.
@@ -122,8 +133,17 @@ impl Asking<'_> {
                 ..base
             },
             RotationAnswer::AskAgain(date) => {
-                // At the latest date the key is rotated, and the plugin asked about the next.
-                let date = (*date).max(self.now.plus(PAUSE)).min(self.schedule.latest(last));
+                let undecided = match date.since(self.now) < MOST_BACKOFF {
+                    true => self.undecided().saturating_add(1),
+                    false => 0,
+                };
+                let times = u32::try_from(undecided).unwrap_or(u32::MAX);
+                // At the latest date the key is rotated, and the plugin asked about the next. Where
+                // that cannot be, for want of versions, the date is past: a pause all the same.
+                let date = (*date)
+                    .max(self.now.plus(doubled(PAUSE, times)))
+                    .min(self.schedule.latest(last))
+                    .max(self.now.plus(PAUSE));
                 let used = self.usage.protect;
                 let more =
                     |used: u64, least: u64| used.saturating_mul(2).max(used.saturating_add(least));
@@ -131,7 +151,7 @@ impl Asking<'_> {
                     operations: more(used.operations, NOTABLE.operations),
                     bytes: more(used.bytes, NOTABLE.bytes),
                 };
-                Planned { ask_at: Some(date), ask_from: Some(ask_from), ..base }
+                Planned { ask_at: Some(date), ask_from: Some(ask_from), undecided, ..base }
             }
         }
     }
@@ -154,16 +174,27 @@ impl Asking<'_> {
             reason: self.before.and_then(|before| before.reason.clone()),
             bounded,
             ask_at: Some(self.now.plus(wait)),
+            undecided: self.before.map_or(0, |before| before.undecided),
             failures,
             failure: Some(failure.kind.name().into()),
             ..base
         }
     }
 
+    /// How often in a row the same code under the same settings wanted to be asked again soon.
+    fn undecided(&self) -> u64 {
+        let same = |before: &&Planned| {
+            before.failures > 0
+                || (before.digest == self.digest && before.settings == self.settings)
+        };
+        self.before.filter(same).map_or(0, |before| before.undecided)
+    }
+
     fn base(&self) -> Planned {
         Planned {
             plugin: self.schedule.plugin.clone(),
             digest: self.digest,
+            settings: self.settings,
             asked: self.now,
             version: self.version,
             last_rotation: self.facts.last_rotation,
@@ -173,6 +204,7 @@ impl Asking<'_> {
             bounded: false,
             ask_at: None,
             ask_from: None,
+            undecided: 0,
             failures: 0,
             failure: None,
             on_failure: self
@@ -189,11 +221,42 @@ fn doubled(least: Duration, failures: u32) -> Duration {
     least.saturating_mul(times).min(MOST_BACKOFF)
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+const fn none(count: &u64) -> bool {
+    *count == 0
+}
+
 fn clean(reason: &str) -> Box<str> {
     reason.chars().take(LONGEST_REASON).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 impl Planned {
+    /// What is left of it when it counts for nothing any more but its schedule is still in force:
+    /// what is done when the plugin does not answer. One that is gone cannot be asked for that.
+    #[must_use]
+    pub fn spent(self) -> Self {
+        Self {
+            // Versions begin at 1.
+            version: 0,
+            rotate_at: None,
+            reason: None,
+            bounded: false,
+            ask_at: None,
+            ask_from: None,
+            undecided: 0,
+            failures: 0,
+            failure: None,
+            ..self
+        }
+    }
+
+    /// Whether other code, or the same under other settings, would be asked now. Where none was,
+    /// the last failure has a date to ask again.
+    #[must_use]
+    pub fn is_of_other(&self, digest: PluginDigest, settings: u64) -> bool {
+        self.digest.is_some_and(|asked| asked != digest || self.settings != settings)
+    }
+
     /// What dates follow from.
     #[must_use]
     pub const fn plan(&self) -> Plan {
@@ -212,6 +275,11 @@ impl Planned {
 }
 
 impl Plan {
+    /// The same without the date of the plugin: `maxInterval` counts.
+    pub(crate) const fn undated(self) -> Self {
+        Self { rotate_at: None, ..self }
+    }
+
     /// The date that counts, and whether the plugin gave it; `None` while there is none.
     pub(super) fn date(
         &self,

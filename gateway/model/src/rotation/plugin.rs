@@ -61,22 +61,9 @@ impl PluginSchedule {
     /// a collision would cost is an answer within the bounds that was given for other parameters.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
-        let mut hash = 0xcbf2_9ce4_8422_2325u64;
-        let mut add = |text: &str| {
-            // The length before each text, so that no two lists read the same.
-            let length = u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes();
-            for byte in length.into_iter().chain(text.bytes()) {
-                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-            }
-        };
-        add(self.plugin.as_str());
-        add(&self.min_interval.to_string());
-        add(&self.max_interval.to_string());
-        for (name, value) in &self.parameters {
-            add(name);
-            add(value);
-        }
-        hash
+        let (least, most) = (self.min_interval.to_string(), self.max_interval.to_string());
+        let parameters = self.parameters.iter().flat_map(|(name, value)| [&**name, &**value]);
+        fingerprint([self.plugin.as_str(), &least, &most].into_iter().chain(parameters))
     }
 
     /// Whether the parameters have the form that any plugin could take.
@@ -103,6 +90,20 @@ impl PluginSchedule {
         }
         Ok(())
     }
+}
+
+/// Tells one list of texts from another.
+#[must_use]
+pub fn fingerprint<'a>(texts: impl IntoIterator<Item = &'a str>) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    for text in texts {
+        // The length before each text, so that no two lists read the same.
+        let length = u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes();
+        for byte in length.into_iter().chain(text.bytes()) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+    hash
 }
 
 fn after(period: Period, last: Timestamp) -> Timestamp {

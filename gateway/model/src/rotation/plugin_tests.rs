@@ -52,6 +52,7 @@ fn ask(key: &Key, said: &Said, usage: &UsageCounters, now: Timestamp) -> Planned
         usage,
         before,
         digest: None,
+        settings: 0,
         on_failure: Some(on_failure),
         now,
     };
@@ -201,10 +202,62 @@ fn failures_follow_their_policy() {
         usage: &none,
         before,
         digest: None,
+        settings: 0,
         on_failure: None,
         now: at(6),
     };
     assert_eq!(asking.failed(&trap()).on_failure, FailurePolicy::FailClosed);
+}
+
+#[test]
+fn a_plugin_that_never_decides_is_asked_less_and_less() {
+    let none = UsageCounters::default();
+    let minute = std::time::Duration::from_secs(60);
+    let mut key = key(CALENDAR);
+    let mut now = at(1);
+    let mut soon = |key: &mut Key| {
+        let said = Said::Answer(RotationAnswer::AskAgain(now.plus(minute)));
+        key.planned = Some(ask(key, &said, &none, now));
+        let next = key.ask_at(None).unwrap();
+        let wait = next.since(now).as_secs() / 60;
+        now = next;
+        wait
+    };
+    let waits: Vec<u64> = (0..8).map(|_| soon(&mut key)).collect();
+    assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+    let json = serde_json::to_string(&key).unwrap();
+    assert_eq!(serde_json::from_str::<Key>(&json).unwrap(), key);
+    // A failure between two is no way out; a version of its own is, and so is a time far off.
+    key.planned = Some(ask(&key, &Said::Failure(FailurePolicy::Retry), &none, at(2)));
+    assert_eq!(soon(&mut key), 60);
+    let later = Said::Answer(RotationAnswer::AskAgain(at(9)));
+    key.planned = Some(ask(&key, &later, &none, at(3)));
+    assert_eq!((key.ask_at(None), soon(&mut key)), (Some(at(9)), 1));
+    assert_eq!(soon(&mut key), 2);
+    rotate(&mut key, at(10));
+    assert_eq!(soon(&mut key), 1);
+    // Overdue, as keys are that may have no more versions: never at once.
+    let asked = ask(&key, &later, &none, at(500));
+    assert_eq!(asked.ask_at, Some(at(500).plus(minute)));
+}
+
+#[test]
+fn a_plugin_uses_up_half_of_the_versions_at_most() {
+    let none = UsageCounters::default();
+    let mut key = key(CALENDAR);
+    for _ in 0..crate::rotation::PLUGIN_VERSIONS - 2 {
+        rotate(&mut key, at(1));
+    }
+    let now = Said::Answer(RotationAnswer::Now("again".into()));
+    key.planned = Some(ask(&key, &now, &none, at(20)));
+    assert_eq!(key.next_rotation(None), Some(at(20)));
+    rotate(&mut key, at(20));
+    key.planned = Some(ask(&key, &now, &none, at(40)));
+    assert_eq!((key.next_rotation(None), key.ask_at(None)), (Some(at(110)), None), "maxInterval");
+    let facts = key.rotation_facts().unwrap();
+    let policy_now = key.rotation.clone().unwrap();
+    assert_eq!(due(&policy_now, &facts, &none, at(109)), None);
+    assert_eq!(due(&policy_now, &facts, &none, at(110)), Some(Reason::MaxInterval));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The agenda: under which date the hub looks at a key again by itself. One entry a key, written
 //! with its record, so that the sweep reads what is due and nothing else.
 
+use hub_model::rotation::{Planned, Schedule};
 use hub_model::{Key, KeyId, KeyState, Name, RegistrationId, RotationPolicy, Timestamp, rotation};
 use hub_store::{Changes, layout};
 use serde::{Deserialize, Serialize};
@@ -48,8 +49,15 @@ pub(crate) fn put_key(
     let had = key.planned.is_some();
     let fits = key.by_plugin(default).is_some_and(|(_, planned, _)| planned.is_some());
     if !fits {
-        // About another version or policy: it counts for nothing any more.
-        key.planned = None;
+        // About another version or policy: it counts for nothing any more, but for what is done
+        // when the same plugin does not answer.
+        let policy = key.rotation.as_ref().or(default);
+        let schedule = match policy.and_then(|policy| policy.schedule.as_ref()) {
+            Some(Schedule::Plugin(schedule)) => Some(schedule.fingerprint()),
+            _ => None,
+        };
+        let planned = key.planned.take().filter(|planned| Some(planned.schedule) == schedule);
+        key.planned = planned.map(Planned::spent);
     }
     let (next, ask) = (next_date(key, default, now), ask(key, default, now));
     if next != key.agenda || ask.is_some() || had {

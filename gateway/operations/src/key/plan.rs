@@ -14,8 +14,8 @@ use hub_model::extend::{
     Asked, FailureKind, FailurePolicy, PluginDigest, PluginFailure, RotationAnswer,
     RotationQuestion,
 };
-use hub_model::rotation::{Asking, Planned};
-use hub_model::{Key, Name, Registration, RegistrationId};
+use hub_model::rotation::{Asking, Planned, PluginSchedule, RotationPolicy};
+use hub_model::{Key, KeyId, Name, Registration, RegistrationId, Timestamp};
 use hub_store::{Changes, Path, Revision, Versioned, layout};
 
 use super::agenda::put_key;
@@ -51,6 +51,7 @@ pub struct Plans {
 /// An answer with whose it is.
 struct Heard {
     digest: Option<PluginDigest>,
+    settings: u64,
     on_failure: Option<FailurePolicy>,
     answer: Result<RotationAnswer, PluginFailure>,
 }
@@ -63,14 +64,18 @@ impl Hub {
 
     /// Asks the rotation plugins about every key that the sweep has found to wait for that.
     pub async fn plan_rotations(&self) -> Plans {
+        let mut unfinished = 0;
         for plugin in self.planning().changed() {
             if let Err(error) = self.ask_rotations_anew(&plugin).await {
-                tracing::error!(%error, %plugin, "not every key is asked about anew");
+                tracing::error!(%error, %plugin, "not every key is asked about anew; again later");
+                self.planning().changed_still(plugin);
+                unfinished += 1;
             }
         }
         let work = self.planning().take().into_iter();
         let runs = future::join_all(work.map(|(plugin, keys)| self.plan_some(plugin, keys))).await;
-        let plans = runs.into_iter().fold(Plans::default(), |all, one| Plans {
+        let none = Plans { errors: unfinished, ..Plans::default() };
+        let plans = runs.into_iter().fold(none, |all, one| Plans {
             answered: all.answered + one.answered,
             failed: all.failed + one.failed,
             errors: all.errors + one.errors,
@@ -159,7 +164,8 @@ impl Hub {
                 usage: &usage,
                 before,
                 digest: heard.digest,
-                on_failure: heard.on_failure,
+                settings: heard.settings,
+                on_failure: heard.on_failure.or_else(|| key.last_failure_policy(schedule)),
                 now,
             };
             let planned = match &heard.answer {
@@ -226,12 +232,12 @@ impl Hub {
         let plugin = match self.plugins().rotation(registration, plugin) {
             Ok(plugin) => plugin,
             Err(failure) => {
-                return Heard { digest: None, on_failure: None, answer: Err(failure) };
+                return Heard { digest: None, settings: 0, on_failure: None, answer: Err(failure) };
             }
         };
         let answer = in_time(|| plugin.decide(question)).await;
         let (digest, on_failure) = (Some(plugin.digest()), Some(plugin.on_failure()));
-        Heard { digest, on_failure, answer }
+        Heard { digest, settings: plugin.settings(), on_failure, answer }
     }
 
     /// Has a plugin asked anew about every key whose policy names it: it, its settings or its
@@ -266,22 +272,11 @@ impl Hub {
         let (mut asked, mut after) = (0, None::<Path>);
         loop {
             let page = self.store().scan::<Key>(&prefix, after.as_ref(), 500).await?;
-            for (path, found) in &page.records {
-                let now = self.clock().now();
-                let mut key = found.value.clone();
-                let named =
-                    key.by_plugin(default).is_some_and(|(schedule, ..)| schedule.plugin == *plugin);
-                let later = key.ask_at(default).is_none_or(|date| date > now);
-                let Some(planned) = key.planned.as_mut().filter(|_| named && later) else {
-                    continue;
-                };
-                planned.ask_at = Some(now);
-                let mut changes = Changes::new();
-                changes.check_revision(path, found.revision);
-                put_key(&mut changes, &mut key, default, now)?;
-                // One that was changed meanwhile is asked about at its date, or was rotated.
-                let entry = by_hub("system.planKeys", now, of.id, Some(key.id));
-                asked += usize::from(self.commit(&entry, changes).await?);
+            for (_, found) in &page.records {
+                let (key, now) = (&found.value, self.clock().now());
+                if is_planned_by(key, default, plugin, now) {
+                    asked += usize::from(self.ask_anew(of.id, key.id, plugin).await?);
+                }
             }
             match page.records.last() {
                 Some((last, _)) if page.more => after = Some(last.clone()),
@@ -290,6 +285,73 @@ impl Hub {
             tokio::task::yield_now().await;
         }
     }
+
+    /// The same for one key, looked at again where somebody changes it meanwhile. `false` where
+    /// there is nothing to ask anew.
+    async fn ask_anew(&self, of: RegistrationId, id: KeyId, plugin: &Name) -> Result<bool, Error> {
+        let path = layout::key(of, id);
+        for _ in 0..ATTEMPTS {
+            let facts = match self.find_registration(&Ref::Id(of)).await {
+                Ok(facts) => facts,
+                Err(Error::NotFound { .. }) => return Ok(false),
+                Err(error) => return Err(error),
+            };
+            // Nothing of it changes. The next start of the hub finds what was asked of others.
+            if facts.registration.frozen {
+                return Ok(false);
+            }
+            let Some(found) = self.store().read::<Key>(&path).await? else { return Ok(false) };
+            let Versioned { value: mut key, revision } = found;
+            let (default, now) = (facts.registration.rotation.as_ref(), self.clock().now());
+            if !is_planned_by(&key, default, plugin, now) {
+                return Ok(false);
+            }
+            if let Some(planned) = &mut key.planned {
+                planned.ask_at = Some(now);
+            }
+            let mut changes = Changes::new();
+            changes
+                .check_revision(&path, revision)
+                .check_revision(&layout::registration(of), Revision(facts.revision));
+            put_key(&mut changes, &mut key, default, now)?;
+            let entry = by_hub("system.planKeys", now, of, Some(id));
+            if self.commit(&entry, changes).await? {
+                return Ok(true);
+            }
+        }
+        // Somebody changes it all the time; the next start of the hub looks at it again.
+        tracing::warn!(registration = %of, key = %id, %plugin, "a key is not asked about anew");
+        Ok(false)
+    }
+
+    /// Whether what a key was told about its rotation comes of other code than now in service, or
+    /// of other settings. Where nobody can be asked, what was said stands.
+    pub(super) fn is_of_other_plugin(
+        &self,
+        key: &Key,
+        default: Option<&RotationPolicy>,
+        now: Timestamp,
+    ) -> bool {
+        let Some((schedule, Some(planned), _)) = key.by_plugin(default) else { return false };
+        planned.ask_at.is_none_or(|date| date > now)
+            && self
+                .plugins()
+                .rotation(key.registration, &schedule.plugin)
+                .is_ok_and(|plugin| planned.is_of_other(plugin.digest(), plugin.settings()))
+    }
+}
+
+/// Whether a plugin has said something about a key's rotation, and is not to be asked now anyhow.
+fn is_planned_by(
+    key: &Key,
+    default: Option<&RotationPolicy>,
+    plugin: &Name,
+    now: Timestamp,
+) -> bool {
+    let named = |(schedule, planned, _): (&PluginSchedule, Option<&Planned>, _)| {
+        schedule.plugin == *plugin && planned.is_some()
+    };
+    key.by_plugin(default).is_some_and(named) && key.ask_at(default).is_none_or(|date| date > now)
 }
 
 /// An answer, waited for so long and no longer; a call that found no place is made again.

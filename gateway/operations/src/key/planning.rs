@@ -15,7 +15,9 @@ use tokio::sync::Notify;
 use crate::usage::lock;
 
 /// Keys that wait for one plugin at most; more are found by a later sweep.
-const MOST_WAITING: usize = 1000;
+const MOST_WAITING: usize = 10_000;
+/// And of one registration, so that none with very many keys keeps others out.
+const MOST_OF_ONE: usize = 1000;
 
 /// Every kind of failure, as metrics name them.
 pub const FAILURES: [FailureKind; 11] = [
@@ -55,7 +57,9 @@ pub(crate) struct Planning {
 
 #[derive(Debug, Default)]
 struct Queue {
-    waiting: BTreeMap<Name, VecDeque<Waiting>>,
+    waiting: BTreeMap<Name, Line>,
+    /// Which registration is first next time.
+    turn: usize,
     /// Those that wait or are being asked about: none is asked about twice at once.
     known: HashSet<KeyId>,
     /// Whether one was left out because too many waited.
@@ -71,22 +75,28 @@ impl Planning {
         if queue.known.contains(&waiting.key) {
             return;
         }
-        if queue.waiting.get(plugin).is_some_and(|some| some.len() >= MOST_WAITING) {
+        if queue.waiting.get(plugin).is_some_and(|line| line.is_full_for(waiting.registration)) {
             queue.left_out = true;
             return;
         }
         queue.known.insert(waiting.key);
-        match queue.waiting.get_mut(plugin) {
-            Some(some) => some.push_back(waiting),
-            None => drop(queue.waiting.insert(plugin.clone(), VecDeque::from([waiting]))),
+        if !queue.waiting.contains_key(plugin) {
+            queue.waiting.insert(plugin.clone(), Line::default());
+        }
+        if let Some(line) = queue.waiting.get_mut(plugin) {
+            line.of(waiting.registration).push_back(waiting);
+            line.count += 1;
         }
         self.wake.notify_one();
     }
 
     /// Everything that waits. They stay known until they are [`Self::forget`]-ten.
     pub(super) fn take(&self) -> Vec<(Name, Vec<Waiting>)> {
-        let waiting = std::mem::take(&mut lock(&self.queue).waiting);
-        waiting.into_iter().map(|(plugin, some)| (plugin, some.into())).collect()
+        let mut queue = lock(&self.queue);
+        let (waiting, turn) = (std::mem::take(&mut queue.waiting), queue.turn);
+        queue.turn = turn.wrapping_add(1);
+        drop(queue);
+        waiting.into_iter().map(|(plugin, line)| (plugin, line.in_turn(turn))).collect()
     }
 
     /// One was asked about.
@@ -96,13 +106,23 @@ impl Planning {
 
     /// One was not asked about for want of time: before all that came meanwhile.
     pub(super) fn put_back(&self, plugin: &Name, waiting: Waiting) {
-        lock(&self.queue).waiting.entry(plugin.clone()).or_default().push_front(waiting);
+        let mut queue = lock(&self.queue);
+        let line = queue.waiting.entry(plugin.clone()).or_default();
+        line.of(waiting.registration).push_front(waiting);
+        line.count += 1;
+        drop(queue);
         self.wake.notify_one();
     }
 
     /// Plugins that have changed, once.
     pub(super) fn changed(&self) -> BTreeSet<Name> {
         std::mem::take(&mut lock(&self.queue).changed)
+    }
+
+    /// A plugin whose keys could not all be asked about anew: at the next run, which is not
+    /// hastened for it.
+    pub(super) fn changed_still(&self, plugin: Name) {
+        lock(&self.queue).changed.insert(plugin);
     }
 
     /// Whether keys were left out since this was asked last: the agenda has more.
@@ -128,6 +148,40 @@ impl Planning {
         if let Some(at) = FAILURES.iter().position(|of| *of == kind) {
             count(&self.failures, at);
         }
+    }
+}
+
+/// The keys that wait for one plugin, by registration: each has its turn, however many keys another
+/// has.
+#[derive(Debug, Default)]
+struct Line {
+    by: BTreeMap<RegistrationId, VecDeque<Waiting>>,
+    count: usize,
+}
+
+impl Line {
+    fn of(&mut self, registration: RegistrationId) -> &mut VecDeque<Waiting> {
+        self.by.entry(registration).or_default()
+    }
+
+    fn is_full_for(&self, registration: RegistrationId) -> bool {
+        self.count >= MOST_WAITING
+            || self.by.get(&registration).is_some_and(|some| some.len() >= MOST_OF_ONE)
+    }
+
+    /// The first of each registration, then the second of each, and so on. One run may not come to
+    /// the end of it: the next begins with another registration.
+    fn in_turn(self, turn: usize) -> Vec<Waiting> {
+        let mut lines: VecDeque<_> = self.by.into_values().collect();
+        lines.rotate_left(turn.checked_rem(lines.len()).unwrap_or(0));
+        let mut order = Vec::new();
+        while let Some(mut line) = lines.pop_front() {
+            order.extend(line.pop_front());
+            if !line.is_empty() {
+                lines.push_back(line);
+            }
+        }
+        order
     }
 }
 
@@ -167,4 +221,36 @@ impl crate::Hub {
 
 fn load(count: &AtomicU64) -> u64 {
     count.load(Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registrations_have_their_turns() {
+        let planning = Planning::default();
+        let name: Name = "calendar".parse().unwrap();
+        let of = [1, 2, 3].map(|n| RegistrationId::from_bytes([n; 16]));
+        let offer = |registration, times: usize| {
+            for _ in 0..times {
+                planning.offer(&name, Waiting { registration, key: KeyId::generate(), at: None });
+            }
+        };
+        offer(of[0], MOST_OF_ONE + 1);
+        assert!(planning.left_out());
+        offer(of[1], 1);
+        offer(of[2], 2);
+        assert!(!planning.left_out(), "the others have room");
+        let first = |count| -> Vec<RegistrationId> {
+            let (_, waiting) = planning.take().remove(0);
+            let first = waiting.iter().take(count).map(|one| one.registration).collect();
+            for one in waiting {
+                planning.put_back(&name, one);
+            }
+            first
+        };
+        assert_eq!(first(6), [of[0], of[1], of[2], of[0], of[2], of[0]]);
+        assert_eq!(first(2), [of[1], of[2]]);
+    }
 }

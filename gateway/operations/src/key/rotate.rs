@@ -17,6 +17,9 @@ pub(super) const MAX_VERSIONS: usize = 2_000;
 /// So many of them use alone may bring about.
 pub(crate) const WORN_VERSIONS: usize = MAX_VERSIONS / 2;
 
+/// And as many the dates of a plugin.
+const _: () = assert!(WORN_VERSIONS == hub_model::rotation::PLUGIN_VERSIONS);
+
 /// Rotates a key.
 #[derive(Debug)]
 pub struct RotateKey {

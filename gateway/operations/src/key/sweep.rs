@@ -111,7 +111,7 @@ impl Hub {
     }
 
     /// Enters keys in the agenda that are not there as they should be: records from before there
-    /// was one. To be called once at the start, before the sweeps.
+    /// was one, and those whose plugin has changed while the hub was not running. To be called once at the start, before the sweeps.
     ///
     /// # Errors
     /// When the store or the log fails.
@@ -144,6 +144,11 @@ impl Hub {
         for (path, found) in some {
             let mut key = found.value.clone();
             changes.check_revision(path, found.revision);
+            if self.is_of_other_plugin(&key, default, now)
+                && let Some(planned) = &mut key.planned
+            {
+                planned.ask_at = Some(now);
+            }
             put_key(&mut changes, &mut key, default, now)?;
         }
         let mut entry = by_hub("system.planKeys", now, registration, None);
@@ -181,7 +186,11 @@ impl Hub {
             let astray: Vec<_> = page
                 .records
                 .iter()
-                .filter(|(_, key)| next_date(&key.value, default, now) != key.value.agenda)
+                .filter(|(_, key)| {
+                    let (key, frozen) = (&key.value, facts.registration.frozen);
+                    next_date(key, default, now) != key.agenda
+                        || (!frozen && self.is_of_other_plugin(key, default, now))
+                })
                 .collect();
             for chunk in astray.chunks(CHUNK) {
                 match self.enter(registration, default, now, chunk).await {
@@ -326,6 +335,9 @@ impl Hub {
                 let number = key.versions.last().map_or(1, |last| last.number.saturating_add(1));
                 entry.subject.version = Some(number);
                 entry.subject.detail = Some(plan::why(&key, reason.name()).into());
+                if reason == rotation::Reason::Plugin {
+                    warn_of_wear(&key);
+                }
                 key.versions.push(KeyVersion::new(number, now));
                 key.primary = number;
                 key.primary_since = None;
@@ -511,6 +523,20 @@ fn may_wear_out(key: &Key, facts: &rotation::RotationFacts, now: Timestamp) -> b
     const PAUSE: std::time::Duration = std::time::Duration::from_secs(10);
     let fresh = key.versions.len() > 1 && now.since(facts.last_rotation) < PAUSE;
     key.versions.len() < WORN_VERSIONS && !fresh
+}
+
+/// Tells of a plugin that rotates a key until it may no more.
+fn warn_of_wear(key: &Key) {
+    let left = WORN_VERSIONS.saturating_sub(key.versions.len()).saturating_sub(1);
+    if left < WORN_VERSIONS / 10
+        && let Some(planned) = &key.planned
+    {
+        let (registration, key, plugin) = (key.registration, key.id, &planned.plugin);
+        tracing::warn!(
+            %registration, %key, %plugin, left,
+            "a rotation plugin uses up the versions of a key; with none left, maxInterval rotates it"
+        );
+    }
 }
 
 /// Destroys a version, whatever it was: its own date, or that of its key, has come.

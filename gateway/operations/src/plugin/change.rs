@@ -1,12 +1,15 @@
 //! `plugins.update`: settings, who is served, which version is active, on and off, and back.
 
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 
 use hub_model::api::plugin::{PatchPlugin, PluginView};
+use hub_model::extend::{FailurePolicy, PluginDigest};
 use hub_model::{Action, Name, RegistrationId};
 use hub_policy::Permit;
 use hub_store::{Changes, Versioned, layout};
 
+use super::kept::KDF;
 use super::{AtPlugin, MAX_REGISTRATIONS, PluginRecord, Refused};
 use crate::hub::Hub;
 use crate::operation::{Lost, Operation, Scene};
@@ -16,6 +19,8 @@ use crate::{Error, Ref};
 /// The most characters of a name and a value of a setting.
 const MAX_NAME: usize = 63;
 const MAX_VALUE: usize = 65_536;
+/// The most names of settings that an entry lists.
+const MAX_SAID: usize = 8;
 
 /// Changes a plugin.
 #[derive(Debug)]
@@ -33,7 +38,7 @@ impl Operation for UpdatePlugin {
     type Reply = PluginView;
 
     async fn find(&self, _hub: &Hub) -> Result<AtPlugin, Lost> {
-        Ok(AtPlugin(Some(self.plugin.clone())))
+        Ok(AtPlugin::of(&self.plugin))
     }
 
     async fn plan(
@@ -54,9 +59,6 @@ impl Operation for UpdatePlugin {
                 Some(list) => Some(find_all(hub, list).await?),
             };
             said.push("registrations".to_owned());
-        }
-        if record.config != found.value.config {
-            hub.may_change_settings(&record).await?;
         }
         if let Some(active) = self.body.active {
             if record.installed(active).is_none() {
@@ -96,10 +98,16 @@ impl UpdatePlugin {
                 }
             }
         }
-        if self.body.config.is_some() {
-            said.push("config".to_owned());
+        if let Some(config) = &self.body.config {
+            let names: Vec<&str> = config.keys().take(MAX_SAID).map(String::as_str).collect();
+            let more = if config.len() > MAX_SAID { ", …" } else { "" };
+            said.push(format!("config ({}{more})", names.join(", ")));
         }
         if let Some(failure) = self.body.failure {
+            if &*record.world == KDF && failure == Some(FailurePolicy::FallBack) {
+                let detail = "another key is no answer, so `fall-back` is not for KDF profiles";
+                return Err(Refused::new("invalid_argument", detail).at("/failure").into());
+            }
             record.failure = failure;
             said.push("failure".to_owned());
         }
@@ -162,7 +170,7 @@ impl<const ENABLED: bool> Operation for EnablePlugin<ENABLED> {
     type Reply = PluginView;
 
     async fn find(&self, _hub: &Hub) -> Result<AtPlugin, Lost> {
-        Ok(AtPlugin(Some(self.plugin.clone())))
+        Ok(AtPlugin::of(&self.plugin))
     }
 
     async fn plan(
@@ -186,8 +194,18 @@ impl<const ENABLED: bool> Operation for EnablePlugin<ENABLED> {
 /// Makes the version active that was active before.
 #[derive(Debug)]
 pub struct RollbackPlugin {
-    /// Which plugin.
-    pub plugin: Name,
+    plugin: Name,
+    /// The version to go back from: who planned this meant it, and no other. Planned anew after
+    /// somebody else's rollback, it would bring the version back that both wanted to be rid of.
+    from: OnceLock<Option<PluginDigest>>,
+}
+
+impl RollbackPlugin {
+    /// Of this plugin.
+    #[must_use]
+    pub const fn new(plugin: Name) -> Self {
+        Self { plugin, from: OnceLock::new() }
+    }
 }
 
 impl Operation for RollbackPlugin {
@@ -197,7 +215,7 @@ impl Operation for RollbackPlugin {
     type Reply = PluginView;
 
     async fn find(&self, _hub: &Hub) -> Result<AtPlugin, Lost> {
-        Ok(AtPlugin(Some(self.plugin.clone())))
+        Ok(AtPlugin::of(&self.plugin))
     }
 
     async fn plan(
@@ -209,6 +227,10 @@ impl Operation for RollbackPlugin {
         let found = scene.hub.known_plugin(&self.plugin).await?;
         scene.meta.matches_if_given(found.value.generation)?;
         let mut record = found.value.clone();
+        if *self.from.get_or_init(|| record.active) != record.active {
+            let detail = "another version was put into service meanwhile: look before you go back";
+            return Err(Refused::new("no_previous_plugin", detail).into());
+        }
         let kept = record.previous.filter(|digest| record.installed(*digest).is_some());
         let Some(previous) = kept else {
             let detail = "no version of this plugin was active before this one";
@@ -242,35 +264,20 @@ async fn put(
     let runs_otherwise = record.active != before.active
         || record.config != before.config
         || record.limits != before.limits
+        || record.failure != before.failure
         || (record.enabled && !before.enabled);
     if runs_otherwise && let Some(digest) = record.subject().map(|version| version.digest) {
         let _turn = hub.catalogue.turn.lock().await;
         catalogue.check(&record, digest).await?;
+    }
+    let held = hub.plugins_may_change().await;
+    if record.config != before.config || record.limits != before.limits {
+        hub.may_change_settings(&**catalogue, &before, &record).await?;
     }
     record.generation += 1;
     let path = layout::plugin(&record.name);
     let mut changes = Changes::new();
     changes.check_revision(&path, found.revision).put(&path, &record)?;
     let plan = Plan::new(permit, catalogue.show(&record)).generation(record.generation);
-    Ok(plan.changing(changes).detail(detail))
-}
-
-impl Hub {
-    /// Settings of KDF profiles are part of what every key derived with them depends on.
-    async fn may_change_settings(&self, record: &PluginRecord) -> Result<(), Error> {
-        if &*record.world != "kdf-profile" {
-            return Ok(());
-        }
-        for version in &record.versions {
-            if self.plugin_is_pinned(version.digest).await? {
-                let detail = format!(
-                    "keys derive by version {} of `{}`, and would become others with other \
-                     settings",
-                    version.version, record.name
-                );
-                return Err(Refused::new("plugin_in_use", detail).at("/config").into());
-            }
-        }
-        Ok(())
-    }
+    Ok(plan.changing(changes).detail(detail).holding(Some(held)))
 }

@@ -23,7 +23,7 @@ impl Operation for DeletePlugin {
     type Reply = ();
 
     async fn find(&self, _hub: &Hub) -> Result<AtPlugin, Lost> {
-        Ok(AtPlugin(Some(self.plugin.clone())))
+        Ok(AtPlugin::of(&self.plugin))
     }
 
     async fn plan(&self, permit: Permit, scene: Scene<'_, AtPlugin>) -> Result<Plan<()>, Error> {
@@ -31,11 +31,12 @@ impl Operation for DeletePlugin {
         hub.plugin_catalogue()?;
         let found = hub.known_plugin(&self.plugin).await?;
         scene.meta.matches(found.value.generation)?;
+        let held = hub.plugins_may_change().await;
         for version in &found.value.versions {
             if hub.plugin_is_pinned(version.digest).await? {
                 let detail = format!(
                     "keys derive by version {} ({}); without it they could not be derived again. \
-                     `:disable` keeps it from new ones",
+                     `:disable` stops it until `:enable`",
                     version.version, version.digest
                 );
                 return Err(Refused::new("plugin_in_use", detail).into());
@@ -44,7 +45,10 @@ impl Operation for DeletePlugin {
         let path = layout::plugin(&self.plugin);
         let mut changes = Changes::new();
         changes.check_revision(&path, found.revision).delete(&path);
-        Ok(Plan::new(permit, ()).changing(changes).detail(self.plugin.as_str()))
+        let gone: Vec<_> = found.value.versions.iter().map(|version| version.digest).collect();
+        hub.note_removed(&mut changes, &gone).await?;
+        let plan = Plan::new(permit, ()).changing(changes).holding(Some(held));
+        Ok(plan.detail(self.plugin.as_str()))
     }
 
     async fn settle(&self, hub: &Hub) {

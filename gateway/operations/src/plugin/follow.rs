@@ -1,9 +1,9 @@
 //! What is in service follows the records.
 
 use hub_model::{Name, RegistrationId};
-use hub_store::layout;
+use hub_store::{Revision, layout};
 
-use super::{MAX_PLUGINS, PluginRecord};
+use super::{Followed, MAX_PLUGINS, PluginRecord};
 use crate::hub::Hub;
 use crate::{Error, Ref};
 
@@ -36,14 +36,14 @@ impl Hub {
         let Ok(catalogue) = self.plugin_catalogue() else { return Ok(()) };
         let mut followed = self.catalogue.following.lock().await;
         let found = self.store().scan::<PluginRecord>(layout::PLUGINS, None, MAX_PLUGINS).await?;
-        let records: Vec<PluginRecord> =
-            found.records.into_iter().map(|(_, record)| record.value).collect();
-        let now: Vec<_> = records.iter().map(|one| (one.name.clone(), one.generation)).collect();
+        let records: Vec<_> = found.records.into_iter().map(|(_, record)| record).collect();
+        // Not by generation: a plugin that is removed and installed begins with 1 again.
+        let now = records.iter().map(|one| (one.value.name.clone(), one.revision)).collect();
         let named = match records.is_empty() {
             true => Vec::new(),
             false => self.named_registrations(catalogue.registrations()).await?,
         };
-        let now = (now, named);
+        let now: Followed = (now, named);
         if !again && followed.as_ref() == Some(&now) {
             return Ok(());
         }
@@ -97,9 +97,9 @@ impl Hub {
 
 /// What is in one and not, or not so, in the other.
 fn differing<'a>(
-    before: &'a [(Name, u64)],
-    now: &'a [(Name, u64)],
-) -> impl Iterator<Item = &'a (Name, u64)> {
+    before: &'a [(Name, Revision)],
+    now: &'a [(Name, Revision)],
+) -> impl Iterator<Item = &'a (Name, Revision)> {
     let gone = before.iter().filter(|(name, _)| now.iter().all(|(other, _)| other != name));
     now.iter().filter(|one| !before.contains(one)).chain(gone)
 }
@@ -110,8 +110,8 @@ mod tests {
 
     #[test]
     fn plugins_that_came_went_or_changed_differ() {
-        let all = |pairs: &[(&str, u64)]| -> Vec<(Name, u64)> {
-            pairs.iter().map(|(name, number)| (name.parse().unwrap(), *number)).collect()
+        let all = |pairs: &[(&str, u64)]| -> Vec<(Name, Revision)> {
+            pairs.iter().map(|(name, number)| (name.parse().unwrap(), Revision(*number))).collect()
         };
         let (before, now) = (
             all(&[("same", 1), ("gone", 2), ("other", 3)]),

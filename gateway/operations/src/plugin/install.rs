@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::future::BoxFuture;
 use hub_model::api::plugin::PluginView;
+use hub_model::extend::PluginDigest;
 use hub_model::{Action, ParticipantId, Timestamp};
 use hub_policy::Permit;
 use hub_store::{Changes, layout};
@@ -17,7 +18,7 @@ use super::{
 use crate::Error;
 use crate::hub::Hub;
 use crate::operation::{Lost, Operation, Scene};
-use crate::plan::Plan;
+use crate::plan::{Held, Plan};
 
 /// A file on its way in: read when the caller was found to be permitted, and not before.
 pub trait Upload: Send + Sync {
@@ -72,7 +73,7 @@ impl Operation for InstallPlugin {
     type Reply = PluginView;
 
     async fn find(&self, _hub: &Hub) -> Result<AtPlugin, Lost> {
-        Ok(AtPlugin(None))
+        Ok(AtPlugin::default())
     }
 
     async fn plan(
@@ -80,9 +81,20 @@ impl Operation for InstallPlugin {
         permit: Permit,
         scene: Scene<'_, AtPlugin>,
     ) -> Result<Plan<PluginView>, Error> {
-        let Scene { hub, caller, meta, now, .. } = scene;
+        let Scene { hub, caller, place, meta, now, .. } = scene;
         let catalogue = hub.plugin_catalogue()?;
-        let examined = self.examined(hub, &**catalogue, now).await?;
+        let examined = match self.examined(hub, &**catalogue, now).await {
+            Ok(examined) => examined,
+            Err(error) => {
+                if let Error::Plugin(refused) = &error
+                    && let Some(about) = &refused.about
+                {
+                    place.say(about.clone());
+                }
+                return Err(error);
+            }
+        };
+        place.say(examined.said());
         let by = Some(caller.participant().id);
         let planned = hub.plan_install(&**catalogue, examined, self.activate, (by, now)).await?;
         if !meta.dry_run {
@@ -91,7 +103,7 @@ impl Operation for InstallPlugin {
         }
         let plan = Plan::new(permit, catalogue.show(&planned.record));
         let plan = plan.generation(planned.record.generation).changing(planned.changes);
-        Ok(plan.detail(planned.detail))
+        Ok(plan.detail(planned.detail).holding(planned.held))
     }
 
     async fn settle(&self, hub: &Hub) {
@@ -108,6 +120,8 @@ pub(super) struct Planned {
     pub(super) record: PluginRecord,
     pub(super) changes: Changes,
     pub(super) detail: String,
+    /// Until the changes are committed.
+    pub(super) held: Option<Held>,
 }
 
 impl Hub {
@@ -144,48 +158,63 @@ impl Hub {
             return Err(Refused::new("invalid_plugin", detail).into());
         }
         let before = record.clone();
-        if record.installed(examined.digest).is_none() {
-            self.make_room(&mut record).await?;
-            record.versions.push(Installed {
+        match record.versions.iter_mut().find(|version| version.digest == examined.digest) {
+            // Signed by somebody else since, or within another period: what is kept must be taken
+            // at the next start, too, which holds signatures against this moment.
+            Some(kept) if kept.signer != examined.signer || !examined.taken_at(kept.installed) => {
+                (kept.signer, kept.installed, kept.by) = (examined.signer.clone(), now, by);
+            }
+            Some(_) => {}
+            None => record.versions.push(Installed {
                 digest: examined.digest,
                 version: examined.version.clone(),
                 signer: examined.signer.clone(),
                 bytes: u64::try_from(examined.file.len()).unwrap_or(u64::MAX),
                 installed: now,
                 by,
-            });
+                activated: false,
+            }),
         }
         if activate {
             let _turn = self.catalogue.turn.lock().await;
             catalogue.check(&record, examined.digest).await?;
+        }
+        let held = Some(self.plugins_may_change().await);
+        if let Some(gone) = self.make_room(&mut record).await? {
+            self.note_removed(&mut changes, &[gone]).await?;
+        }
+        if activate {
             record.activate(examined.digest);
         }
         let word = if activate { "active" } else { "installed" };
-        let Examined { name, version, digest, .. } = examined;
-        let detail = format!("{name} {version} {digest} {word}");
+        let detail = format!("{} {word}", examined.said());
         if record == before {
-            return Ok(Planned { record, changes: Changes::new(), detail });
+            return Ok(Planned { record, changes: Changes::new(), detail, held: None });
         }
         record.generation += 1;
         changes.put(&path, &record)?;
-        Ok(Planned { record, changes, detail })
+        Ok(Planned { record, changes, detail, held })
     }
 
-    /// Lets go of the oldest version that nothing needs, where there are too many.
-    async fn make_room(&self, record: &mut PluginRecord) -> Result<(), Error> {
-        if record.versions.len() < MAX_VERSIONS {
-            return Ok(());
+    /// Lets go of the oldest version that nothing needs, where there is one too many; the last is
+    /// the one that comes in.
+    async fn make_room(&self, record: &mut PluginRecord) -> Result<Option<PluginDigest>, Error> {
+        if record.versions.len() <= MAX_VERSIONS {
+            return Ok(None);
         }
-        for (place, version) in record.versions.iter().enumerate() {
-            let digest = Some(version.digest);
-            if digest != record.active
-                && digest != record.previous
-                && !self.plugin_is_pinned(version.digest).await?
+        let older = record.versions.len().saturating_sub(1);
+        for (place, version) in record.versions.iter().take(older).enumerate() {
+            let digest = version.digest;
+            if ![record.active, record.previous].contains(&Some(digest))
+                && !self.plugin_is_pinned(digest).await?
             {
                 record.versions.remove(place);
-                return Ok(());
+                return Ok(Some(digest));
             }
         }
-        Err(Error::TooMany("16 versions of this plugin are kept, and keys derive by all of them"))
+        Err(Error::TooMany(
+            "16 versions of this plugin are kept, and keys derive by all that are neither active \
+             nor the one before: destroy such keys, or install it under another name",
+        ))
     }
 }

@@ -10,6 +10,7 @@ mod delete;
 mod folder;
 mod follow;
 mod install;
+mod kept;
 mod read;
 mod record;
 
@@ -20,9 +21,9 @@ use futures_util::future::BoxFuture;
 use hub_model::api::plugin::PluginView;
 use hub_model::entry::Subject;
 use hub_model::extend::PluginDigest;
-use hub_model::{Name, RegistrationId, Timestamp};
+use hub_model::{Name, RegistrationId, Thumbprint, Timestamp};
 use hub_policy::{RegistrationFacts, Target};
-use hub_store::{Versioned, layout};
+use hub_store::{Revision, Versioned, layout};
 
 pub use change::{EnablePlugin, RollbackPlugin, UpdatePlugin};
 pub use delete::DeletePlugin;
@@ -34,6 +35,7 @@ pub use record::{Installed, PluginRecord};
 use crate::Error;
 use crate::hub::Hub;
 use crate::operation::Place;
+use crate::plan::Held;
 
 /// The most plugins of a hub.
 pub const MAX_PLUGINS: usize = 256;
@@ -53,12 +55,21 @@ pub struct Refused {
     pub pointer: Option<String>,
     /// What is wrong.
     pub detail: String,
+    /// Which file it is about, as far as that is known: for the entry.
+    pub about: Option<Box<str>>,
 }
 
 impl Refused {
     /// A refusal.
     pub fn new(code: &'static str, detail: impl Into<String>) -> Self {
-        Self { code, pointer: None, detail: detail.into() }
+        Self { code, pointer: None, detail: detail.into(), about: None }
+    }
+
+    /// Says which file it is about.
+    #[must_use]
+    pub fn about(mut self, about: impl Into<Box<str>>) -> Self {
+        self.about = Some(about.into());
+        self
     }
 
     /// Names the member at fault.
@@ -88,10 +99,27 @@ pub struct Examined {
     pub digest: PluginDigest,
     /// Who signed it; nobody where the operator allows that.
     pub signer: Option<Name>,
+    /// When it would be taken with the signatures it has: from and until, of each signer.
+    pub periods: Vec<(Option<Timestamp>, Option<Timestamp>)>,
     /// Its whole file.
     pub file: Arc<[u8]>,
     /// What the process made of it, kept for as long as it may be needed.
     pub loaded: Arc<dyn std::any::Any + Send + Sync>,
+}
+
+impl Examined {
+    /// Whether it would have been taken then.
+    #[must_use]
+    pub fn taken_at(&self, then: Timestamp) -> bool {
+        self.periods.iter().any(|(from, until)| {
+            from.is_none_or(|from| from <= then) && until.is_none_or(|until| then <= until)
+        })
+    }
+
+    /// For the entry: what and which.
+    fn said(&self) -> String {
+        format!("{} {} {}", self.name, self.version, self.digest)
+    }
 }
 
 impl fmt::Debug for Examined {
@@ -112,14 +140,16 @@ pub trait Catalogue: fmt::Debug + Send + Sync {
     fn examine(&self, file: Arc<[u8]>, now: Timestamp) -> BoxFuture<'_, Result<Examined, Refused>>;
 
     /// Whether this version of the plugin could be in service as the record says: settings against
-    /// its schema and by the plugin itself. A setting at fault is named with a pointer.
+    /// its schema and by the plugin itself. A setting at fault is named with a pointer. Gives what
+    /// keys that derive by it are pinned to of its settings.
     fn check<'a>(
         &'a self,
         record: &'a PluginRecord,
         digest: PluginDigest,
-    ) -> BoxFuture<'a, Result<(), Refused>>;
+    ) -> BoxFuture<'a, Result<Option<Thumbprint>, Refused>>;
 
-    /// Keeps a file. Durable when this returns; one that no record names is removed later.
+    /// Keeps a file, with the signatures that were kept of it before. Durable when this returns;
+    /// one that no record names is removed later.
     fn keep<'a>(&'a self, examined: &'a Examined) -> BoxFuture<'a, Result<(), Refused>>;
 
     /// Puts into service what these records say, for the registrations in `named` where the
@@ -127,7 +157,7 @@ pub trait Catalogue: fmt::Debug + Send + Sync {
     /// name. What cannot be put into service leaves what was there.
     fn follow<'a>(
         &'a self,
-        records: &'a [PluginRecord],
+        records: &'a [Versioned<PluginRecord>],
         named: &'a [(Name, RegistrationId)],
         pinned: &'a [PluginDigest],
     ) -> BoxFuture<'a, ()>;
@@ -145,10 +175,13 @@ pub(crate) struct Shelf {
     uploads: tokio::sync::Semaphore,
     /// One is examined and checked at a time: compiling takes processors for seconds.
     turn: tokio::sync::Mutex<()>,
+    /// Held for reading until a key's first pin is committed, and for writing until a change of
+    /// plugins is: whoever looks for pins sees all that there will be. Taken before `turn`.
+    pins: Arc<tokio::sync::RwLock<()>>,
 }
 
-/// Names and generations of plugins, and what names of registrations stand for.
-type Followed = (Vec<(Name, u64)>, Vec<(Name, RegistrationId)>);
+/// Names of plugins and revisions of their records, and what names of registrations stand for.
+type Followed = (Vec<(Name, Revision)>, Vec<(Name, RegistrationId)>);
 
 impl Default for Shelf {
     fn default() -> Self {
@@ -157,6 +190,7 @@ impl Default for Shelf {
             following: tokio::sync::Mutex::default(),
             uploads: tokio::sync::Semaphore::new(UPLOADS),
             turn: tokio::sync::Mutex::default(),
+            pins: Arc::default(),
         }
     }
 }
@@ -186,6 +220,16 @@ impl Hub {
         self.plugin_record(name).await?.ok_or_else(|| Error::not_found("plugin", name))
     }
 
+    /// Until this is dropped, no plugin is changed or removed.
+    pub(crate) async fn plugins_may_be_pinned(&self) -> Held {
+        Box::new(Arc::clone(&self.catalogue.pins).read_owned().await)
+    }
+
+    /// Until this is dropped, no key is pinned to a plugin.
+    async fn plugins_may_change(&self) -> Held {
+        Box::new(Arc::clone(&self.catalogue.pins).write_owned().await)
+    }
+
     /// Whether keys derive by this code.
     pub(crate) async fn plugin_is_pinned(&self, digest: PluginDigest) -> Result<bool, Error> {
         // Destroyed keys need it no longer.
@@ -193,9 +237,23 @@ impl Hub {
     }
 }
 
-/// A plugin of the hub; or none, of which the entry says nothing then.
-#[derive(Debug)]
-pub struct AtPlugin(pub(crate) Option<Name>);
+/// A plugin of the hub; or none that is known before a file was read.
+#[derive(Debug, Default)]
+pub struct AtPlugin {
+    name: Option<Name>,
+    /// What the entry of a refusal says besides.
+    said: OnceLock<Box<str>>,
+}
+
+impl AtPlugin {
+    fn of(name: &Name) -> Self {
+        Self { name: Some(name.clone()), ..Self::default() }
+    }
+
+    fn say(&self, what: impl Into<Box<str>>) {
+        let _ = self.said.set(what.into());
+    }
+}
 
 impl Place for AtPlugin {
     fn target(&self) -> Target<'_> {
@@ -203,7 +261,8 @@ impl Place for AtPlugin {
     }
 
     fn subject(&self) -> Subject {
-        let detail = self.0.as_ref().map(|name| name.as_str().into());
+        let name = self.name.as_ref().map(|name| name.as_str().into());
+        let detail = self.said.get().cloned().or(name);
         Subject { detail, ..Subject::default() }
     }
 

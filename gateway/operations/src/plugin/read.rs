@@ -26,7 +26,7 @@ impl Operation for ListPlugins {
     type Reply = Page<PluginView>;
 
     async fn find(&self, _hub: &Hub) -> Result<AtPlugin, Lost> {
-        Ok(AtPlugin(None))
+        Ok(AtPlugin::default())
     }
 
     async fn plan(
@@ -54,7 +54,7 @@ impl Operation for GetPlugin {
     type Reply = PluginView;
 
     async fn find(&self, _hub: &Hub) -> Result<AtPlugin, Lost> {
-        Ok(AtPlugin(Some(self.plugin.clone())))
+        Ok(AtPlugin::of(&self.plugin))
     }
 
     async fn plan(

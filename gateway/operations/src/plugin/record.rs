@@ -49,6 +49,10 @@ pub struct Installed {
     pub installed: Timestamp,
     /// Who installed it; nobody where it was found in the folder.
     pub by: Option<ParticipantId>,
+    /// Whether it was the active one at some time. Absent in older records: see
+    /// [`PluginRecord::was_active`].
+    #[serde(default)]
+    pub activated: bool,
 }
 
 impl PluginRecord {
@@ -84,8 +88,18 @@ impl PluginRecord {
         }
     }
 
+    /// Whether this version is kept, and an operator has put it into service at some time.
+    #[must_use]
+    pub fn was_active(&self, digest: PluginDigest) -> bool {
+        let once = [self.active, self.previous].contains(&Some(digest));
+        self.installed(digest).is_some_and(|version| version.activated || once)
+    }
+
     /// Makes a version that is kept the active one.
     pub(super) fn activate(&mut self, digest: PluginDigest) {
+        for version in &mut self.versions {
+            version.activated |= version.digest == digest || self.active == Some(version.digest);
+        }
         if self.active != Some(digest) {
             self.previous = self.active.replace(digest);
         }

@@ -194,6 +194,18 @@ impl Package {
         }
         out
     }
+
+    /// The file with its own signatures and those of another copy of it.
+    #[must_use]
+    pub fn with_signatures_of(&self, other: &Self) -> Vec<u8> {
+        let mut out = self.bytes.to_vec();
+        let same = other.digest == self.digest;
+        let more = other.signatures.iter().filter(|one| same && !self.signatures.contains(one));
+        for signature in more {
+            section::append(&mut out, SIGNATURE, signature.to_string().as_bytes());
+        }
+        out
+    }
 }
 
 impl fmt::Debug for Package {

@@ -194,6 +194,19 @@ impl Home {
 
     /// Starts a gateway with these of `limits`, and waits until it says it is ready.
     pub(super) async fn start_with(&self, limits: &[(&str, &str)]) -> Result<Gateway, Failure> {
+        self.launch(limits, &[]).await
+    }
+
+    /// As [`Home::start`], with these variables in its environment.
+    pub(super) async fn start_as(&self, variables: &[(&str, &str)]) -> Result<Gateway, Failure> {
+        self.launch(&UNBOUND, variables).await
+    }
+
+    async fn launch(
+        &self,
+        limits: &[(&str, &str)],
+        variables: &[(&str, &str)],
+    ) -> Result<Gateway, Failure> {
         let [api, management] = free_addresses()?;
         let path = self.log();
         let log = File::create(&path).and_then(|log| Ok((log.try_clone()?, log)));
@@ -214,6 +227,7 @@ impl Home {
         for (name, value) in limits {
             command.env(format!("CIPHER_HUB_LIMITS__{name}"), value);
         }
+        command.envs(variables.iter().copied());
         command.stdin(Stdio::null()).stdout(out).stderr(err);
         let started = Instant::now();
         let mut process = Process::spawn(&mut command)?;

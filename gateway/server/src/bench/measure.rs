@@ -10,7 +10,7 @@ use super::children::{Bare, Folder, Gateway, Home, Vitals};
 use super::load::{End, Load, Turn, quantile, turn};
 use super::report::{Comparison, Report, Served, Side, median};
 use super::setup::{self, Callers};
-use super::{Plan, decisions, failed, keys, overload, primitives, stream, trail};
+use super::{Plan, decisions, failed, keys, overload, plugins, primitives, stream, trail};
 use crate::cli::{BenchPart, Failure};
 
 const SIZES: [usize; 3] = [32, 1024, 64 * 1024];
@@ -88,6 +88,10 @@ async fn measure(plan: &Plan, folder: &Folder, home: &Home) -> Result<Served, Fa
         true => Some(trail::measure(plan, home, &callers).await?),
         false => None,
     };
+    let plugins = match plan.wants(&BenchPart::Plugins) {
+        true => Some(plugins::measure(plan, folder, home, &callers).await?),
+        false => None,
+    };
     Ok(Served {
         connections: plan.connections,
         rounds: plan.rounds,
@@ -97,6 +101,7 @@ async fn measure(plan: &Plan, folder: &Folder, home: &Home) -> Result<Served, Fa
         store: keys,
         overload,
         trail,
+        plugins,
         batch_items: plan.batch_items,
         batch_item_bytes: BATCH_ITEM,
         batch_items_per_second,

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::decisions::Decisions;
 use super::keys::StoreFigures;
 use super::overload::OverloadFigures;
+use super::plugins::PluginFigures;
 use super::primitives::Primitives;
 use super::stream::StreamFigures;
 use super::trail::TrailFigures;
@@ -37,6 +38,8 @@ pub(super) struct Served {
     pub(super) store: Option<StoreFigures>,
     pub(super) overload: Option<OverloadFigures>,
     pub(super) trail: Option<TrailFigures>,
+    /// A plugin that never ends, beside honest work.
+    pub(super) plugins: Option<PluginFigures>,
     pub(super) batch_items: u32,
     pub(super) batch_item_bytes: usize,
     pub(super) batch_items_per_second: Option<f64>,
@@ -226,6 +229,7 @@ impl Served {
         facts.extend(self.store.iter().flat_map(StoreFigures::facts));
         facts.extend(self.overload.iter().flat_map(OverloadFigures::facts));
         facts.extend(self.trail.iter().flat_map(TrailFigures::facts));
+        facts.extend(self.plugins.iter().flat_map(PluginFigures::facts));
         facts.push(fact("fdatasync of the disk", latency(self.fsync_p50_us, self.fsync_p99_us)));
         facts
     }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use hub_model::api::plugin::PluginView;
-use hub_model::extend::PluginDigest;
-use hub_model::{Name, RegistrationId, Timestamp};
+use hub_model::extend::{KdfProfiles as _, PluginDigest};
+use hub_model::{Name, RegistrationId, Thumbprint, Timestamp};
 use hub_operations::plugin::{self, Examined, PluginRecord, Refused};
-use hub_plugins::World;
+use hub_store::Versioned;
 
 use super::Catalogue;
-use super::load::Nowhere;
+use super::load::Running;
 
 /// The catalogue, as operations ask it.
 #[derive(Clone, Debug)]
@@ -34,17 +34,13 @@ impl plugin::Catalogue for Asked {
         &'a self,
         record: &'a PluginRecord,
         digest: PluginDigest,
-    ) -> BoxFuture<'a, Result<(), Refused>> {
+    ) -> BoxFuture<'a, Result<Option<Thumbprint>, Refused>> {
         Box::pin(async move {
             let loaded = self.0.load(record, digest).await?;
-            self.0.try_out(record, &loaded, true).await?;
-            if loaded.manifest().world == World::AuditSink && loaded.manifest().config.is_empty() {
-                // Nothing to be told: it can say now whether it works at all.
-                let settings = self.0.settings(record, loaded.manifest())?;
-                let plugin = loaded.sink(settings, Arc::new(Nowhere));
-                let _ = plugin.check_settings().await;
+            match self.0.try_out(record, &loaded, true).await? {
+                Running::Kdf(plugin) => Ok(plugin.settings()),
+                Running::Rotation(_) | Running::Sink => Ok(None),
             }
-            Ok(())
         })
     }
 
@@ -52,7 +48,8 @@ impl plugin::Catalogue for Asked {
         let (own, file, digest) =
             (Arc::clone(&self.0), Arc::clone(&examined.file), examined.digest);
         Box::pin(async move {
-            let kept = tokio::task::spawn_blocking(move || own.files.keep(digest, &file)).await;
+            let keeping = move || own.files.keep(digest, &own.with_signatures(digest, file));
+            let kept = tokio::task::spawn_blocking(keeping).await;
             match kept {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(error)) => {
@@ -66,7 +63,7 @@ impl plugin::Catalogue for Asked {
 
     fn follow<'a>(
         &'a self,
-        records: &'a [PluginRecord],
+        records: &'a [Versioned<PluginRecord>],
         named: &'a [(Name, RegistrationId)],
         pinned: &'a [PluginDigest],
     ) -> BoxFuture<'a, ()> {

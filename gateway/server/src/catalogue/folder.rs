@@ -52,7 +52,6 @@ pub(crate) async fn follow(
             () = asked.notified() => {
                 // What was refused is tried again: signers or settings may be others now.
                 seen.retain(|_, (_, taken)| *taken);
-                hub.follow_plugins_again().await;
             }
             () = changed.notified() => quiet(&changed).await,
         }
@@ -109,6 +108,9 @@ async fn look(folder: &Path, max_size: u64, hub: &Hub, seen: &mut Seen, anew: bo
             }
             Ok(Taken::Known(digest)) => {
                 tracing::debug!(file = name, %digest, "a plugin of the folder is known");
+            }
+            Ok(Taken::Removed(digest)) => {
+                tracing::info!(file = name, %digest, "a removed plugin is still in the folder");
             }
             Err(error) => {
                 tracing::error!(file = name, %error, "a plugin of the folder is not taken");

@@ -8,8 +8,8 @@ use hub_model::extend::{FailureKind, FailurePolicy, PluginDigest, PluginFailure}
 use hub_model::{Name, Timestamp};
 use hub_operations::plugin::{Examined, PluginRecord, Refused};
 use hub_plugins::{
-    Limits, LimitsWanted, LoadError, Loaded, Manifest, Outbound, OutboundRequest, Package,
-    PackageError, SendError, Sending, Settings, SizeLimits, World,
+    Limits, LimitsWanted, LoadError, Loaded, Manifest, Package, PackageError, Settings, SizeLimits,
+    Trust, World,
 };
 
 use super::{Catalogue, RECENT, lock};
@@ -53,18 +53,59 @@ impl Catalogue {
     /// Reads, checks and loads a file. Blocks.
     fn examine_now(&self, file: Arc<[u8]>, now: Timestamp) -> Result<Examined, Refused> {
         let package = self.package(Arc::clone(&file))?;
-        let signer = self.trusted(&package, now)?;
-        let loaded = self.load_package(&package)?;
-        let manifest = package.manifest();
+        let (manifest, digest) = (package.manifest(), package.digest());
+        // Who is refused is to know which of their files it was.
+        let about = |refused: Refused| {
+            refused.about(format!("{} {} {digest}", manifest.name, manifest.version))
+        };
+        let signer = self.trusted(&package, now).map_err(about)?;
+        let loaded = self.load_package(&package).map_err(about)?;
         Ok(Examined {
             name: manifest.name.clone(),
             version: manifest.version.to_string().into(),
             world: manifest.world.name(),
-            digest: package.digest(),
+            digest,
             signer,
+            periods: self.periods(&package, now),
             file,
             loaded,
         })
+    }
+
+    /// When this file would be taken with the signatures it has; always where none is needed.
+    fn periods(
+        &self,
+        package: &Package,
+        now: Timestamp,
+    ) -> Vec<(Option<Timestamp>, Option<Timestamp>)> {
+        if self.config.allow_unsigned {
+            return vec![(None, None)];
+        }
+        let signed = |signer: &&hub_plugins::Signer| {
+            let then = signer.not_before.or(signer.not_after).unwrap_or(now);
+            let alone = Trust { signers: vec![(*signer).clone()] };
+            alone.verify(package, then).is_ok()
+        };
+        let signers = self.trust.signers.iter().filter(signed);
+        signers.map(|signer| (signer.not_before, signer.not_after)).collect()
+    }
+
+    /// A file with the signatures that it was kept with before, as far as there is room: those that
+    /// its record was made by must go on counting, whatever comes in by whom. Blocks.
+    pub(super) fn with_signatures(&self, digest: PluginDigest, file: Arc<[u8]>) -> Arc<[u8]> {
+        let Ok(kept) = self.files.read(&digest, self.config.max_size) else { return file };
+        if kept == file {
+            return file;
+        }
+        let (Ok(kept), Ok(new)) = (self.package(kept), self.package(Arc::clone(&file))) else {
+            return file;
+        };
+        if kept.digest() != digest || new.digest() != digest {
+            return file;
+        }
+        let both: Arc<[u8]> = new.with_signatures_of(&kept).into();
+        // Too large, or too many signatures: what came in is good by itself.
+        if self.package(Arc::clone(&both)).is_ok() { both } else { file }
     }
 
     fn load_package(&self, package: &Package) -> Result<Arc<Loaded>, Refused> {
@@ -161,8 +202,12 @@ impl Catalogue {
         for (name, value) in said.iter().flat_map(|said| &said.config) {
             config.insert(name.clone(), value.clone());
         }
-        let failure = said.and_then(|said| said.failure).or(record.failure);
-        let failure = failure.unwrap_or(manifest.failure);
+        let failure = self.on_failure(record, manifest);
+        let wanted = said.and_then(|said| said.failure).or(record.failure);
+        if wanted.is_some_and(|wanted| wanted != failure) {
+            let plugin = &record.name;
+            tracing::warn!(%plugin, "`fall-back` is not for KDF profiles, and is passed over");
+        }
         if manifest.world == World::KdfProfile && failure == FailurePolicy::FallBack {
             let detail = "another key is no answer, so `fall-back` is not for KDF profiles";
             return Err(Refused::new("invalid_argument", detail).at("/failure"));
@@ -178,6 +223,15 @@ impl Catalogue {
         };
         let limits = self.limits(record, manifest);
         Ok(Settings { name: record.name.clone(), config, limits, failure })
+    }
+
+    /// The failure policy that holds for a plugin. One that its world has not is passed over: what
+    /// derives keys must not stop for a word in the configuration that would mean nothing.
+    pub(super) fn on_failure(&self, record: &PluginRecord, manifest: &Manifest) -> FailurePolicy {
+        let kdf = manifest.world == World::KdfProfile;
+        let fits = |policy: &FailurePolicy| !kdf || *policy != FailurePolicy::FallBack;
+        let said = self.config.of(&record.name).and_then(|said| said.failure).filter(fits);
+        said.or(record.failure.filter(fits)).unwrap_or(manifest.failure)
     }
 
     /// Limits that hold for a plugin.
@@ -219,16 +273,6 @@ impl Catalogue {
             // Settings and endpoints are those of each sink, which checks before it takes it.
             World::AuditSink => Ok(Running::Sink),
         }
-    }
-}
-
-/// For checks of plugins that have no endpoints.
-#[derive(Debug)]
-pub(super) struct Nowhere;
-
-impl Outbound for Nowhere {
-    fn send<'a>(&'a self, _: &'a str, _: OutboundRequest, _: std::time::Duration) -> Sending<'a> {
-        Box::pin(async { Err(SendError::UnknownEndpoint) })
     }
 }
 

@@ -70,7 +70,7 @@ impl Collector for PluginMetrics {
         self.duration.reset();
         for (name, shelved) in &**self.catalogue.service.load() {
             let name = name.as_str();
-            self.enabled.with_label_values(&[name]).set(i64::from(shelved.enabled));
+            self.enabled.with_label_values(&[name]).set(i64::from(shelved.record.value.enabled));
             let failed = i64::from(shelved.problem.is_some());
             self.failed.with_label_values(&[name]).set(failed);
             let Some(active) = &shelved.active else { continue };

@@ -24,7 +24,7 @@ use hub_model::Name;
 use hub_model::extend::{FailureKind, PluginDigest, PluginFailure};
 use hub_operations::Hub;
 use hub_plugins::{Engine, Loaded, Trust};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
@@ -34,7 +34,7 @@ use crate::sinks::{InService, SinkPlugins};
 
 pub(crate) use asked::Asked;
 pub(crate) use metrics::PluginMetrics;
-pub(crate) use upload::{InstallEndpoint, WASM};
+pub(crate) use upload::{InstallEndpoint, PATIENCE, WASM};
 
 use files::Files;
 use serve::Shelved;
@@ -137,16 +137,23 @@ impl SinkPlugins for Catalogue {
 }
 
 /// Follows the records where nobody waits for it: a request can be given up between its commit and
-/// what follows it, and what could not be put into service may work later.
-pub(crate) async fn keep(hub: Arc<Hub>, catalogue: Arc<Catalogue>, token: CancellationToken) {
+/// what follows it, and what could not be put into service may work later, or when it is asked for
+/// (SIGHUP).
+pub(crate) async fn keep(
+    hub: Arc<Hub>,
+    catalogue: Arc<Catalogue>,
+    asked: Arc<Notify>,
+    token: CancellationToken,
+) {
     let mut since = Duration::ZERO;
     loop {
+        let mut now = false;
         tokio::select! {
             () = token.cancelled() => return,
-            () = tokio::time::sleep(LOOK) => {}
+            () = asked.notified() => now = true,
+            () = tokio::time::sleep(LOOK) => since += LOOK,
         }
-        since += LOOK;
-        let again = since >= AGAIN && catalogue.troubled();
+        let again = now || (since >= AGAIN && catalogue.troubled());
         if since >= AGAIN {
             since = Duration::ZERO;
         }

@@ -3,10 +3,13 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use hub_model::extend::{KdfProfiles, PluginDigest, PluginFailure, Plugins, RotationSchedule};
+use hub_model::extend::{
+    KdfInService, KdfProfiles, KdfVersion, PluginDigest, PluginFailure, Plugins, RotationSchedule,
+};
 use hub_model::{Name, RegistrationId};
 use hub_operations::plugin::{PluginRecord, Refused};
 use hub_plugins::{KdfPlugin, Loaded};
+use hub_store::{Revision, Versioned};
 
 use super::load::Running;
 use super::{Catalogue, unavailable};
@@ -14,19 +17,32 @@ use super::{Catalogue, unavailable};
 /// A plugin as it is in service.
 #[derive(Debug)]
 pub(super) struct Shelved {
-    /// That of the record that was followed.
-    pub(super) generation: u64,
-    pub(super) enabled: bool,
+    /// The record that was followed. Not known by its generation: a plugin that is removed and
+    /// installed begins with 1 again.
+    pub(super) record: Versioned<PluginRecord>,
     /// None: it serves all.
     registrations: Option<BTreeSet<RegistrationId>>,
     /// Why what the record says is not in service.
     pub(super) problem: Option<String>,
+    /// Why an older version that keys may be pinned to is not at hand, or not as the record says.
+    missing: Option<String>,
     /// What answers: what the record says, or the last that was good.
     pub(super) active: Option<Active>,
     /// Kept to be shown where no version is active: compiled, and never run.
     shown: Option<Arc<Loaded>>,
     /// Versions of KDF profiles that keys may be pinned to.
-    versions: HashMap<PluginDigest, Arc<KdfPlugin>>,
+    versions: HashMap<PluginDigest, Older>,
+}
+
+/// A version that keys may be pinned to, as of a revision of the record.
+#[derive(Clone, Debug)]
+struct Older(Arc<KdfPlugin>, Revision);
+
+impl Shelved {
+    /// What is to be mended: of the active version, or of another one.
+    pub(super) fn wrong(&self) -> Option<String> {
+        self.problem.clone().or_else(|| self.missing.clone())
+    }
 }
 
 /// What answers.
@@ -34,46 +50,50 @@ pub(super) struct Shelved {
 pub(super) struct Active {
     pub(super) loaded: Arc<Loaded>,
     pub(super) running: Running,
+    /// The revision of the record whose settings it has.
+    revision: Revision,
 }
 
 impl Catalogue {
     /// Whether something could not be put into service.
     pub(super) fn troubled(&self) -> bool {
-        self.service.load().values().any(|shelved| shelved.problem.is_some())
+        self.service.load().values().any(|shelved| shelved.wrong().is_some())
     }
 
     /// Puts into service what the records say.
     pub(super) async fn follow_all(
         self: &Arc<Self>,
-        records: &[PluginRecord],
+        records: &[Versioned<PluginRecord>],
         named: &[(Name, RegistrationId)],
         pinned: &[PluginDigest],
     ) {
         let before = self.service.load_full();
         let mut service = HashMap::with_capacity(records.len());
         for record in records {
-            let old = before.get(&record.name);
-            let shelved = self.shelve(record, named, old.map(|old| &**old)).await;
-            if let Some(why) = &shelved.problem
-                && old.is_none_or(|old| old.problem.as_ref() != Some(why))
+            let (name, old) = (&record.value.name, before.get(&record.value.name));
+            let shelved = self.shelve(record, named, pinned, old.map(|old| &**old)).await;
+            if let Some(error) = &shelved.problem
+                && old.is_none_or(|old| old.problem.as_ref() != Some(error))
             {
-                tracing::error!(
-                    plugin = %record.name,
-                    error = %why,
-                    "a plugin is not put into service; what was there stays"
-                );
+                let plugin = name;
+                tracing::error!(%plugin, %error, "a plugin cannot be put into service");
+            }
+            if let Some(error) = &shelved.missing
+                && old.is_none_or(|old| old.missing.as_ref() != Some(error))
+            {
+                tracing::error!(plugin = %name, %error, "an older version does not load");
             }
             let digest = |shelved: &Shelved| shelved.active.as_ref().map(|a| a.loaded.digest());
             if let Some(now) = digest(&shelved)
                 && old.and_then(|old| digest(old)) != Some(now)
             {
-                tracing::info!(plugin = %record.name, digest = %now, "a plugin is in service");
+                tracing::info!(plugin = %name, digest = %now, "a plugin is in service");
             }
-            service.insert(record.name.clone(), Arc::new(shelved));
+            service.insert(name.clone(), Arc::new(shelved));
         }
         self.service.store(Arc::new(service));
         self.changed.send_modify(|count| *count += 1);
-        let versions = records.iter().flat_map(|record| &record.versions);
+        let versions = records.iter().flat_map(|record| &record.value.versions);
         let needed: HashSet<_> =
             versions.map(|version| version.digest).chain(pinned.iter().copied()).collect();
         for digest in &needed {
@@ -103,21 +123,23 @@ impl Catalogue {
 
     async fn shelve(
         self: &Arc<Self>,
-        record: &PluginRecord,
+        found: &Versioned<PluginRecord>,
         named: &[(Name, RegistrationId)],
+        pinned: &[PluginDigest],
         old: Option<&Shelved>,
     ) -> Shelved {
+        let record = &found.value;
         let registrations = self.assigned(record, named);
         if let Some(old) = old
-            && old.generation == record.generation
-            && old.problem.is_none()
+            && old.record.revision == found.revision
+            && old.wrong().is_none()
         {
             // As it was, with what it remembers.
             return Shelved {
-                generation: old.generation,
-                enabled: old.enabled,
+                record: old.record.clone(),
                 registrations,
                 problem: None,
+                missing: None,
                 active: old.active.clone(),
                 shown: old.shown.clone(),
                 versions: old.versions.clone(),
@@ -126,7 +148,7 @@ impl Catalogue {
         let mut problem = None;
         let mut active = None;
         if let Some(digest) = record.active {
-            match self.activate(record, digest).await {
+            match self.activate(found, digest).await {
                 Ok(made) => active = Some(made),
                 Err(refused) => {
                     problem = Some(refused.detail);
@@ -140,38 +162,49 @@ impl Catalogue {
         {
             shown = self.load(record, newest.digest).await.ok();
         }
-        let mut versions = HashMap::new();
-        if &*record.world == "kdf-profile" {
-            for version in &record.versions {
-                let made = match &active {
-                    Some(active) if active.loaded.digest() == version.digest => Ok(active.clone()),
-                    _ => self.activate(record, version.digest).await,
-                };
-                match made {
-                    Ok(Active { running: Running::Kdf(plugin), .. }) => {
-                        versions.insert(version.digest, plugin);
-                    }
-                    Ok(_) => {}
-                    Err(refused) => {
-                        let (plugin, digest) = (&record.name, version.digest);
-                        let why = refused.detail;
-                        tracing::warn!(%plugin, %digest, %why, "an older version does not load");
-                        if let Some(kept) = old.and_then(|old| old.versions.get(&digest)) {
-                            versions.insert(digest, Arc::clone(kept));
-                        }
+        let (versions, missing) = match &*record.world {
+            "kdf-profile" => self.older(found, pinned, active.as_ref(), old).await,
+            _ => (HashMap::new(), None),
+        };
+        let record = found.clone();
+        Shelved { record, registrations, problem, missing, active, shown, versions }
+    }
+
+    /// The versions that keys are or may be pinned to, and what is missing of them. What was only
+    /// installed is not run.
+    async fn older(
+        self: &Arc<Self>,
+        found: &Versioned<PluginRecord>,
+        pinned: &[PluginDigest],
+        active: Option<&Active>,
+        old: Option<&Shelved>,
+    ) -> (HashMap<PluginDigest, Older>, Option<String>) {
+        let record = &found.value;
+        let (mut versions, mut missing) = (HashMap::new(), None);
+        for version in &record.versions {
+            let digest = version.digest;
+            if !record.was_active(digest) && !pinned.contains(&digest) {
+                continue;
+            }
+            let made = match active.filter(|active| active.loaded.digest() == digest) {
+                Some(active) => Ok(active.clone()),
+                None => self.activate(found, digest).await,
+            };
+            match made {
+                Ok(Active { running: Running::Kdf(plugin), revision, .. }) => {
+                    versions.insert(digest, Older(plugin, revision));
+                }
+                Ok(_) => {}
+                Err(refused) => {
+                    let why = format!("version {} ({digest}): {}", version.version, refused.detail);
+                    missing.get_or_insert(why);
+                    if let Some(kept) = old.and_then(|old| old.versions.get(&digest)) {
+                        versions.insert(digest, kept.clone());
                     }
                 }
             }
         }
-        Shelved {
-            generation: record.generation,
-            enabled: record.enabled,
-            registrations,
-            problem,
-            active,
-            shown,
-            versions,
-        }
+        (versions, missing)
     }
 
     /// Whom a plugin serves; none where it is all.
@@ -191,12 +224,12 @@ impl Catalogue {
 
     async fn activate(
         self: &Arc<Self>,
-        record: &PluginRecord,
+        found: &Versioned<PluginRecord>,
         digest: PluginDigest,
     ) -> Result<Active, Refused> {
-        let loaded = self.load(record, digest).await?;
-        let running = self.try_out(record, &loaded, false).await?;
-        Ok(Active { loaded, running })
+        let loaded = self.load(&found.value, digest).await?;
+        let running = self.try_out(&found.value, &loaded, false).await?;
+        Ok(Active { loaded, running, revision: found.revision })
     }
 
     /// A plugin that serves this registration.
@@ -217,17 +250,17 @@ impl Catalogue {
     pub(super) fn sink_in_service(&self, plugin: &Name) -> Result<Arc<Loaded>, PluginFailure> {
         let none = || unavailable(&format!("there is no audit sink `{plugin}` in service"));
         let found = self.service.load().get(plugin).cloned().ok_or_else(none)?;
-        if !found.enabled {
+        if !found.record.value.enabled {
             return Err(unavailable(&format!("the plugin `{plugin}` is disabled")));
         }
         match &found.active {
-            Some(Active { loaded, running: Running::Sink }) => Ok(Arc::clone(loaded)),
+            Some(Active { loaded, running: Running::Sink, .. }) => Ok(Arc::clone(loaded)),
             _ => Err(none()),
         }
     }
 
     fn answering<'a>(shelved: &'a Shelved, plugin: &Name) -> Result<&'a Active, PluginFailure> {
-        if !shelved.enabled {
+        if !shelved.record.value.enabled {
             return Err(unavailable(&format!("the plugin `{plugin}` is disabled")));
         }
         let none = || unavailable(&format!("no version of the plugin `{plugin}` is in service"));
@@ -252,18 +285,31 @@ impl Plugins for Catalogue {
         &self,
         registration: RegistrationId,
         plugin: &Name,
-        digest: Option<PluginDigest>,
-    ) -> Result<Arc<dyn KdfProfiles>, PluginFailure> {
+        version: KdfVersion,
+    ) -> Result<KdfInService, PluginFailure> {
         let shelved = self.serving(registration, plugin)?;
-        if let Some(digest) = digest {
-            // Also where it is disabled: what was derived is derived again.
-            let none = || unavailable(&format!("`{plugin}` has no version {digest} installed"));
-            let found = shelved.versions.get(&digest).ok_or_else(none)?;
-            return Ok(Arc::<KdfPlugin>::clone(found));
+        let record = &shelved.record.value;
+        if !record.enabled {
+            return Err(unavailable(&format!("the plugin `{plugin}` is disabled")));
         }
-        match &Self::answering(&shelved, plugin)?.running {
-            Running::Kdf(plugin) => Ok(Arc::<KdfPlugin>::clone(plugin)),
-            _ => Err(unavailable(&format!("the plugin `{plugin}` has no KDF profiles"))),
-        }
+        let (found, revision) = match version {
+            KdfVersion::Active => match Self::answering(&shelved, plugin)? {
+                Active { running: Running::Kdf(found), revision, .. } => (found, revision),
+                _ => {
+                    return Err(unavailable(&format!("the plugin `{plugin}` has no KDF profiles")));
+                }
+            },
+            KdfVersion::Named(digest) if !record.was_active(digest) => {
+                let text = format!("`{plugin}` has had no version {digest} in service");
+                return Err(unavailable(&text));
+            }
+            KdfVersion::Pinned(digest) | KdfVersion::Named(digest) => {
+                let none = || unavailable(&format!("`{plugin}` has no version {digest} installed"));
+                let Older(found, revision) = shelved.versions.get(&digest).ok_or_else(none)?;
+                (found, revision)
+            }
+        };
+        let profiles: Arc<dyn KdfProfiles> = Arc::<KdfPlugin>::clone(found);
+        Ok(KdfInService { profiles, revision: Some(revision.0) })
     }
 }

@@ -1,4 +1,6 @@
 //! `plugins.install`: the file is the body, and is read when the caller was found to be permitted.
+//! It runs in a task of its own that the connection only waits for: whoever leaves in the middle
+//! leaves an entry all the same.
 
 use std::sync::Arc;
 
@@ -6,18 +8,23 @@ use futures_util::future::BoxFuture;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use hub_auth::Caller;
-use hub_operations::Meta;
+use hub_model::api::plugin::PluginView;
 use hub_operations::plugin::{InstallPlugin, Refused, Upload};
+use hub_operations::{Done, Failure, Meta};
 use tokio::sync::Mutex;
+use tracing::Instrument as _;
 
 use crate::body::Reader;
-use crate::endpoint::{Endpoint, perform};
+use crate::endpoint::{Endpoint, answer};
 use crate::inbound::EdgeError;
 use crate::listen::Reply;
 use crate::pipeline::Gateway;
 use crate::problem::Refusal;
 use crate::request::Parts;
 use crate::routes::Route;
+
+/// How long an installation may take: others are compiled first, and some for half a minute.
+pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(300);
 
 /// The media type of a plugin.
 pub(crate) const WASM: &str = "application/wasm";
@@ -45,7 +52,12 @@ impl Endpoint for InstallEndpoint {
                 Ok(activate) => {
                     let upload = Box::new(Body(Arc::clone(&reader)));
                     let operation = InstallPlugin::new(upload, activate);
-                    perform(gateway, row, caller, &operation, &meta, |_| {}).await
+                    let outcome = apart(gateway, caller.clone(), operation, meta.clone()).await;
+                    let gone = || Refusal::new("internal", "the installation was broken off");
+                    outcome.map_or_else(
+                        || Err(gone()),
+                        |outcome| answer::<InstallPlugin>(gateway, row, &meta, outcome, |_| {}),
+                    )
                 }
                 Err(refusal) => Err(gateway.fallen(row, caller, &meta, refusal).await),
             };
@@ -56,6 +68,24 @@ impl Endpoint for InstallEndpoint {
             answered
         })
     }
+}
+
+/// Installs in a task of its own; none where that ended without an outcome. The listener waits for
+/// it when the process stops.
+async fn apart(
+    gateway: &Gateway,
+    caller: Caller,
+    operation: InstallPlugin,
+    meta: Meta,
+) -> Option<Result<Done<PluginView>, Failure>> {
+    let (outcome, awaited) = tokio::sync::oneshot::channel();
+    let hub = Arc::clone(&gateway.hub);
+    let task = async move {
+        // Nobody may be there to hear it.
+        let _ = outcome.send(hub.perform(&caller, &operation, &meta).await);
+    };
+    gateway.streams.spawn(task.in_current_span());
+    awaited.await.ok()
 }
 
 fn media_type(parts: &Parts<'_>) -> Result<(), Refusal> {

@@ -9,6 +9,7 @@ use hub_operations::plugin::{Installed, PluginRecord};
 use hub_plugins::{Limits, Manifest, Schema, Stats};
 
 use super::Catalogue;
+use super::serve::Shelved;
 
 impl Catalogue {
     /// How plugins fare, by name.
@@ -17,7 +18,8 @@ impl Catalogue {
         let mut all: Vec<PluginHealth> = service
             .iter()
             .map(|(name, shelved)| {
-                let state = match (shelved.enabled, &shelved.problem, &shelved.active) {
+                let enabled = shelved.record.value.enabled;
+                let state = match (enabled, &shelved.problem, &shelved.active) {
                     (false, ..) => PluginState::Disabled,
                     (true, Some(_), _) => PluginState::Failed,
                     (true, None, None) => PluginState::Installed,
@@ -28,7 +30,7 @@ impl Catalogue {
                 PluginHealth {
                     name: name.clone(),
                     state,
-                    problem: shelved.problem.clone(),
+                    problem: shelved.wrong(),
                     version: loaded.map(|loaded| loaded.manifest().version.to_string()),
                     calls: stats.calls,
                     failures: stats.failures.iter().map(|(_, count)| count).sum(),
@@ -43,15 +45,15 @@ impl Catalogue {
         let shelved = self.service.load().get(&record.name).cloned();
         let shelved = shelved.as_deref();
         // What is said of an older record is not said of this one.
-        let problem = shelved
-            .filter(|shelved| shelved.generation == record.generation)
-            .and_then(|shelved| shelved.problem.clone());
-        let state = match (record.enabled, record.active, &problem) {
-            (false, ..) => PluginState::Disabled,
-            (true, None, _) => PluginState::Installed,
-            (true, Some(_), Some(_)) => PluginState::Failed,
-            (true, Some(_), None) => PluginState::InService,
+        let shelved_so = shelved.filter(|shelved| shelved.record.value == *record);
+        let failed = shelved_so.is_some_and(|shelved| shelved.problem.is_some());
+        let state = match (record.enabled, record.active) {
+            (false, _) => PluginState::Disabled,
+            (true, None) => PluginState::Installed,
+            (true, Some(_)) if failed => PluginState::Failed,
+            (true, Some(_)) => PluginState::InService,
         };
+        let problem = shelved_so.and_then(Shelved::wrong);
         let subject = record.subject().map(|version| version.digest);
         let loaded = subject.and_then(|digest| self.known(&digest));
         let manifest = loaded.as_ref().map(|loaded| loaded.manifest());
@@ -66,7 +68,7 @@ impl Catalogue {
                 config = filled;
             }
             limits = shown_limits(&self.limits(record, manifest));
-            failure = failure.or(Some(manifest.failure));
+            failure = Some(self.on_failure(record, manifest));
         }
         let text = |(name, value): (Box<str>, Box<str>)| (name.into(), value.into());
         PluginView {

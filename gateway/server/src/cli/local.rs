@@ -102,7 +102,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
     /// Measure only this, after a short preparation: `primitives`, `decisions`, `stream`, `keys`,
-    /// `overload`, `audit`, or one comparison such as `encrypt:1024`
+    /// `overload`, `audit`, `plugins`, or one comparison such as `encrypt:1024`
     #[arg(long, value_name = "PART", value_parser = only)]
     pub(crate) only: Option<BenchPart>,
     /// Everything once and briefly: whether it works, not how fast
@@ -128,6 +128,8 @@ pub(crate) enum BenchPart {
     Overload,
     /// Durable audit beside audit in memory.
     Audit,
+    /// A plugin that never ends beside honest work.
+    Plugins,
     /// Requests of this operation with this many bytes.
     Comparison(String, usize),
 }
@@ -135,7 +137,7 @@ pub(crate) enum BenchPart {
 fn only(text: &str) -> Result<BenchPart, String> {
     let form = || {
         "give it as `primitives`, `decisions`, `stream`, `keys`, `overload`, `audit`, \
-         `encrypt:1024` or `decrypt:32`"
+         `plugins`, `encrypt:1024` or `decrypt:32`"
             .to_owned()
     };
     match text {
@@ -145,6 +147,7 @@ fn only(text: &str) -> Result<BenchPart, String> {
         "keys" => return Ok(BenchPart::Keys),
         "overload" => return Ok(BenchPart::Overload),
         "audit" => return Ok(BenchPart::Audit),
+        "plugins" => return Ok(BenchPart::Plugins),
         _ => {}
     }
     let (operation, bytes) = text.split_once(':').ok_or_else(form)?;

@@ -44,7 +44,7 @@ keys! {
     "server.tls_handshake_timeout" = r#""5s""#,
         "Time for a TLS handshake.";
     "server.request_timeout" = r#""30s""#,
-        "Time for a whole request.";
+        "Time for a whole request; installations of plugins have five minutes.";
     "server.idle_timeout" = r#""60s""#,
         "How long a connection may stay without a request.";
     "server.drain_timeout" = r#""10s""#,

@@ -57,7 +57,7 @@ pub(super) fn rows() -> Vec<Route> {
         .gives::<body::PluginView>()
         .called("plugins.disable"),
         Route::new(Method::POST, "/v1/plugins/{plugin}:rollback", |p| {
-            Ok(plg::RollbackPlugin { plugin: p.param("plugin")? })
+            Ok(plg::RollbackPlugin::new(p.param("plugin")?))
         })
         .gives::<body::PluginView>()
         .called("plugins.rollback"),

@@ -42,7 +42,7 @@ impl BranchKey {
     }
 
     /// Takes a message of so many bytes out of what is left; false when it does not fit.
-    fn take(&self, bounds: &Bounds, bytes: u64) -> bool {
+    pub(super) fn take(&self, bounds: &Bounds, bytes: u64) -> bool {
         let relaxed = Ordering::Relaxed;
         let room = |used: u64| (used < bounds.messages).then(|| used + 1);
         // A first message may be larger than the bound by itself: it has to be under some key.
@@ -111,12 +111,17 @@ impl Place {
         lock(&self.kept).branch = Some(Arc::clone(branch));
     }
 
-    /// Notes that fetching failed; ahead of time it is not tried again before `retry`.
-    pub(super) fn put_failure(&self, failure: &EnvelopeError, retry: Duration) {
+    /// Notes that fetching failed.
+    pub(super) fn put_failure(&self, failure: &EnvelopeError) {
         let mut kept = lock(&self.kept);
         kept.failures += 1;
         kept.failure = Some(failure.clone());
-        kept.retry = retry;
+    }
+
+    /// Notes that fetching ahead of time failed: not tried again before `retry`. It is no failure
+    /// for those who wait for a key that has room for them: less patience was had with it.
+    pub(super) fn put_off(&self, retry: Duration) {
+        lock(&self.kept).retry = retry;
     }
 
     /// How a fetch failed since so many had failed: whoever waited for it shares its fate, so that
@@ -235,7 +240,9 @@ mod tests {
         place.put(&key(at(0)));
         let failure = EnvelopeError::BranchKey("x");
         assert!(place.failed_since(0).is_none());
-        place.put_failure(&failure, at(90));
+        place.put_off(at(90));
+        assert!(place.failed_since(0).is_none(), "whoever waits asks by itself");
+        place.put_failure(&failure);
         assert!(place.failed_since(0).is_some() && place.failed_since(1).is_none());
         assert!(matches!(place.find(&BOUNDS, at(80), 1), Found::Fresh(_)));
         assert!(matches!(place.find(&BOUNDS, at(90), 1), Found::Ageing(_)));

@@ -2,8 +2,9 @@
 //! branch key, and the branch key is a data key of the hub. So one call of the hub serves many
 //! messages of any length, and their bytes never leave the application.
 //!
-//! What must stay true: a branch key lives in memory only, for no longer and no more than its bounds
-//! say; a message opens under the branch and the context it was made for, whole, or not at all.
+//! What must stay true: a branch key lives in memory only, and serves for no longer and no more than
+//! its bounds say (a process that is idle keeps it in memory until the next call for another branch,
+//! or [`Envelope::forget`]); a message opens under the branch and the context it was made for, whole, or not at all.
 //! Format: `docs/formats/envelope.md`. Decisions: `docs/adr/0035-*.md`.
 
 mod cache;
@@ -268,7 +269,7 @@ impl Envelope {
                     let soon = hub.clone().with_timeout(AHEAD);
                     match self.fetch(&soon, ciphertext).await {
                         Ok(next) => place.put(&next),
-                        Err(error) => place.put_failure(&error, clock.steady() + PAUSE),
+                        Err(_) => place.put_off(clock.steady() + PAUSE),
                     }
                 }
                 return Ok(branch);
@@ -286,15 +287,14 @@ impl Envelope {
         }
         match self.fetch(hub, ciphertext).await {
             Ok(branch) => {
+                // INVARIANT: this message is counted before anybody else has the key. Whatever its
+                // size, it is the first.
+                branch.take(&bounds, bytes);
                 place.put(&branch);
-                // Counts this message; one that is larger than any bound is under it alone.
-                match place.find(&bounds, clock.steady(), bytes) {
-                    Found::Fresh(branch) | Found::Ageing(branch) => Ok(branch),
-                    Found::Nothing(_) => Ok(branch),
-                }
+                Ok(branch)
             }
             Err(failure) => {
-                place.put_failure(&failure, clock.steady());
+                place.put_failure(&failure);
                 Err(failure)
             }
         }

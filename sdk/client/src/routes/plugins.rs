@@ -78,7 +78,7 @@ impl Client {
         self.fetch(Call::act(plugins().item(name)?.verb("enable"))).await
     }
 
-    /// Takes a plugin out of service. Keys that derive by it go on doing so.
+    /// Takes a plugin out of service. Keys that derive by it cannot until it is enabled again.
     ///
     /// # Errors
     /// Those of any call: see [`Error`].
@@ -86,12 +86,15 @@ impl Client {
         self.fetch(Call::act(plugins().item(name)?.verb("disable"))).await
     }
 
-    /// Makes the version active that was active before.
+    /// Makes the version active that was active before the one seen, so that two who want to be rid
+    /// of it do not undo each other.
     ///
     /// # Errors
-    /// Those of any call: see [`Error`]; `no_previous_plugin` where there is none.
-    pub async fn rollback_plugin(&self, name: &str) -> Result<PluginView, Error> {
-        self.fetch(Call::act(plugins().item(name)?.verb("rollback"))).await
+    /// Those of any call: see [`Error`]; `no_previous_plugin` where there is none; `stale` when
+    /// another was put into service meanwhile.
+    pub async fn rollback_plugin(&self, name: &str, etag: &str) -> Result<PluginView, Error> {
+        let path = plugins().item(name)?.verb("rollback");
+        self.fetch(Call::change(Method::POST, path, etag)?).await
     }
 
     /// Removes a plugin with all its versions.

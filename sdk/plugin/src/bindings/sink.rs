@@ -893,8 +893,9 @@ pub mod exports {
                     Acknowledged(u64),
                     /// Nothing was stored; send again, not before this long from now where it says how long.
                     RetryAfter(::core::option::Option<Duration>),
-                    /// Never acceptable downstream. A required sink closes the hub; another passes the batch
-                    /// over, and the log says so.
+                    /// Something in it is never acceptable downstream. Fewer entries are handed over until one is
+                    /// rejected alone: a required sink closes the hub then; another passes over that entry, and
+                    /// the log says so.
                     Rejected(_rt::String),
                 }
                 impl ::core::fmt::Debug for Delivery {

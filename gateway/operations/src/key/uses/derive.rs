@@ -112,14 +112,14 @@ async fn by_profile(
     let detail = made.detail();
     let derived = made.secret.as_ref().map(secret_bytes).unwrap_or_default();
     let reply = Derived { derived, version, profile: Some(Box::new(made.used)) };
-    let mut changes = Changes::new();
+    let (mut changes, mut held) = (Changes::new(), None);
     if let Some(pinned) = made.pinned {
         let registration = &scene.place.registration;
         let path = layout::registration(registration.registration.id);
         changes.check_revision(&path, Revision(registration.revision));
-        profile::put_pinned(&mut changes, scene, pinned)?;
+        held = Some(profile::put_pinned(&mut changes, scene, pinned)?);
     }
-    Ok(Used { profiled: Some(Box::new((detail, changes))), ..Used::new(reply, version) })
+    Ok(Used { profiled: Some(Box::new((detail, changes, held))), ..Used::new(reply, version) })
 }
 
 fn cost(body: &Derive) -> Result<Cost, Error> {

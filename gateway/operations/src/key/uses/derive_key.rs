@@ -142,9 +142,10 @@ impl DeriveKey {
         let profile::Made { secret, used, pin, pinned } = made;
         key.derived_by = Some(pin);
         let mut changes = put_named(hub, &mut key, facts, now).await?;
-        if let Some(pinned) = pinned {
-            profile::put_pinned(&mut changes, &scene, pinned)?;
-        }
+        let held = match pinned {
+            Some(pinned) => Some(profile::put_pinned(&mut changes, &scene, pinned)?),
+            None => None,
+        };
         if let Some(secret) = secret {
             let derived = Material::from_secret(algorithm, secret);
             let derived = derived.map_err(|error| refusal(error, ""))?;
@@ -157,7 +158,7 @@ impl DeriveKey {
         let mut view = KeyView::new(&key, facts.registration.rotation.as_ref());
         view.derived_by = Some(used);
         let plan = Plan::new(permit, view).changing(changes).generation(1).version(base);
-        Ok(plan.detail(format!("into {id} {detail}")))
+        Ok(plan.detail(format!("into {id} {detail}")).holding(held))
     }
 }
 

@@ -27,7 +27,7 @@ pub use self::derive_key::DeriveKey;
 pub use self::public::{GetPublicKey, Jwks};
 use crate::hub::{HotKey, Hub};
 use crate::operation::{AtKey, Lost, Operation, Scene};
-use crate::plan::Plan;
+use crate::plan::{Held, Plan};
 use crate::{Error, Ref, usage};
 
 /// What using a key gave.
@@ -37,7 +37,7 @@ struct Used<R> {
     /// What the audit entry says besides.
     detail: Option<&'static str>,
     /// Of a derivation by a profile: what its entry says, and the key with its new pin.
-    profiled: Option<Box<(String, hub_store::Changes)>>,
+    profiled: Option<Box<(String, hub_store::Changes, Option<Held>)>>,
 }
 
 impl<R> Used<R> {
@@ -105,7 +105,9 @@ macro_rules! uses {
                 Ok(match (used.detail, used.profiled.map(|profiled| *profiled)) {
                     (Some(detail), _) => plan.detail(detail),
                     (None, None) => plan,
-                    (None, Some((detail, pinned))) => plan.detail(detail).changing(pinned),
+                    (None, Some((detail, pinned, held))) => {
+                        plan.detail(detail).changing(pinned).holding(held)
+                    }
                 })
             }
         }

@@ -14,7 +14,9 @@ use hub_crypto::kdf::plan::CheckedPlan;
 use hub_crypto::kdf::{self, Derivation};
 use hub_model::algorithm::Kind;
 use hub_model::api::profile::{ChosenProfile, UsedProfile, shown};
-use hub_model::extend::{FailureKind, KdfProfiles, KdfQuestion, PluginFailure};
+use hub_model::extend::{
+    FailureKind, KdfInService, KdfProfiles, KdfQuestion, KdfVersion, PluginFailure,
+};
 use hub_model::pin::MAX_PINS;
 use hub_model::{Algorithm, EncryptionContext, Key, Name, ProfilePin, SecretBytes};
 use hub_store::{Changes, Revision, layout};
@@ -24,6 +26,7 @@ use super::{compute, invalid, refusal};
 use crate::Error;
 use crate::operation::{AtKey, Scene};
 use crate::pins::Pinned;
+use crate::plan::Held;
 
 /// What slot 0 is bound to begins with this.
 ///
@@ -54,7 +57,16 @@ pub(super) struct Made {
     /// What a stored key is marked with.
     pub(super) pin: ProfilePin,
     /// The root key with its new pin, where it is new.
-    pub(super) pinned: Option<Key>,
+    pub(super) pinned: Option<FirstPin>,
+}
+
+/// A pin that is not in the store yet.
+pub(super) struct FirstPin {
+    key: Key,
+    /// That of the plugin's record that answered; none without a catalogue.
+    revision: Option<u64>,
+    /// Until it is committed, no plugin is changed or removed.
+    held: Held,
 }
 
 impl Made {
@@ -73,7 +85,7 @@ pub(super) async fn derive(scene: &Scene<'_, AtKey>, wanted: Wanted<'_>) -> Resu
         return invalid("/profile", "profiles of plugins derive from keys of HKDF only");
     };
     let ChosenProfile { plugin, profile, parameters, .. } = chosen;
-    let profiles = profiles_of(scene, chosen)?;
+    let KdfInService { profiles, revision } = followed(scene, chosen).await?;
     let digest = profiles.digest();
     let (plugin_name, settings) = (plugin.clone(), profiles.settings());
     let pin = ProfilePin { plugin: plugin_name, profile: profile.clone(), digest, settings };
@@ -108,19 +120,52 @@ pub(super) async fn derive(scene: &Scene<'_, AtKey>, wanted: Wanted<'_>) -> Resu
         checked.run(&kdf::derive(&material, &from, root_len)?)
     };
     let secret = compute(scene, slow, work).await?.map_err(|error| refusal(error, "/profile"))?;
+    let pinned = match pinned {
+        Some(key) => {
+            Some(FirstPin { key, revision, held: scene.hub.plugins_may_be_pinned().await })
+        }
+        None => None,
+    };
     Ok(Made { secret: Some(secret), used, pin, pinned })
 }
 
-/// The profiles meant: of the digest named, else of the one that the key is pinned to, else of the
-/// one in service.
-fn profiles_of(
-    scene: &Scene<'_, AtKey>,
-    chosen: &ChosenProfile,
-) -> Result<Arc<dyn KdfProfiles>, Error> {
+/// The profiles meant. Where they would give the key its first pin, they are those that the
+/// plugin's record says now: a pin must not come to be with settings that were just taken away.
+async fn followed(scene: &Scene<'_, AtKey>, chosen: &ChosenProfile) -> Result<KdfInService, Error> {
+    let (hub, plugin) = (scene.hub, &chosen.plugin);
+    for again in [false, true] {
+        let found = profiles_of(scene, chosen)?;
+        let digest = found.profiles.digest();
+        let pins = &scene.place.hot.key.profile_pins;
+        let pinned = |pin: &ProfilePin| pin.is_for(plugin, &chosen.profile) && pin.digest == digest;
+        let Some(revision) = found.revision.filter(|_| !pins.iter().any(pinned)) else {
+            return Ok(found);
+        };
+        let record = hub.plugin_record(plugin).await?;
+        if record.is_some_and(|record| record.revision == Revision(revision)) {
+            return Ok(found);
+        }
+        if !again {
+            hub.follow_plugins().await;
+        }
+    }
+    let kind = FailureKind::Unavailable.name();
+    Err(Error::PluginUnavailable { plugin: plugin.clone(), kind })
+}
+
+/// The profiles of the digest named, else of the one that the key is pinned to, else of the one in
+/// service.
+fn profiles_of(scene: &Scene<'_, AtKey>, chosen: &ChosenProfile) -> Result<KdfInService, Error> {
     let key = &scene.place.hot.key;
     let ChosenProfile { plugin, profile, digest: named, .. } = chosen;
-    let pin = key.profile_pins.iter().find(|pin| pin.is_for(plugin, profile));
-    let digest = named.or(pin.map(|pin| pin.digest));
+    let mut pins = key.profile_pins.iter().filter(|pin| pin.is_for(plugin, profile));
+    let pin = pins.clone().next();
+    let version = match (*named, pin) {
+        (Some(digest), _) if pins.any(|pin| pin.digest == digest) => KdfVersion::Pinned(digest),
+        (Some(digest), _) => KdfVersion::Named(digest),
+        (None, Some(pin)) => KdfVersion::Pinned(pin.digest),
+        (None, None) => KdfVersion::Active,
+    };
     let missing = |reason: &str| match (named, pin) {
         (Some(named), _) => Error::ProfileChanged(format!(
             "plugin `{plugin}` with digest {named} cannot be asked here: {reason}"
@@ -133,13 +178,14 @@ fn profiles_of(
         )),
         (None, None) => Error::Invalid { pointer: "/profile/plugin", detail: reason.to_owned() },
     };
-    let found = scene.hub.plugins().kdf(key.registration, plugin, digest);
-    let profiles = found.map_err(|failure| match failure.kind {
+    let found = scene.hub.plugins().kdf(key.registration, plugin, version);
+    let found = found.map_err(|failure| match failure.kind {
         FailureKind::Unavailable if failure.text.is_empty() => missing("it is not in service"),
         FailureKind::Unavailable => missing(&failure.text),
         _ => failed(plugin, &failure),
     })?;
-    match digest {
+    let profiles = &found.profiles;
+    match version.digest() {
         Some(digest) if profiles.digest() != digest => {
             return Err(missing(&format!("what answers has digest {}", profiles.digest())));
         }
@@ -155,7 +201,7 @@ fn profiles_of(
              might give other bytes: set them as they were"
         )));
     }
-    Ok(profiles)
+    Ok(found)
 }
 
 /// The length, when the profile is there and gives as many bytes.
@@ -194,19 +240,25 @@ fn pin_to(scene: &Scene<'_, AtKey>, pin: &ProfilePin) -> Result<Option<Key>, Err
 }
 
 /// Stores the root key with its new pin, and the note for whoever would uninstall the plugin. The
-/// changes check the registration already.
+/// changes check the registration already. What is given back is held until they are committed.
 pub(super) fn put_pinned(
     changes: &mut Changes,
     scene: &Scene<'_, AtKey>,
-    mut key: Key,
-) -> Result<(), Error> {
-    let Some(digest) = key.profile_pins.last().map(|pin| pin.digest) else { return Ok(()) };
+    first: FirstPin,
+) -> Result<Held, Error> {
+    let FirstPin { mut key, revision, held } = first;
+    let Some(pin) = key.profile_pins.last() else { return Ok(held) };
+    if let Some(revision) = revision {
+        changes.check_revision(&layout::plugin(&pin.plugin), Revision(revision));
+    }
+    let note_at = layout::plugin_pin(pin.digest, key.id);
     let place = scene.place;
     let path = layout::key(key.registration, key.id);
     changes.check_revision(&path, Revision(place.hot.revision));
     let note = Pinned { registration: key.registration, key: key.id };
-    changes.put(&layout::plugin_pin(digest, key.id), &note)?;
-    put_key(changes, &mut key, place.registration.registration.rotation.as_ref(), scene.now)
+    changes.put(&note_at, &note)?;
+    put_key(changes, &mut key, place.registration.registration.rotation.as_ref(), scene.now)?;
+    Ok(held)
 }
 
 /// What a caller is told of a plugin that gave no plan. Only what it says to whoever asked is shown.

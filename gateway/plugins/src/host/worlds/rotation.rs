@@ -161,9 +161,23 @@ fn judge_reason(reason: &str) -> Result<Box<str>, PluginFailure> {
     Ok(clean(reason, 4 * MAX_REASON).into())
 }
 
+/// Tells settings apart; a plugin without any has 0. Rotation plugins reach nothing outside and
+/// have no secrets in theirs.
+fn fingerprint(settings: &Parameters) -> u64 {
+    if settings.is_empty() {
+        return 0;
+    }
+    let texts = settings.iter().flat_map(|(name, value)| [name, value]);
+    hub_model::rotation::fingerprint(texts.map(|text| &**text))
+}
+
 impl RotationSchedule for RotationPlugin {
     fn digest(&self) -> PluginDigest {
         self.0.loaded.digest()
+    }
+
+    fn settings(&self) -> u64 {
+        fingerprint(&self.0.settings.config)
     }
 
     fn on_failure(&self) -> FailurePolicy {

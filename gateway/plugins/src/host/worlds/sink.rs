@@ -85,7 +85,7 @@ pub enum Delivery {
     Acknowledged(u64),
     /// Nothing was stored; again, not before this long.
     RetryAfter(Option<Duration>),
-    /// Never acceptable downstream, and why.
+    /// Something in it is never acceptable downstream, and why.
     Rejected(Box<str>),
 }
 

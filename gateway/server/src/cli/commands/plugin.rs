@@ -81,8 +81,7 @@ pub(crate) enum PluginCommand {
     #[command(after_help = "Examples:\n  cipher-hub plugin disable payday")]
     Disable(remote::One),
     /// Go back to the version that was active before
-    #[command(after_help = "Examples:\n  cipher-hub plugin rollback payday")]
-    Rollback(remote::One),
+    Rollback(remote::RollbackArgs),
     /// Remove a plugin with all its versions
     #[command(
         visible_alias = "uninstall",
@@ -111,7 +110,7 @@ pub(crate) async fn run(command: PluginCommand, session: &mut Session<'_>) -> Re
         PluginCommand::Get(one) => remote::get(one, session).await,
         PluginCommand::Enable(one) => remote::enable(one, true, session).await,
         PluginCommand::Disable(one) => remote::enable(one, false, session).await,
-        PluginCommand::Rollback(one) => remote::rollback(one, session).await,
+        PluginCommand::Rollback(args) => remote::rollback(args, session).await,
         PluginCommand::Remove(args) => remote::remove(args, session).await,
         PluginCommand::Settings(args) => remote::settings(args, session).await,
     }

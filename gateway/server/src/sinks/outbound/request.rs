@@ -48,6 +48,12 @@ pub(super) fn path(base: &str, wanted: &str) -> Result<String, &'static str> {
     if path.split('/').map(name).any(|segment| matches!(&*segment, "." | "..")) {
         return Err("path: a segment of dots");
     }
+    let unescaped = unescaped(path)?;
+    // Overlong forms of `.` and `/` are no UTF-8, and lenient servers read them all the same.
+    let text = str::from_utf8(&unescaped).map_err(|_| "path: escapes that are no UTF-8")?;
+    if text.chars().any(|c| !c.is_ascii() && !is_plain_letter(c)) {
+        return Err("path: an escape of a character that may be read as another");
+    }
     for byte in escaped(path)? {
         // `%2e`, `%2f`, `%5c` and `%3b` are what was refused above; `%25` may be read twice.
         if byte < 0x20 || matches!(byte, b'.' | b'/' | b'\\' | b';' | b'%' | b'?' | b'#' | 0x7f) {
@@ -67,6 +73,29 @@ pub(super) fn path(base: &str, wanted: &str) -> Result<String, &'static str> {
     }
     let root = if base.is_empty() && path.is_empty() { "/" } else { "" };
     Ok(format!("{base}{path}{root}?{query}"))
+}
+
+/// Whether a character beyond ASCII is a letter or digit, and not of those that servers which
+/// normalize make others of: fullwidth and compatibility forms, dots and slashes among them.
+fn is_plain_letter(c: char) -> bool {
+    let normalized_away = matches!(
+        c,
+        '\u{2000}'..='\u{2bff}' | '\u{fb00}'..='\u{fdff}' | '\u{fe00}'..='\u{feff}'
+            | '\u{ff00}'..='\u{ffff}' | '\u{1d400}'..='\u{1d7ff}' | '\u{1ee00}'..='\u{1f2ff}'
+    );
+    c.is_alphanumeric() && !normalized_away
+}
+
+/// The bytes that a path is of when its escapes are read.
+fn unescaped(text: &str) -> Result<Vec<u8>, &'static str> {
+    let mut escapes = escaped(text)?.into_iter();
+    let mut parts = text.split('%');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        bytes.extend(escapes.next());
+        bytes.extend(part.as_bytes().iter().skip(2));
+    }
+    Ok(bytes)
 }
 
 /// The bytes that stand as escapes.
@@ -101,11 +130,18 @@ pub(super) fn is_denied(name: &HeaderName) -> bool {
         header::MAX_FORWARDS,
         header::REFERER,
     ];
-    const WORDS: [&str; 11] = [
+    const WORDS: [&str; 18] = [
         "keep-alive",
         "http2-settings",
         "x-real-ip",
         "x-client-ip",
+        "client-ip",
+        "x-cluster-client-ip",
+        "fastly-client-ip",
+        "x-remote-user",
+        "remote-user",
+        "x-remote-addr",
+        "remote-addr",
         "true-client-ip",
         "x-original-url",
         "x-rewrite-url",
@@ -114,7 +150,17 @@ pub(super) fn is_denied(name: &HeaderName) -> bool {
         "x-method-override",
         "cf-connecting-ip",
     ];
-    const BEGINNINGS: [&str; 4] = ["proxy-", "x-forwarded", "sec-", "x-original-"];
+    const BEGINNINGS: [&str; 9] = [
+        "proxy-",
+        "x-forwarded",
+        "sec-",
+        "x-original-",
+        "x-envoy-",
+        "x-auth-request-",
+        "x-ssl-",
+        "ssl-client-",
+        "x-client-cert",
+    ];
     let text = name.as_str();
     DENIED.contains(name)
         || WORDS.contains(&text)
@@ -173,6 +219,7 @@ mod tests {
             ("/base", "?q=%41%2f..//x", "/base?q=%41%2f..//x"),
             ("/base", "/a;v=1/b.c/..d/.e", "/base/a;v=1/b.c/..d/.e"),
             ("/base", "/caf%C3%A9", "/base/caf%C3%A9"),
+            ("/base", "/%E5%AF%86%E9%92%A5/a%20b", "/base/%E5%AF%86%E9%92%A5/a%20b"),
         ] {
             assert_eq!(path(base, wanted).as_deref(), Ok(joined), "{wanted}");
         }
@@ -211,6 +258,21 @@ mod tests {
             "/a%4",
             "/a%zz",
             "/a%3bb",
+            // Overlong, cut off, half of a pair, fullwidth, a dot that is a leader, a slash of
+            // fractions, a combining solidus, one of Roman numerals.
+            "/%c0%ae%c0%ae%c0%afx",
+            "/%e0%80%ae%e0%80%ae/x",
+            "/a%c3",
+            "/a%c3/%a9",
+            "/%ed%a0%80",
+            "/%ff",
+            "/%ef%bc%8e%ef%bc%8e/x",
+            "/a%ef%bc%8fb",
+            "/%ef%bc%a1",
+            "/%e2%80%a4%e2%80%a4/x",
+            "/a%e2%81%84b",
+            "/a%cc%b8b",
+            "/%e2%85%a0",
             "/a%3f",
             "/a%23",
             "/a#b",
@@ -286,6 +348,16 @@ mod tests {
             "proxy-connection",
             "Forwarded",
             "X-Forwarded-For",
+            "Client-IP",
+            "X-Cluster-Client-IP",
+            "Fastly-Client-IP",
+            "X-Envoy-External-Address",
+            "X-Remote-User",
+            "Remote-User",
+            "X-Auth-Request-Email",
+            "X-SSL-Client-CN",
+            "SSL-Client-Verify",
+            "X-Client-Cert",
             "x-forwarded",
             "X-Real-IP",
             "Via",

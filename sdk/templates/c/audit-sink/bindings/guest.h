@@ -196,8 +196,9 @@ typedef struct exports_cipher_hub_plugin_sink_delivery_t {
 #define EXPORTS_CIPHER_HUB_PLUGIN_SINK_DELIVERY_ACKNOWLEDGED 0
 // Nothing was stored; send again, not before this long from now where it says how long.
 #define EXPORTS_CIPHER_HUB_PLUGIN_SINK_DELIVERY_RETRY_AFTER 1
-// Never acceptable downstream. A required sink closes the hub; another passes the batch
-// over, and the log says so.
+// Something in it is never acceptable downstream. Fewer entries are handed over until one is
+// rejected alone: a required sink closes the hub then; another passes over that entry, and
+// the log says so.
 #define EXPORTS_CIPHER_HUB_PLUGIN_SINK_DELIVERY_REJECTED 2
 
 typedef struct {

@@ -1,6 +1,6 @@
 // The type of the world `rotation-schedule`, for the tool that makes the component.
 // Written by sdk/generate-c-bindings from wit/ of SHA-256
-// da0f89e6d840a7c745ceb55577c26d42a244f0e785595caf6fed4381c3235dc1
+// 9bd55715ce764ef2dee8a8a5976e6f4cf36f82d03168cfe020e3d9151fd7485b
 
 __asm__(".section \".custom_section.component-type:rotation-schedule\",\"\",@\n"
     ".ascii \"\\000\\141\\163\\155\\015\\000\\001\\000\\000\\031\\026\\167\\151\\164\\055\\143\\157\\155\\160\\157\\156\\145\\156\\164\"\n"

@@ -54,6 +54,17 @@ pub(crate) struct One {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  cipher-hub plugin rollback payday")]
+pub(crate) struct RollbackArgs {
+    /// The plugin's name
+    #[arg(value_parser = name)]
+    name: Name,
+    /// Go back only if this is its ETag: that of the version to be rid of
+    #[arg(long, value_name = "ETAG")]
+    if_match: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct RemoveArgs {
     /// The plugin's name
     #[arg(value_parser = name)]
@@ -157,8 +168,14 @@ pub(super) async fn enable(
     show(session, &now)
 }
 
-pub(super) async fn rollback(One { name }: One, session: &mut Session<'_>) -> Result<(), Failure> {
-    let now = session.connect()?.rollback_plugin(name.as_str()).await?;
+pub(super) async fn rollback(args: RollbackArgs, session: &mut Session<'_>) -> Result<(), Failure> {
+    let client = session.connect()?;
+    let name = args.name.as_str();
+    let etag = match args.if_match {
+        Some(etag) => values::etag(&etag),
+        None => client.plugin(name).await?.etag,
+    };
+    let now = client.rollback_plugin(name, &etag).await?;
     show(session, &now)
 }
 
