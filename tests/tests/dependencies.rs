@@ -100,6 +100,7 @@ fn http_and_the_engine_stay_on_their_floors() {
         alone("rustls", &["cipher-hub", CLIENT]);
         alone("fjall", &["hub-store"]);
         alone("cedar-policy", &["hub-policy"]);
+        alone("cedar-policy-core", &["hub-policy"]);
         // Applications encrypt for themselves under keys of the hub.
         for primitive in ["aes-gcm", "hkdf"] {
             alone(primitive, &["hub-crypto", CLIENT]);
