@@ -193,6 +193,10 @@ impl Hub {
             Target::Hub => self.said.clone(),
             Target::Registration(facts) => registration(facts),
             Target::Key { key, registration: facts, .. } => {
+                // INVARIANT: below, the key lies in the registration whose facts these are.
+                if key.registration != facts.registration.id {
+                    return Err(Unsayable("the key is not of this registration".to_owned()));
+                }
                 let registration = registration(facts);
                 let key = self.key(words, key, &registration.uid);
                 list.push(registration.entity);

@@ -56,8 +56,8 @@ fn registration(n: u8, environment: Environment, frozen: bool) -> RegistrationFa
         description: String::new(),
         environment,
         frozen,
-        tags: Tags::default(),
-        frozen_by_hub: false,
+        tags: if frozen == (n == 1) { tags(&[("pci", "yes")]) } else { Tags::default() },
+        frozen_by_hub: frozen && environment == Environment::Staging,
         created: TIME,
         updated: TIME,
         generation: 1,
@@ -85,7 +85,7 @@ fn participant(
         name: format!("ptc-{n}").parse().unwrap(),
         kind,
         suspended,
-        tags: Tags::default(),
+        tags: if suspended == (n == 1) { tags(&[("team", "blue")]) } else { Tags::default() },
         roles,
         grants_in: Default::default(),
         created: TIME,
@@ -271,7 +271,15 @@ fn principal_scope() -> impl Strategy<Value = String> {
 
 fn action_scope() -> impl Strategy<Value = String> {
     let groups = ["UseKey", "ReadKey", "ManageKey", "ManageMembers", "ManageHub"];
+    let member = prop_oneof![
+        (0usize..groups.len()).prop_map(move |n| groups[n].to_owned()),
+        (0..Action::ALL.len()).prop_map(|n| Action::ALL[n].to_string()),
+    ];
     prop_oneof![
+        1 => proptest::collection::vec(member, 0..4).prop_map(|members| {
+            let list = members.iter().map(|m| format!("CipherHub::Action::\"{m}\""));
+            format!("action in [{}]", list.collect::<Vec<_>>().join(", "))
+        }),
         1 => Just("action".to_owned()),
         2 => (0usize..groups.len())
             .prop_map(move |n| format!("action in CipherHub::Action::\"{}\"", groups[n])),
@@ -284,6 +292,8 @@ fn resource_scope() -> impl Strategy<Value = String> {
     prop_oneof![
         3 => Just("resource".to_owned()),
         1 => Just("resource is CipherHub::Key".to_owned()),
+        1 => Just("resource is CipherHub::Registration".to_owned()),
+        1 => Just(format!("resource is CipherHub::Key in CipherHub::Hub::\"{}\"", hub())),
         2 => (0u8..3).prop_map(|n| {
             format!("resource == CipherHub::Key::\"{}\"", KeyId::from_bytes(bytes(n)))
         }),
@@ -313,6 +323,20 @@ fn condition() -> impl Strategy<Value = &'static str> {
         "unless { resource.state == CipherHub::KeyState::\"active\" }",
         "when { principal in resource.registration.roles.apps }",
         "when { principal.nothing == \"at all\" }",
+        "when { principal.hasTag(\"team\") }",
+        "when { principal.hasTag(\"pci\") }",
+        "when { resource.hasTag(\"pci\") }",
+        "when { resource.registration.hasTag(\"pci\") }",
+        "unless { resource.registration.hasTag(\"team\") }",
+        "when { resource.registration.frozenByHub }",
+        "unless { resource.registration.hub }",
+        "when { resource.exportable || resource.algorithm == \"AES_256_GCM\" }",
+        "when { action in [CipherHub::Action::\"UseKey\"] }",
+        "when { context.caller.mutualTls }",
+        "unless { context.caller.tls }",
+        "when { context.caller has spiffeId && context.caller.spiffeId like \"spiffe://hub/*\" }",
+        "when { context.caller.authMethod == CipherHub::AuthMethod::\"mtls\" }",
+        "when { context.caller.sourceIp.isIpv6() }",
         "when { context.caller.now.toTime() < duration(\"12h\") }",
         "when { context.caller.sourceIp.isInRange(ip(\"10.0.0.0/8\")) }",
         "when { context.caller.channel == CipherHub::Channel::\"unix\" }",
@@ -367,13 +391,18 @@ impl World {
             address: match ask.address {
                 0 => PeerAddress::Unix,
                 1 => PeerAddress::Ip([10, 1, 2, 3].into()),
+                // An address of IPv4 in the form of IPv6 is the former.
+                _ if ask.hour.is_multiple_of(3) => {
+                    PeerAddress::Ip("::ffff:10.9.8.7".parse().unwrap())
+                }
+                _ if ask.hour.is_multiple_of(2) => PeerAddress::Ip("2001:db8::1".parse().unwrap()),
                 _ => PeerAddress::Ip([192, 168, 1, 1].into()),
             },
             now: hours(ask.hour),
-            method: AuthMethod::ApiKey,
+            method: if ask.tenant { AuthMethod::Mtls } else { AuthMethod::ApiKey },
             tls: ask.address == 1,
-            mutual_tls: false,
-            spiffe_id: None,
+            mutual_tls: ask.address == 1 && ask.tenant,
+            spiffe_id: (ask.address == 1).then_some("spiffe://hub/app"),
             extra_roles: ask.extra,
         }
     }
