@@ -214,6 +214,29 @@ def test_what_is_fit_is_said(sealed):
     assert findings["capability"]["line"] == 6 and findings["capability"]["fix"] == 'capabilities = ["log"]'
 
 
+def test_recording_replaces_no_expectation_unless_told(sealed):
+    wrong = {**DECIDES, "expect": {"rotateNow": "because"}}
+    sealed.write("cases/decides.json", wrong)
+    done = sealed.run("test", "payday.wasm", "--record", code=1)
+    assert "1 passed, 1 failed" in done.stdout
+    assert json.loads((sealed.folder / "cases/decides.json").read_text()) == wrong
+    assert "1 passed, 0 failed, 1 recorded" in sealed.run("test", "payday.wasm", "--record=all").stdout
+    assert json.loads((sealed.folder / "cases/decides.json").read_text()) != wrong
+    assert "2 passed, 0 failed" in sealed.run("test", "payday.wasm").stdout
+
+
+def test_what_breaks_in_its_cases_is_not_fit(sealed):
+    breaks = {"world": "rotation-schedule", "limits": {"fuel": 3}}
+    sealed.write("cases/decides.json", breaks)
+    errors = [f for f in sealed.json("check", "payday.wasm", code=3)["findings"] if f["severity"] == "error"]
+    assert [error["code"] for error in errors] == ["behaviour"] and "decides.json" in errors[0]["message"]
+    sealed.write("cases/decides.json", {**breaks, "expectError": "fuel"})
+    assert sealed.json("check", "payday.wasm")["fit"]
+    sealed.write("cases/decides.json", {**DECIDES, "expect": {"rotateNow": "because"}})
+    report = sealed.json("check", "payday.wasm")
+    assert report["fit"] and "cases" in [finding["code"] for finding in report["findings"]]
+
+
 @pytest.mark.parametrize("old, new, code, line, fix", [
     ('["log"]', "[]", "import", 6, 'capabilities = ["log"]'),
     ('"rotation-schedule"', '"kdf-profile"', "world", 3, 'world = "rotation-schedule"'),

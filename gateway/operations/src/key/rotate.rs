@@ -59,4 +59,9 @@ impl Operation for RotateKey {
         let view = KeyView::new(&key, scene.place.registration.registration.rotation.as_ref());
         Ok(Plan::new(permit, view).changing(changes).generation(key.generation).version(number))
     }
+
+    async fn settle(&self, hub: &Hub) {
+        // A plugin that says the dates is asked anew after every rotation.
+        hub.wake_sweep();
+    }
 }

@@ -70,7 +70,7 @@ pub(crate) fn next_text(view: &KeyView) -> String {
         RotationSource::Plugin => text.push_str(&format!("  by plugin {plugin}")),
         RotationSource::MaxInterval => text.push_str("  by maxInterval"),
         RotationSource::Undecided => {
-            text.push_str("  wanted by maxInterval, but no plugin has decided");
+            text.push_str("  at the latest, by maxInterval; no plugin has decided yet");
         }
     }
     let Some(plan) = &next.plan else { return text };

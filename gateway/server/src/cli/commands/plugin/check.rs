@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use hub_model::extend::Parameters;
+use hub_model::extend::{FailureKind, Parameters, PluginFailure};
 use hub_plugins::{Capability, Limits, Package, World};
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ use super::ask::{self, Host};
 use super::case::{Call, Case};
 use super::cases;
 use super::finding::{Finding, line_of, unloaded, unread};
-use super::test::beside;
+use super::test::{beside, judge};
 use super::values::length_text;
 
 #[derive(Debug, Args)]
@@ -24,7 +24,8 @@ Examples:
   cipher-hub plugin check payday.wasm --cases more/cases --output json
 
 Looks at manifest, size, imports, exports and limits, and runs every case twice: equal questions have
-to get equal answers. Exits with 3 when a hub would not take the plugin.")]
+to get equal answers, and no case may trap or run into a limit. Exits with 3 when a hub would not take
+the plugin, or it would fail there.")]
 pub(crate) struct CheckArgs {
     /// The plugin
     file: PathBuf,
@@ -158,13 +159,17 @@ async fn behaviour(
     let host = Host::load(package)?;
     if manifest.config.check(&Parameters::new()).is_ok() {
         let asked = host.ask(&Case::of(manifest.world.name(), Call::Check)).await;
-        let outcome = asked.and_then(|asked| match asked.outcome {
-            Ok(_) => Ok(()),
-            Err(failure) => Err(failure.to_string()),
-        });
-        if let Err(message) = outcome {
+        let (message, breaks) = match asked {
+            Ok(asked) => match asked.outcome {
+                Ok(_) => (None, false),
+                Err(failure) => (Some(failure.to_string()), breaks(&failure)),
+            },
+            Err(message) => (Some(message), false),
+        };
+        if let Some(message) = message {
             let message = format!("`lifecycle.check` fails without settings: {message}");
-            findings.push(Finding::warning("check", message));
+            let finding = if breaks { Finding::error } else { Finding::warning };
+            findings.push(finding("check", message));
         }
     }
     let folder = args.cases.clone().unwrap_or_else(|| beside(&args.file));
@@ -180,23 +185,60 @@ async fn behaviour(
     }
     let (cases, wrong) = cases::folder(&folder, manifest.world.name())?;
     findings.extend(wrong.into_iter().map(|message| Finding::warning("cases", message)));
+    let mut others = 0_usize;
     for case in &cases {
-        findings.extend(twice(&host, case).await);
+        match twice(&host, case).await {
+            Ok(as_expected) => others += usize::from(!as_expected),
+            Err(finding) => findings.push(finding),
+        }
+    }
+    if others > 0 {
+        let message = format!(
+            "{others} case(s) get another answer than they expect; `plugin test` shows which"
+        );
+        findings.push(Finding::warning("cases", message));
     }
     Ok(())
 }
 
-/// Asks twice, in fresh instances.
-async fn twice(host: &Host, case: &Case) -> Option<Finding> {
+/// Whether a hub would meet this failure, too: it is neither an answer of the plugin nor a matter of
+/// how busy the machine is.
+const fn breaks(failure: &PluginFailure) -> bool {
+    match failure.kind {
+        FailureKind::Trap
+        | FailureKind::Fuel
+        | FailureKind::Memory
+        | FailureKind::Tables
+        | FailureKind::HostCalls
+        | FailureKind::Nonsense => true,
+        FailureKind::Refused
+        | FailureKind::Internal
+        | FailureKind::Deadline
+        | FailureKind::Busy
+        | FailureKind::Unavailable => false,
+    }
+}
+
+/// Asks twice, in fresh instances. Says whether the answer is the expected one, if one is.
+async fn twice(host: &Host, case: &Case) -> Result<bool, Finding> {
     let name = case.file();
     let mut answers = Vec::new();
+    let expects = case.expect.is_some() || case.expect_error.is_some();
+    let mut as_expected = true;
     for _ in 0..2 {
         let asked = match host.ask(case).await {
             Ok(asked) => asked,
             Err(message) => {
-                return Some(Finding::warning("cases", format!("{name}: {message}")));
+                return Err(Finding::warning("cases", format!("{name}: {message}")));
             }
         };
+        as_expected = !expects || judge(case, &asked).is_empty();
+        if let Err(failure) = &asked.outcome
+            && breaks(failure)
+            && !(expects && as_expected)
+        {
+            return Err(Finding::error("behaviour", format!("{name}: {failure}")));
+        }
         let answer = match asked.outcome {
             Ok(answer) => answer.json(),
             Err(failure) => json!({ "error": failure.kind.name(), "text": failure.text }),
@@ -210,8 +252,8 @@ async fn twice(host: &Host, case: &Case) -> Option<Finding> {
                  answers",
                 first.0, second.0
             );
-            Some(Finding::error("determinism", message))
+            Err(Finding::error("determinism", message))
         }
-        _ => None,
+        _ => Ok(as_expected),
     }
 }

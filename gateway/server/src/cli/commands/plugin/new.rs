@@ -63,19 +63,26 @@ pub(super) fn run(args: &NewArgs, session: &mut Session<'_>) -> Result<(), Failu
         write_new(&dir.join(name), &text)?;
     }
     session.console.note(&format!("made `{}`; what to do next:", dir.display()));
-    for line in next(&args.name, &dir) {
+    for line in next(&args.name, &dir, args.language) {
         session.console.note(&format!("  {line}"));
     }
     Ok(())
 }
 
-/// The three commands that lead from the template to a plugin that works.
-fn next(name: &Name, dir: &Path) -> [String; 3] {
-    [
-        format!("cd {}", dir.display()),
-        "cipher-hub plugin build".to_owned(),
-        format!("cipher-hub plugin test {name}.wasm"),
-    ]
+/// The commands that lead from the template to a plugin that works.
+fn next(name: &Name, dir: &Path, language: Language) -> Vec<String> {
+    let tools = match language {
+        Language::Javascript => Some("npm ci"),
+        Language::Python => {
+            Some("python3 -m venv .venv && .venv/bin/pip install -r requirements.txt")
+        }
+        Language::Rust | Language::C => None,
+    };
+    let mut lines = vec![format!("cd {}", dir.display())];
+    lines.extend(tools.map(str::to_owned));
+    lines.push("cipher-hub plugin build".to_owned());
+    lines.push(format!("cipher-hub plugin test {name}.wasm"));
+    lines
 }
 
 /// Names and texts of all files of a project.

@@ -93,7 +93,12 @@ pub(super) async fn keygen(args: KeygenArgs, session: &mut Session<'_>) -> Resul
         (Some(out), _) => {
             if out.symlink_metadata().is_ok() {
                 let message = format!("`{}` is there already", out.display());
-                return Err(Failure::new(Code::Conflict, message, "name another file"));
+                let hint = format!(
+                    "name another file, or print its public key: `cipher-hub plugin keygen \
+                     --public-of {}`",
+                    out.display()
+                );
+                return Err(Failure::new(Code::Conflict, message, hint));
             }
             let key = generate()?;
             let pem =

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use hub_model::extend::{FailureKind, PluginFailure};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::super::super::failure::{Code, Failure};
 use super::super::super::output::{Row, clean};
@@ -23,6 +23,7 @@ Examples:
   cipher-hub plugin test payday.wasm
   cipher-hub plugin test payday.wasm --cases more/cases --filter 'summer time'
   cipher-hub plugin test payday.wasm --record
+  cipher-hub plugin test payday.wasm --record=all
   cipher-hub plugin test payday.wasm --time 5s
   cipher-hub plugin test payday.wasm --output json
 
@@ -39,12 +40,35 @@ pub(crate) struct TestArgs {
     /// The time a call gets, in place of the manifest's: for machines that are slow or busy
     #[arg(long, value_name = "TIME", value_parser = short_length)]
     time: Option<Duration>,
-    /// Write what was answered into the cases, as what is expected from now on
-    #[arg(long)]
-    record: bool,
+    /// Write what was answered into cases, as what is expected from now on: `missing` into those
+    /// that expect nothing yet, `all` also into those that expect something else
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHICH",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "missing"
+    )]
+    record: Option<Record>,
     /// Show the log of every case, not only of those that fail
     #[arg(long)]
     log: bool,
+}
+
+/// Cases that `--record` writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Record {
+    /// Those that expect nothing yet.
+    Missing,
+    /// All whose answer is not as expected.
+    All,
+}
+
+impl Record {
+    fn takes(self, case: &Case) -> bool {
+        self == Self::All || (case.expect.is_none() && case.expect_error.is_none())
+    }
 }
 
 /// How a case went.
@@ -125,11 +149,12 @@ pub(super) async fn run(args: TestArgs, session: &mut Session<'_>) -> Result<(),
     for case in &cases {
         let (mut report, outcome) = one(&host, case).await;
         // What could not be asked has nothing to record.
-        if let Some(outcome) = outcome.filter(|_| args.record && !report.passed)
+        let wanted = args.record.is_some_and(|which| which.takes(case)) && !report.passed;
+        if let Some(outcome) = outcome.filter(|_| wanted)
             && !session.global.dry_run
         {
             match &outcome {
-                Ok(answer) => cases::record(case, Ok(answer))?,
+                Ok(answer) => cases::record(case, Ok(&with_requests(answer, &report.requests)))?,
                 Err(failure) => cases::record(case, Err(kind_word(failure)))?,
             }
             report.recorded = true;
@@ -188,8 +213,26 @@ async fn one(host: &Host, case: &Case) -> (Report, Option<Result<Value, PluginFa
     (report, Some(outcome))
 }
 
+/// What a case expects where this was answered and sent.
+fn with_requests(answer: &Value, sent: &[Value]) -> Value {
+    let mut members = match answer {
+        Value::Object(members) if !sent.is_empty() => members.clone(),
+        _ => return answer.clone(),
+    };
+    // Headers that every request has say nothing of this one.
+    let told = sent.iter().filter_map(Value::as_object).map(|request| {
+        let told = ["endpoint", "method", "path", "body"];
+        let members = request.iter().filter(|(name, _)| told.contains(&name.as_str()));
+        Value::Object(
+            members.map(|(name, value)| (name.clone(), value.clone())).collect::<Map<_, _>>(),
+        )
+    });
+    members.insert("requests".to_owned(), told.collect());
+    Value::Object(members)
+}
+
 /// What is not as the case expects.
-fn judge(case: &Case, asked: &Asked) -> Vec<String> {
+pub(super) fn judge(case: &Case, asked: &Asked) -> Vec<String> {
     match (&asked.outcome, &case.expect, &case.expect_error) {
         (Ok(answer), Some(expect), _) => {
             let wanted = match answer::normal(expect) {
@@ -289,6 +332,32 @@ fn details(report: &Report) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_sent_is_recorded_with_the_answer() {
+        let answer = json!({ "acknowledged": 12 });
+        assert_eq!(with_requests(&answer, &[]), answer);
+        let sent = [json!({
+            "endpoint": "there", "method": "POST", "path": "", "headers": { "a": "b" },
+            "body": { "text": "x" },
+        })];
+        let recorded = with_requests(&answer, &sent);
+        let wanted = json!({ "acknowledged": 12, "requests": [
+            { "endpoint": "there", "method": "POST", "path": "", "body": { "text": "x" } },
+        ]});
+        assert_eq!(recorded, wanted);
+        assert_eq!(script::differences(&recorded["requests"], &sent), Vec::<String>::new());
+    }
+
+    #[test]
+    fn recording_leaves_what_is_expected_alone() {
+        let case = |text: &str| Case::parse(text, "rotation-schedule").unwrap();
+        let asks = r#"{"world": "rotation-schedule", "call": "check""#;
+        let new = case(&format!("{asks}}}"));
+        let old = case(&format!(r#"{asks}, "expectError": "trap"}}"#));
+        assert!(Record::Missing.takes(&new) && !Record::Missing.takes(&old));
+        assert!(Record::All.takes(&new) && Record::All.takes(&old));
+    }
 
     #[test]
     fn errors_of_guests_have_two_words() {
