@@ -87,8 +87,13 @@ def sealed(author):
 def test_a_project_is_whole_and_nothing_is_overwritten(author, language, world):
     done = author.run("new", "my-first", "--world", world, "--language", language)
     told = [line.strip() for line in done.stderr.splitlines()[1:]]
-    assert told == ["cd my-first", "cipher-hub plugin build", "cipher-hub plugin test my-first.wasm"]
     project = author.folder / "my-first"
+    tools = told[1:-2]
+    assert told == ["cd my-first", *tools, "cipher-hub plugin build", "cipher-hub plugin test my-first.wasm"]
+    assert len(tools) == (language in ("javascript", "python"))
+    assert all(tool in (project / "README.md").read_text() for tool in tools), "as its README says"
+    ignored = (project / ".gitignore").read_text().split()
+    assert {"*.wasm", "*.pem", "cipher-hub-data/"} <= set(ignored), "keys stay out of version control"
     files = {str(path.relative_to(project)) for path in project.rglob("*") if path.is_file()}
     assert {"plugin.toml", "build", "README.md", ".gitignore", "wit/types.wit", f"wit/{world}.wit"} <= files
     assert sum(name.startswith("cases/") for name in files) >= 2
