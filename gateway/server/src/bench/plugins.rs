@@ -31,6 +31,8 @@ time = "50ms"
 "#;
 /// The deadline in the manifest.
 const DEADLINE: Duration = Duration::from_millis(50);
+/// To come into service.
+const PATIENCE: Duration = Duration::from_secs(10);
 const BYTES: usize = 1024;
 
 /// An endless loop beside honest work.
@@ -77,6 +79,7 @@ pub(super) async fn measure(
     let encrypt = setup::encrypt(&callers.app, BYTES)?;
     let load = Load { address: gateway.address, requests: Arc::from([encrypt]) };
     turn(&load, plan.connections, End::After(plan.warm_up)).await?;
+    in_service(&mut wire, &derive).await?;
     let mut alone = loops(&mut wire, &derive, || false, 10).await?;
     alone.sort_unstable();
     let (mut p99, mut rates, mut late) =
@@ -133,6 +136,21 @@ fn install(folder: &std::path::Path) -> Result<(), Failure> {
     std::fs::create_dir(folder).map_err(|error| Failure::file(folder, &error))?;
     let path = folder.join("loop.wasm");
     std::fs::write(&path, file).map_err(|error| Failure::file(&path, &error))
+}
+
+/// Waits until the gateway has taken the plugin from its folder, which it does beside its start.
+async fn in_service(wire: &mut Wire, request: &[u8]) -> Result<(), Failure> {
+    let started = Instant::now();
+    loop {
+        let begun = Instant::now();
+        if wire.status(request).await? == 503 && begun.elapsed() >= DEADLINE {
+            return Ok(());
+        }
+        if started.elapsed() > PATIENCE {
+            return Err(failed("the looping plugin does not come into service"));
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// Asks for the loop one after the other; gives how long after its deadline each was answered, in
