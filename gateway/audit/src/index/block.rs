@@ -78,6 +78,16 @@ impl Builder {
         }
     }
 
+    /// An empty block that begins with this entry and knows names already.
+    pub(crate) fn knowing(first: u64, names: Names) -> Self {
+        Self { names, ..Self::new(first) }
+    }
+
+    /// The names it knows, which it learns anew: for the block that follows.
+    pub(crate) fn take_names(&mut self) -> Names {
+        std::mem::take(&mut self.names)
+    }
+
     /// The entry that comes next.
     pub(crate) const fn end(&self) -> u64 {
         self.first + self.count

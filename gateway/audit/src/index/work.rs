@@ -110,6 +110,7 @@ impl Index {
         for (_, entry, leaf) in group.entries(from) {
             state.live.push(entry, leaf);
             if state.live.is_full() {
+                let names = state.live.take_names();
                 let full = state.live.clone();
                 // Sorting and writing is for a while; queries go on with what is in memory.
                 drop(state);
@@ -117,7 +118,7 @@ impl Index {
                 let slot = self.finish(full);
                 state = self.change();
                 state.blocks.push(slot);
-                state.live = Builder::new(next);
+                state.live = Builder::knowing(next, names);
             }
         }
     }

@@ -111,7 +111,8 @@ impl Hub {
     }
 
     /// Enters keys in the agenda that are not there as they should be: records from before there
-    /// was one, and those whose plugin has changed while the hub was not running. To be called once at the start, before the sweeps.
+    /// was one, and those whose plugin has changed while the hub was not running. To be called once
+    /// at the start, before the sweeps.
     ///
     /// # Errors
     /// When the store or the log fails.
