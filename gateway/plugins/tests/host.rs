@@ -103,7 +103,9 @@ async fn a_flood_of_requests_is_ended() {
 
 #[tokio::test(start_paused = true)]
 async fn waiting_for_others_is_not_the_plugins_time() {
-    let engine = engine();
+    // No tick: the clock stands still only for what runs on this thread.
+    let tick = Duration::from_secs(3_600);
+    let engine = Engine::new(EngineConfig { tick, ..EngineConfig::default() }).unwrap();
     let slow = Arc::new(Fake { delay: Duration::from_secs(5), ..Fake::default() });
     let short = Limits { wait: Duration::from_secs(8), ..limits() };
     // Patient enough, and its own 200 ms are not used up by five seconds of waiting.

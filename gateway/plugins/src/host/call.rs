@@ -3,18 +3,21 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use hub_model::extend::PluginFailure;
+use hub_model::extend::{FailureKind, PluginFailure};
 use tokio::time::{Instant, timeout_at};
 use wasmtime::{Store, UpdateDeadline};
 
+use super::aside::Pace;
 use super::errors::{self, Stop};
 use super::guest::Guest;
+use super::lane::Lane;
 use super::lines::LogLevel;
 use super::load::{Code, Loaded, Settings};
 use super::outbound::Outbound;
-use super::places::For;
+use super::places::{For, Place};
 use crate::World;
 
 /// What is done with an instance's store. The store is the call's own.
@@ -23,6 +26,12 @@ pub(super) type Work<'a, T> = Pin<Box<dyn Future<Output = wasmtime::Result<T>> +
 /// Time between the deadline and the moment at which the host lets go of a call that neither
 /// answers nor ticks. Only for calls that wait.
 const GRACE: Duration = Duration::from_millis(10);
+/// A call that meets a tick at this age goes on: most end before the next, and to give way would cost
+/// them more than what they have left to do.
+const YOUNG: Duration = Duration::from_micros(500);
+/// Time between the deadline and the moment at which the caller is answered though the call, for
+/// want of a processor, has not come to its tick.
+const LATE: Duration = Duration::from_millis(3);
 
 /// An answer with what it cost.
 #[derive(Clone, Debug)]
@@ -101,15 +110,15 @@ impl Caller {
     }
 
     /// Calls and counts.
-    pub(super) async fn call<T, U>(
+    pub(super) async fn call<T: Send + 'static, U>(
         &self,
         who: For<'_>,
         keep_lines: bool,
-        work: impl for<'a> FnOnce(&'a mut Store<Guest>, &'a Code) -> Work<'a, T>,
+        work: impl for<'a> FnOnce(&'a mut Store<Guest>, &'a Code) -> Work<'a, T> + Send + 'static,
         judge: impl FnOnce(T) -> Result<U, PluginFailure>,
     ) -> Called<U> {
         let called = match self.loaded.engine.places.take(&self.loaded.plugin, who).await {
-            Ok(_place) => self.run(keep_lines, work).await,
+            Ok(place) => self.run(place, who.name(), keep_lines, work).await,
             Err(failure) => Called::never(failure),
         };
         let called = called.and_then(judge);
@@ -121,53 +130,107 @@ impl Caller {
         called
     }
 
-    async fn run<T>(
+    async fn run<T: Send + 'static>(
         &self,
+        place: Place,
+        who: &str,
         keep_lines: bool,
-        work: impl for<'a> FnOnce(&'a mut Store<Guest>, &'a Code) -> Work<'a, T>,
+        work: impl for<'a> FnOnce(&'a mut Store<Guest>, &'a Code) -> Work<'a, T> + Send + 'static,
     ) -> Called<T> {
-        let (engine, limits) = (&self.loaded.engine, &self.limits);
-        let begun = Instant::now();
-        let _under_way = engine.ticker.begin();
-        let (settings, lane) = (Arc::clone(&self.settings), engine.lanes.lane());
-        let (plugin, outbound) = (Arc::clone(&self.loaded.plugin), Arc::clone(&self.outbound));
-        let guest = Guest::new(settings, limits, (lane, plugin), outbound, keep_lines);
-        let last = guest.end() + limits.wait + GRACE;
-        let mut store = Store::new(&engine.wasm, guest);
-        let fuel = limits.fuel.unwrap_or(u64::MAX);
-        let value = match prepare(&mut store, fuel, limits) {
-            Ok(()) => timeout_at(last, work(&mut store, &self.loaded.code)).await,
-            Err(error) => Ok(Err(error)),
+        let loaded = &self.loaded;
+        let lane = loaded.engine.lanes.lane(self.limits.time);
+        let mut call: Calling<T> = Box::pin(one(
+            (Arc::clone(loaded), Arc::clone(&self.settings), Arc::clone(&self.outbound)),
+            self.limits.clone(),
+            (place, Arc::clone(&lane)),
+            keep_lines,
+            work,
+        ));
+        let pace = loaded.paces.of(who);
+        let begun = if pace == Pace::Quick {
+            std::future::poll_fn(|cx| match call.as_mut().poll(cx) {
+                Poll::Ready(called) => Poll::Ready(Some(called)),
+                Poll::Pending if lane.is_long() => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            })
+            .await
+        } else {
+            None
         };
-        let elapsed = begun.elapsed();
-        let left = store.get_fuel().unwrap_or(0);
-        #[cfg(feature = "testing")]
-        let memory_image = if keep_lines { super::testing::linear_memories() } else { Vec::new() };
-        let guest = store.data_mut();
-        self.loaded.counters.left_out(guest.lines.left_out);
-        let value = match value {
-            Ok(Ok(value)) => match guest.budget.denied {
-                // What it could not have must not decide what is derived: with other limits, or
-                // another hub's memory, the same question would get another answer.
-                Some(denied) if self.loaded.manifest.world == World::KdfProfile => {
-                    Err(errors::denied(denied))
+        let called = match begun {
+            Some(called) => called,
+            None => tokio::select! {
+                biased;
+                called = loaded.engine.aside.finish(pace, call) => called,
+                () = lane.overdue(LATE) => {
+                    let late = PluginFailure::new(FailureKind::Deadline, &Stop::Deadline.to_string());
+                    Called { elapsed: lane.begun().elapsed(), ..Called::never(late) }
                 }
-                _ => Ok(value),
             },
-            Ok(Err(error)) => Err(errors::failure(&error, &guest.budget)),
-            Err(_) => Err(errors::failure(&Stop::Deadline.into(), &guest.budget)),
         };
-        Called {
-            value,
-            fuel: fuel.saturating_sub(left),
-            memory: guest.budget.peak,
-            elapsed,
-            host_calls: guest.host_calls,
-            log: std::mem::take(&mut guest.lines.kept),
-            log_dropped: guest.lines.dropped,
-            #[cfg(feature = "testing")]
-            memory_image,
+        let next = match &called.value {
+            Err(failure) if failure.kind == FailureKind::Deadline => Pace::Endless,
+            _ if lane.is_long() => Pace::Slow,
+            _ => Pace::Quick,
+        };
+        if next != pace {
+            loaded.paces.set(who, next);
         }
+        called
+    }
+}
+
+/// A call under way, which owns all it needs: it may end elsewhere than it began.
+type Calling<T> = Pin<Box<dyn Future<Output = Called<T>> + Send>>;
+
+async fn one<T>(
+    (loaded, settings, outbound): (Arc<Loaded>, Arc<Settings>, Arc<dyn Outbound>),
+    limits: super::Limits,
+    (_place, lane): (Place, Arc<Lane>),
+    keep_lines: bool,
+    work: impl for<'a> FnOnce(&'a mut Store<Guest>, &'a Code) -> Work<'a, T>,
+) -> Called<T> {
+    let engine = &loaded.engine;
+    let begun = Instant::now();
+    lane.was_behind(lane.begun());
+    let _under_way = engine.ticker.begin();
+    let plugin = Arc::clone(&loaded.plugin);
+    let last = lane.end() + limits.wait + GRACE;
+    let guest = Guest::new(settings, &limits, (lane, plugin), outbound, keep_lines);
+    let mut store = Store::new(&engine.wasm, guest);
+    let fuel = limits.fuel.unwrap_or(u64::MAX);
+    let value = match prepare(&mut store, fuel, &limits) {
+        Ok(()) => timeout_at(last, work(&mut store, &loaded.code)).await,
+        Err(error) => Ok(Err(error)),
+    };
+    let elapsed = begun.elapsed();
+    let left = store.get_fuel().unwrap_or(0);
+    #[cfg(feature = "testing")]
+    let memory_image = if keep_lines { super::testing::linear_memories() } else { Vec::new() };
+    let guest = store.data_mut();
+    loaded.counters.left_out(guest.lines.left_out);
+    let value = match value {
+        Ok(Ok(value)) => match guest.budget.denied {
+            // What it could not have must not decide what is derived: with other limits, or
+            // another hub's memory, the same question would get another answer.
+            Some(denied) if loaded.manifest.world == World::KdfProfile => {
+                Err(errors::denied(denied))
+            }
+            _ => Ok(value),
+        },
+        Ok(Err(error)) => Err(errors::failure(&error, &guest.budget)),
+        Err(_) => Err(errors::failure(&Stop::Deadline.into(), &guest.budget)),
+    };
+    Called {
+        value,
+        fuel: fuel.saturating_sub(left),
+        memory: guest.budget.peak,
+        elapsed,
+        host_calls: guest.host_calls,
+        log: std::mem::take(&mut guest.lines.kept),
+        log_dropped: guest.lines.dropped,
+        #[cfg(feature = "testing")]
+        memory_image,
     }
 }
 
@@ -178,12 +241,16 @@ fn prepare(store: &mut Store<Guest>, fuel: u64, limits: &super::Limits) -> wasmt
     store.set_max_component_handles(limits.handles);
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|store| {
-        let guest = store.data();
-        if Instant::now() >= guest.deadline() {
+        let lane = &store.data().lane;
+        let now = Instant::now();
+        if now >= lane.deadline() {
             return Err(Stop::Deadline.into());
         }
-        let (lane, end) = (Arc::clone(&guest.lane), guest.end());
-        let rest = async move { lane.give_way(end).await };
+        if now.duration_since(lane.begun()) < YOUNG {
+            return Ok(UpdateDeadline::Continue(1));
+        }
+        let lane = Arc::clone(lane);
+        let rest = async move { lane.give_way().await };
         Ok(UpdateDeadline::YieldCustom(1, Box::pin(rest)))
     });
     Ok(())

@@ -11,6 +11,7 @@ use wasmtime::{
 };
 use zeroize::Zeroizing;
 
+use super::aside::Aside;
 use super::cache::Cache;
 use super::lane::Lanes;
 use super::limits::{Limits, MAX_INSTANCES, MAX_MEMORIES, MAX_TABLES};
@@ -88,6 +89,7 @@ pub enum HostError {
 pub struct Engine {
     pub(super) wasm: wasmtime::Engine,
     pub(super) ticker: Ticker,
+    pub(super) aside: Aside,
     pub(super) lanes: Lanes,
     pub(super) places: Places,
     pub(super) cache: Option<Cache>,
@@ -125,10 +127,12 @@ impl Engine {
             ),
             None => None,
         };
+        let aside = Aside::new();
         Ok(Arc::new(Self {
             wasm,
             ticker,
-            lanes: Lanes::new(),
+            lanes: Lanes::new(aside.size()),
+            aside,
             places: Places::new(concurrency),
             cache,
             ceilings: config.ceilings,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hub_model::extend::Parameters;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use wasmtime::Result;
 
 use super::bindings::outbound as wire;
@@ -21,16 +21,11 @@ use super::places::OfPlugin;
 const MAX_BODY: usize = 64 * 1024;
 /// Headers of an answer from outside.
 const MAX_HEADERS: usize = 64;
-/// How many times its limit a call may take where it has to wait for lanes.
-const MAX_STRETCH: u32 = 4;
 
 /// The state of one call.
 pub(super) struct Guest {
     pub(super) budget: Budget,
     pub(super) lines: Lines,
-    /// When its time would be over if it never waited for a lane. Moves on by what was spent waiting
-    /// for answers from outside.
-    deadline: Instant,
     pub(super) lane: Arc<Lane>,
     plugin: Arc<OfPlugin>,
     pub(super) host_calls: u32,
@@ -53,7 +48,6 @@ impl Guest {
         Self {
             budget: Budget::new(limits),
             lines: Lines::new(limits, keep_lines),
-            deadline: Instant::now() + limits.time,
             lane,
             plugin,
             host_calls: 0,
@@ -64,16 +58,6 @@ impl Guest {
             settings,
             outbound,
         }
-    }
-
-    /// When the call's own time is over: what it waited for a lane is not its own.
-    pub(super) fn deadline(&self) -> Instant {
-        (self.deadline + self.lane.waited()).min(self.end())
-    }
-
-    /// When the call is over however long it waited for lanes: its caller waits too.
-    pub(super) fn end(&self) -> Instant {
-        self.deadline + self.limits.time.saturating_mul(MAX_STRETCH - 1)
     }
 
     /// Counts a host call.
@@ -161,13 +145,9 @@ impl wire::Host for Guest {
             headers: request.headers.into_iter().map(|h| (h.name, h.value)).collect(),
             body: request.body,
         };
-        // Others may run meanwhile, and the guest's own time stands still.
-        self.lane.leave();
-        let begun = Instant::now();
-        let answer = timeout(wait, self.outbound.send(&endpoint, request, wait)).await;
-        let waited = begun.elapsed();
+        let asked = timeout(wait, self.outbound.send(&endpoint, request, wait));
+        let (answer, waited) = self.lane.while_outside(asked).await;
         self.waited = self.waited.saturating_add(waited);
-        self.deadline += waited;
         let mut response = match answer {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Ok(Err(sent(error))),

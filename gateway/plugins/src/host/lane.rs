@@ -1,147 +1,188 @@
-//! How calls that take long share the machine: each gives way at every tick, and only half of the
-//! processors ever run such calls at once. A loop costs its neighbours a tick, never a thread.
+//! The time of a call. Calls that outlive a tick give way at every tick; where there are more of them
+//! than threads, the time meanwhile is put down to the others, and so is what is spent waiting for
+//! answers from outside.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-/// Places for calls that outlive a tick.
+/// How many times its limit a call may take where others like it run in between.
+const MAX_STRETCH: u32 = 4;
+
+/// Counts the calls that outlive a tick.
 #[derive(Clone, Debug)]
 pub(super) struct Lanes(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    places: Arc<Semaphore>,
+    /// Calls that run at once.
     size: usize,
     /// Calls that have outlived a tick.
     long: AtomicUsize,
 }
 
 impl Lanes {
-    pub(super) fn new() -> Self {
-        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self::of((processors / 2).max(1))
+    /// So many run at once.
+    pub(super) fn new(size: usize) -> Self {
+        Self(Arc::new(Shared { size, long: AtomicUsize::new(0) }))
     }
 
-    fn of(size: usize) -> Self {
-        let places = Arc::new(Semaphore::new(size));
-        Self(Arc::new(Shared { places, size, long: AtomicUsize::new(0) }))
-    }
-
-    pub(super) fn lane(&self) -> Arc<Lane> {
-        Arc::new(Lane { lanes: Arc::clone(&self.0), state: Mutex::default() })
+    /// A call begins that may take so long.
+    pub(super) fn lane(&self, time: Duration) -> Arc<Lane> {
+        Arc::new(Lane {
+            lanes: Arc::clone(&self.0),
+            begun: Instant::now(),
+            time,
+            long: AtomicBool::new(false),
+            is_outside: AtomicBool::new(false),
+            outside: AtomicU64::new(0),
+            behind: AtomicU64::new(0),
+        })
     }
 }
 
-/// One call's place, once it has one.
+/// One call's time, and its standing among the others.
 #[derive(Debug)]
 pub(super) struct Lane {
     lanes: Arc<Shared>,
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// Whether it has outlived a tick.
-    long: bool,
-    held: Option<OwnedSemaphorePermit>,
-    waited: Duration,
+    begun: Instant,
+    time: Duration,
+    long: AtomicBool,
+    is_outside: AtomicBool,
+    /// Spent waiting for answers from outside, in nanoseconds.
+    outside: AtomicU64,
+    /// During which others of its kind ran, in nanoseconds.
+    behind: AtomicU64,
 }
 
 impl Lane {
-    /// Lets others run, then waits for a place, until `end`. Without one by then the call goes on:
-    /// its next tick ends it.
-    pub(super) async fn give_way(&self, end: Instant) {
-        self.join();
+    /// When the call's own time is over: neither what it waited for answers from outside nor what
+    /// others of its kind ran meanwhile is its own.
+    pub(super) fn deadline(&self) -> Instant {
+        let behind = Duration::from_nanos(self.behind.load(Ordering::Relaxed));
+        (self.begun + self.outside() + self.time + behind).min(self.end())
+    }
+
+    /// When the call is over however long others ran: its caller waits too.
+    pub(super) fn end(&self) -> Instant {
+        self.begun + self.outside() + self.time.saturating_mul(MAX_STRETCH)
+    }
+
+    /// Waits for something outside, while the call's own time stands still. Gives how long it was.
+    pub(super) async fn while_outside<F: Future>(&self, what: F) -> (F::Output, Duration) {
+        self.is_outside.store(true, Ordering::Relaxed);
         let left = Instant::now();
-        // Wakes after the driver has been looked at, so that a loop does not delay sockets either.
-        tokio::task::yield_now().await;
-        // Where there are more such calls than lanes, what went by meanwhile was theirs, too: on one
-        // processor they never meet at the semaphore.
-        let shared = self.lanes.long.load(Ordering::Relaxed) > self.lanes.size;
-        let begun = if shared { left } else { Instant::now() };
-        let place = timeout_at(end, Arc::clone(&self.lanes.places).acquire_owned()).await;
-        let mut state = self.state();
-        state.held = place.ok().and_then(Result::ok);
-        state.waited = state.waited.saturating_add(begun.elapsed());
+        let answer = what.await;
+        let waited = left.elapsed();
+        self.outside.fetch_add(nanos(waited), Ordering::Relaxed);
+        self.is_outside.store(false, Ordering::Relaxed);
+        (answer, waited)
     }
 
-    /// Time spent waiting for a place: the neighbours' and not the call's own.
-    pub(super) fn waited(&self) -> Duration {
-        self.state().waited
-    }
-
-    /// Leaves the place, before waiting for something else.
-    pub(super) fn leave(&self) {
-        self.state().held = None;
-    }
-
-    /// Is one of those that outlive a tick, and holds no place.
-    fn join(&self) {
-        let mut state = self.state();
-        state.held = None;
-        if !std::mem::replace(&mut state.long, true) {
-            self.lanes.long.fetch_add(1, Ordering::Relaxed);
+    /// Comes when the call is over by this much, whether anything of it runs or not.
+    pub(super) async fn overdue(&self, by: Duration) {
+        loop {
+            let now = Instant::now();
+            let over = self.deadline() + by;
+            let outside = self.is_outside.load(Ordering::Relaxed);
+            if now >= over && !outside {
+                return;
+            }
+            tokio::time::sleep_until(if outside { now + self.time.max(by) } else { over }).await;
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Lets others run.
+    pub(super) async fn give_way(&self) {
+        if !self.long.swap(true, Ordering::Relaxed) {
+            self.lanes.long.fetch_add(1, Ordering::Relaxed);
+        }
+        let left = Instant::now();
+        // Wakes after the driver has been looked at: where the call still runs beside sockets, it does
+        // not delay them either.
+        tokio::task::yield_now().await;
+        self.was_behind(left);
+    }
+
+    /// The call runs again, or for the first time.
+    pub(super) fn was_behind(&self, since: Instant) {
+        if self.lanes.long.load(Ordering::Relaxed) > self.lanes.size {
+            self.behind.fetch_add(nanos(since.elapsed()), Ordering::Relaxed);
+        }
+    }
+
+    /// When it was asked for.
+    pub(super) const fn begun(&self) -> Instant {
+        self.begun
+    }
+
+    /// Whether it has outlived a tick.
+    pub(super) fn is_long(&self) -> bool {
+        self.long.load(Ordering::Relaxed)
+    }
+
+    fn outside(&self) -> Duration {
+        Duration::from_nanos(self.outside.load(Ordering::Relaxed))
     }
 }
 
 impl Drop for Lane {
     fn drop(&mut self) {
-        if self.state().long {
+        if self.is_long() {
             self.lanes.long.fetch_sub(1, Ordering::Relaxed);
         }
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const TIME: Duration = Duration::from_millis(50);
+
+    fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn waiting_for_a_place_is_counted_and_holding_one_is_not() {
-        let lanes = Lanes::of(1);
-        let (first, second) = (lanes.lane(), lanes.lane());
-        let end = Instant::now() + Duration::from_secs(1);
-        first.give_way(end).await;
-        let held = async {
-            // Until the second waits.
-            for _ in 0..3 {
-                tokio::task::yield_now().await;
-            }
-            tokio::time::advance(Duration::from_millis(30)).await;
-            first.leave();
-        };
-        tokio::join!(second.give_way(end), held);
-        assert_eq!(first.waited(), Duration::ZERO);
-        assert_eq!(second.waited(), Duration::from_millis(30));
-        // Nobody waits for longer than until the end.
-        first.give_way(end).await;
-        assert_eq!(Instant::now(), end);
+    async fn what_others_do_meanwhile_counts_where_there_are_more_calls_than_threads() {
+        let lanes = Lanes::new(1);
+        let begun = Instant::now();
+        let (first, second) = (lanes.lane(TIME), lanes.lane(TIME));
+        let busy = |millis| tokio::time::advance(ms(millis));
+        assert!(!first.is_long());
+        // Alone with what else the hub does: its time goes on.
+        tokio::join!(first.give_way(), busy(5));
+        assert_eq!(first.deadline(), begun + TIME);
+        assert!(first.is_long() && !second.is_long());
+        second.give_way().await;
+        tokio::join!(first.give_way(), busy(5));
+        assert_eq!(first.deadline(), begun + TIME + ms(5));
+        // So much and no more.
+        tokio::join!(first.give_way(), busy(500));
+        assert_eq!(first.deadline(), begun + 4 * TIME);
         drop((first, second));
         assert_eq!(lanes.0.long.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_others_do_meanwhile_counts_where_lanes_are_not_free() {
-        let lanes = Lanes::of(1);
-        let (first, second) = (lanes.lane(), lanes.lane());
-        let end = Instant::now() + Duration::from_secs(1);
-        let busy = || tokio::time::advance(Duration::from_millis(5));
-        // Alone with what else the hub does: its time goes on.
-        tokio::join!(first.give_way(end), busy());
-        assert_eq!(first.waited(), Duration::ZERO);
-        first.leave();
-        second.give_way(end).await;
-        second.leave();
-        tokio::join!(first.give_way(end), busy());
-        assert_eq!(first.waited(), Duration::from_millis(5));
+    async fn a_call_is_overdue_though_nothing_of_it_runs_unless_it_waits_outside() {
+        let lanes = Lanes::new(1);
+        let lane = lanes.lane(TIME);
+        lane.overdue(ms(5)).await;
+        assert_eq!(lane.begun().elapsed(), ms(55));
+        let lane = lanes.lane(TIME);
+        let outside = lane.while_outside(tokio::time::sleep(ms(1_000)));
+        let ((), ((), waited)) = tokio::join!(lane.overdue(ms(5)), outside);
+        assert_eq!(waited, ms(1_000));
+        assert_eq!(lane.deadline(), lane.begun() + TIME + ms(1_000));
+        assert!(lane.begun().elapsed() >= ms(1_055), "{:?}", lane.begun().elapsed());
     }
 }

@@ -8,6 +8,7 @@ use hub_model::Name;
 use hub_model::extend::{FailurePolicy, Parameters, PluginDigest, PluginFailure};
 use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 
+use super::aside::Paces;
 use super::bindings::{config, kdf, log, outbound, rotation, sink, types};
 use super::call::Caller;
 use super::checks::{
@@ -80,6 +81,7 @@ pub struct Loaded {
     pub(super) manifest: Arc<Manifest>,
     pub(super) code: Code,
     pub(super) counters: Counters,
+    pub(super) paces: Paces,
     /// Shared with its other versions.
     pub(super) plugin: Arc<OfPlugin>,
     digest: PluginDigest,
@@ -119,6 +121,7 @@ impl Engine {
             manifest,
             code,
             counters: Counters::default(),
+            paces: Paces::default(),
             plugin,
             digest: package.digest(),
             inspected,

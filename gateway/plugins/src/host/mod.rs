@@ -3,6 +3,7 @@
 //! Guests get an instance of their own for each call and nothing else: no WASI, no clock, no
 //! randomness, no file. What they may call is what their manifest names and this host grants.
 
+mod aside;
 mod bindings;
 mod cache;
 mod call;

@@ -157,7 +157,7 @@ impl KdfPlugin {
         let called = self.caller.call(
             For::Operator,
             false,
-            |store, code| {
+            move |store, code| {
                 Box::pin(async move {
                     let plugin = code.kdf()?.instantiate_async(&mut *store).await?;
                     plugin.cipher_hub_plugin_lifecycle().call_check(store).await
@@ -220,7 +220,7 @@ impl KdfPlugin {
         let called = self.caller.call(
             For::Registration(&context.registration),
             trace,
-            |store, code| {
+            move |store, code| {
                 Box::pin(async move {
                     let plugin = code.kdf()?.instantiate_async(&mut *store).await?;
                     plugin.cipher_hub_plugin_kdf().call_plan(store, &profile, &asked).await
@@ -236,7 +236,7 @@ async fn offered(caller: &Caller) -> Result<Vec<KdfProfile>, PluginFailure> {
     let called = caller.call(
         For::Operator,
         false,
-        |store, code| {
+        move |store, code| {
             Box::pin(async move {
                 let plugin = code.kdf()?.instantiate_async(&mut *store).await?;
                 plugin.cipher_hub_plugin_kdf().call_profiles(store).await

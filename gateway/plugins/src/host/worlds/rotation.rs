@@ -35,7 +35,7 @@ impl RotationPlugin {
         let called = self.0.call(
             For::Operator,
             false,
-            |store, code| {
+            move |store, code| {
                 Box::pin(async move {
                     let plugin = code.rotation()?.instantiate_async(&mut *store).await?;
                     plugin.cipher_hub_plugin_lifecycle().call_check(store).await
@@ -78,7 +78,7 @@ impl RotationPlugin {
         let called = self.0.call(
             For::Registration(&request.key.registration),
             trace,
-            |store, code| {
+            move |store, code| {
                 Box::pin(async move {
                     let plugin = code.rotation()?.instantiate_async(&mut *store).await?;
                     plugin.cipher_hub_plugin_rotation().call_decide(store, &asked).await
@@ -137,7 +137,7 @@ impl RotationPlugin {
         let called = self.0.call(
             who,
             trace,
-            |store, code| {
+            move |store, code| {
                 Box::pin(async move {
                     let plugin = code.rotation()?.instantiate_async(&mut *store).await?;
                     plugin.cipher_hub_plugin_rotation().call_check_policy(store, &asked).await

@@ -125,7 +125,7 @@ impl SinkPlugin {
         let called = self.0.call(
             For::Sink,
             false,
-            |store, code| {
+            move |store, code| {
                 Box::pin(async move {
                     let plugin = code.sink()?.instantiate_async(&mut *store).await?;
                     plugin.cipher_hub_plugin_lifecycle().call_check(store).await
@@ -166,7 +166,7 @@ impl SinkPlugin {
         let called = self.0.call(
             For::Sink,
             trace,
-            |store, code| {
+            move |store, code| {
                 Box::pin(async move {
                     let plugin = code.sink()?.instantiate_async(&mut *store).await?;
                     plugin.cipher_hub_plugin_sink().call_probe(store).await
@@ -183,7 +183,7 @@ impl SinkPlugin {
         let called = self.0.call(
             For::Sink,
             trace,
-            |store, code| {
+            move |store, code| {
                 Box::pin(async move {
                     let plugin = code.sink()?.instantiate_async(&mut *store).await?;
                     plugin.cipher_hub_plugin_sink().call_deliver(store, &batch).await
