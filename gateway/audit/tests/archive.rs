@@ -20,7 +20,7 @@ use hub_audit::{Error, Log};
 use hub_crypto::SystemKeys;
 use hub_model::entry::AuditEntry;
 use hub_model::{HubId, Timestamp};
-use hub_store::{Backend, Changes, FjallBackend, MemoryBackend, Store, Writer};
+use hub_store::{Backend, Changes, FjallBackend, MemoryBackend, Store, View, Writer};
 
 /// When the entries of `common` are from.
 const THEN: i64 = 1_795_000_000_000_000;
@@ -94,7 +94,7 @@ impl World {
     }
 
     async fn stored(&self) -> usize {
-        self.backend.scan("w/main/b/", None, 100_000, None).await.unwrap().entries.len()
+        self.backend.scan("w/main/b/", None, 100_000, View::Now).await.unwrap().entries.len()
     }
 
     fn key(&self) -> Key {
@@ -517,7 +517,7 @@ async fn entries_of_another_history_are_not_archived_and_nothing_is_deleted() {
             let other = entry(&format!("other {n}"));
             let _receipt = log.appender().append(&other, Changes::new()).await.unwrap();
         }
-        let found = other.scan("w/main/b/", None, 1000, None).await.unwrap().entries;
+        let found = other.scan("w/main/b/", None, 1000, View::Now).await.unwrap().entries;
         assert_eq!(found.len(), 300, "a batch each");
         for (n, entry) in found.into_iter().enumerate() {
             if altered.contains(&n) {

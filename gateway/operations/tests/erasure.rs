@@ -23,7 +23,7 @@ use hub_model::secret::SecretText;
 use hub_operations::{Meta, key, registration};
 use hub_policy::Bundle;
 use hub_store::backend::{Boxed, Commit, Page, Txn, Watch};
-use hub_store::{Backend, Entry, Error, MemoryBackend, Path, Revision};
+use hub_store::{Backend, Entry, Error, MemoryBackend, Path, Revision, View};
 
 /// Memory that counts readings, and fails to purge when told.
 #[derive(Debug)]
@@ -52,9 +52,9 @@ impl Backend for Spy {
         prefix: &'a str,
         after: Option<&'a Path>,
         limit: usize,
-        at: Option<Revision>,
+        view: View,
     ) -> Boxed<'a, Result<Page, Error>> {
-        self.inner.scan(prefix, after, limit, at)
+        self.inner.scan(prefix, after, limit, view)
     }
 
     fn commit(&self, txn: Txn) -> Boxed<'_, Result<Commit, Error>> {

@@ -126,7 +126,14 @@ impl Shop {
 
     /// How many records lie under a prefix.
     async fn count(&self, prefix: &str) -> usize {
-        self.world.hub.store().scan_bytes(prefix, None, 1000, None).await.unwrap().records.len()
+        self.world
+            .hub
+            .store()
+            .scan_bytes(prefix, None, 1000, hub_store::View::Now)
+            .await
+            .unwrap()
+            .records
+            .len()
     }
 }
 

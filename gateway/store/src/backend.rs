@@ -60,10 +60,22 @@ impl fmt::Debug for Entry {
 pub struct Page {
     /// The entries.
     pub entries: Vec<Entry>,
-    /// The revision at which the page was read; give it to the next call to stay there.
+    /// The revision at which the page was read; one that was held can be given to the next call.
     pub at: Revision,
     /// Whether more entries follow the last one.
     pub more: bool,
+}
+
+/// What a scan looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum View {
+    /// What is there now.
+    Now,
+    /// What is there now, and the revision is held for a while: the pages after it can be read [at
+    /// it](View::At). Everything that is written meanwhile stays in memory: not for everyday reads.
+    Hold,
+    /// The revision of a page that was read with [`View::Hold`].
+    At(Revision),
 }
 
 /// A storage engine.
@@ -76,14 +88,17 @@ pub trait Backend: Send + Sync + fmt::Debug {
     fn get<'a>(&'a self, path: &'a Path) -> Boxed<'a, Result<Option<Entry>, Error>>;
 
     /// Entries whose path starts with `prefix`, in order, after `after`; at most `limit` (0 means
-    /// none) and about 1 MiB of them; at a revision returned by an earlier page if `at` is given.
+    /// none) and about 1 MiB of them.
     fn scan<'a>(
         &'a self,
         prefix: &'a str,
         after: Option<&'a Path>,
         limit: usize,
-        at: Option<Revision>,
+        view: View,
     ) -> Boxed<'a, Result<Page, Error>>;
+
+    /// Lets go of a revision that was held, before its time is over.
+    fn let_go(&self, _at: Revision) {}
 
     /// Applies all of `txn` if every check holds, or nothing. An error means that nothing happened
     /// and that nothing was tried.

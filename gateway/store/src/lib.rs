@@ -29,7 +29,7 @@ mod writer;
 
 pub use backend::fjall::FjallBackend;
 pub use backend::memory::MemoryBackend;
-pub use backend::{Backend, Check, Commit, Entry, Page, Revision, Txn, Watch, WatchEvent};
+pub use backend::{Backend, Check, Commit, Entry, Page, Revision, Txn, View, Watch, WatchEvent};
 pub use cache::Cache;
 pub use digest::StateDigest;
 pub use error::Error;

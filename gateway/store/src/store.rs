@@ -7,7 +7,7 @@ use hub_crypto::SystemKeys;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-use crate::backend::{Backend, Revision};
+use crate::backend::{Backend, Revision, View};
 use crate::barrier::Barrier;
 use crate::generations::{Generations, Stamp};
 use crate::head::Head;
@@ -97,10 +97,10 @@ impl Store {
         after: Option<&Path>,
         limit: usize,
     ) -> Result<RecordPage<T>, Error> {
-        self.scan_at(prefix, after, limit, None).await
+        self.scan_at(prefix, after, limit, View::Now).await
     }
 
-    /// As [`Store::scan`], at the revision of an earlier page.
+    /// As [`Store::scan`], at what `view` says.
     ///
     /// # Errors
     /// As [`Store::scan`], and [`Error::RevisionGone`] when the engine holds it no longer.
@@ -109,9 +109,9 @@ impl Store {
         prefix: &str,
         after: Option<&Path>,
         limit: usize,
-        at: Option<Revision>,
+        view: View,
     ) -> Result<RecordPage<T>, Error> {
-        let page = self.scan_bytes(prefix, after, limit, at).await?;
+        let page = self.scan_bytes(prefix, after, limit, view).await?;
         let decode = |(path, found): (Path, Versioned<Zeroizing<Vec<u8>>>)| {
             let value = record::decode(&path, &found.value)?;
             Ok((path, Versioned { value, revision: found.revision }))
@@ -129,9 +129,9 @@ impl Store {
         prefix: &str,
         after: Option<&Path>,
         limit: usize,
-        at: Option<Revision>,
+        view: View,
     ) -> Result<RecordPage<Zeroizing<Vec<u8>>>, Error> {
-        let page = self.0.backend.scan(prefix, after, limit, at).await?;
+        let page = self.0.backend.scan(prefix, after, limit, view).await?;
         let open = |entry: crate::Entry| {
             let value = self.0.barrier.open(&entry.path, &entry.value)?;
             Ok((entry.path, Versioned { value, revision: entry.revision }))

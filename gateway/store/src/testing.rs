@@ -12,7 +12,7 @@ pub use faulty::FaultyBackend;
 pub use suite::suite;
 
 use crate::backend::{Backend, Check, Commit, Entry, Revision, Txn};
-use crate::{MemoryBackend, Path};
+use crate::{MemoryBackend, Path, View};
 
 /// One step of a comparison. Numbers name paths of a small set, so that steps meet.
 #[derive(Debug, Clone)]
@@ -86,12 +86,12 @@ pub async fn compare(backend: &dyn Backend, steps: &[Step]) {
 /// When the engine fails.
 pub async fn everything(backend: &dyn Backend, prefix: &str, limit: usize) -> Vec<Entry> {
     let mut all: Vec<Entry> = Vec::new();
-    let mut at = None;
+    let mut view = View::Hold;
     loop {
         let after = all.last().map(|entry| entry.path.clone());
-        let page = backend.scan(prefix, after.as_ref(), limit.max(1), at).await.unwrap();
-        assert!(at.is_none_or(|at| at == page.at), "the revision moved");
-        at = Some(page.at);
+        let page = backend.scan(prefix, after.as_ref(), limit.max(1), view).await.unwrap();
+        assert!(view == View::Hold || view == View::At(page.at), "the revision moved");
+        view = View::At(page.at);
         all.extend(page.entries);
         if !page.more {
             return all;

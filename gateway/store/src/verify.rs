@@ -4,7 +4,7 @@ use crate::backend::Revision;
 use crate::digest::StateDigest;
 use crate::head::Head;
 use crate::path::{MAX_PATH, WRITER_PREFIX};
-use crate::{Error, Path, Store};
+use crate::{Error, Path, Store, View};
 
 /// Records looked at between two calls of the progress callback, at most.
 const PAGE: usize = 1000;
@@ -74,11 +74,13 @@ impl Store {
 
         let mut computed = StateDigest::EMPTY;
         let (mut records, mut bytes) = (0u64, 0u64);
-        let mut at = None;
+        let mut view = View::Hold;
         let mut after: Option<Path> = None;
-        loop {
-            let page = self.backend().scan("", after.as_ref(), PAGE, at).await?;
-            at = Some(page.at);
+        let at = loop {
+            let page = self.backend().scan("", after.as_ref(), PAGE, view).await?;
+            let at = page.at;
+            // A scan that was given up is let go of later, by itself.
+            view = View::At(at);
             after = page.entries.last().map(|entry| entry.path.clone());
             for entry in page.entries {
                 if entry.path.is_writers() {
@@ -92,11 +94,12 @@ impl Store {
             }
             progress(records);
             if !page.more {
-                break;
+                break at;
             }
-        }
-        let at = at.unwrap_or_default();
-        let heads = self.backend().scan(head_path.as_str(), None, 1, Some(at)).await?;
+        };
+        let heads = self.backend().scan(head_path.as_str(), None, 1, view).await;
+        self.backend().let_go(at);
+        let heads = heads?;
         let head = match heads.entries.first().filter(|entry| entry.path == head_path) {
             Some(entry) => {
                 Head::decode(&head_path, &self.barrier().open(&head_path, &entry.value)?)?

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use common::{commit, keys, path, put};
 use hub_store::testing::{Expect, FaultyBackend, Step, compare, everything, suite};
 use hub_store::{
-    AuditHead, Backend, Changes, Commit, Error, FjallBackend, MemoryBackend, Store, Txn, Writer,
-    block_on,
+    AuditHead, Backend, Changes, Commit, Error, FjallBackend, MemoryBackend, Store, Txn, View,
+    Writer, block_on,
 };
 use proptest::prelude::*;
 
@@ -231,7 +231,7 @@ fn purged_values_are_in_no_file() {
         }
     }
     // A scan that was begun and never ended pins the values.
-    assert!(block_on(backend.scan("v/", None, 5, None)).unwrap().more);
+    assert!(block_on(backend.scan("v/", None, 5, View::Hold)).unwrap().more);
     for n in 0..400 {
         // One kept, one replaced, two deleted.
         match n % 4 {
@@ -250,6 +250,44 @@ fn purged_values_are_in_no_file() {
     drop(backend);
     let backend = FjallBackend::open(&place).unwrap();
     assert_eq!(block_on(everything(&backend, "", 100)), before);
+}
+
+/// The engine writes a file for each version of a keyspace and keeps, with each that a snapshot may
+/// ask for, the memtable of that time.
+fn versions(dir: &std::path::Path) -> usize {
+    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
+    entries.fold(0, |count, entry| {
+        let name = entry.file_name().into_string().unwrap();
+        let version = name.strip_prefix('v').is_some_and(|n| n.parse::<u64>().is_ok());
+        let inside = if entry.path().is_dir() { versions(&entry.path()) } else { 0 };
+        count + usize::from(version) + inside
+    })
+}
+
+#[test]
+fn everyday_pages_keep_nothing_in_memory_and_held_ones_do_until_let_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("store");
+    let backend = FjallBackend::create(&place).unwrap();
+    let work = |view: View| {
+        let page = block_on(backend.scan("v/", None, 1, view)).unwrap();
+        for n in 0..20 {
+            let mut txn = Txn::new();
+            txn.put(path(&format!("v/{n}")), vec![7; 1000]).unwrap();
+            assert!(matches!(block_on(backend.commit(txn)).unwrap(), Commit::Committed(_)));
+            let page = block_on(backend.scan("v/", None, 1, View::Now)).unwrap();
+            assert_eq!(page.more, n > 0 || view == View::Hold);
+            backend.flush_tables().unwrap();
+        }
+        (page.at, versions(&place))
+    };
+    let (_, everyday) = work(View::Now);
+    assert!(everyday < 15, "{everyday}");
+    let (at, held) = work(View::Hold);
+    assert!(held >= 20, "{held}");
+    backend.let_go(at);
+    let (_, after) = work(View::Hold);
+    assert!(after < held + 10, "{after} after {held}");
 }
 
 /// The numbers of the canaries in the files under a directory.
@@ -334,12 +372,12 @@ fn space_of_archived_batches_is_given_back() {
         backend.reclaim_log().await.unwrap();
         let left = tables(dir.path());
         assert!(left * 4 < full, "{left} of {full} bytes are left");
-        let page = backend.scan("w/", None, 1000, None).await.unwrap();
+        let page = backend.scan("w/", None, 1000, View::Now).await.unwrap();
         assert_eq!(page.entries.len(), 10);
     });
     drop(backend);
     let backend = FjallBackend::open(&dir.path().join("store")).unwrap();
-    let page = block_on(backend.scan("w/", None, 1000, None)).unwrap();
+    let page = block_on(backend.scan("w/", None, 1000, View::Now)).unwrap();
     assert_eq!(page.entries.len(), 10);
 }
 

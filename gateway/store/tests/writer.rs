@@ -19,7 +19,7 @@ use common::{batch_path, commit, keys, path, put, store};
 use hub_store::testing::FaultyBackend;
 use hub_store::{
     AuditHead, Backend, Changes, CommitError, Error, FjallBackend, MAX_BATCH, MemoryBackend, Path,
-    Revision, StageError, Staged, StateDigest, Store, Txn, Writer, block_on,
+    Revision, StageError, Staged, StateDigest, Store, Txn, View, Writer, block_on,
 };
 use proptest::prelude::*;
 
@@ -349,11 +349,11 @@ fn typed_pages() {
     for n in 0..25 {
         put(&mut writer, &format!("k/{n:02}"), n);
     }
-    let first = block_on(store.scan::<u64>("k/", None, 10)).unwrap();
+    let first = block_on(store.scan_at::<u64>("k/", None, 10, View::Hold)).unwrap();
     assert!(first.more);
     put(&mut writer, "k/15", 99);
     let after = first.records.last().unwrap().0.clone();
-    let rest = block_on(store.scan_at::<u64>("k/", Some(&after), 100, Some(first.at))).unwrap();
+    let rest = block_on(store.scan_at::<u64>("k/", Some(&after), 100, View::At(first.at))).unwrap();
     let values: Vec<u64> =
         first.records.iter().chain(&rest.records).map(|(_, found)| found.value).collect();
     assert_eq!(values, (0..25).collect::<Vec<u64>>());

@@ -9,7 +9,7 @@ use std::path::{Path as FilePath, PathBuf};
 use hub_crypto::hash::{RunningSha256, sha256};
 use hub_crypto::sign::SigningKey;
 use hub_model::{HubId, Timestamp};
-use hub_store::{Entry, Store, block_on, durable_file};
+use hub_store::{Entry, Store, View, block_on, durable_file};
 use serde::Deserialize;
 
 use super::check::{Examined, Key, examine};
@@ -274,7 +274,8 @@ impl Order<'_> {
             if !(self.keep_going)() {
                 return Ok(false);
             }
-            let page = block_on(self.store.backend().scan(&prefix, after.as_ref(), PAGE, None))?;
+            let page =
+                block_on(self.store.backend().scan(&prefix, after.as_ref(), PAGE, View::Now))?;
             after = page.entries.last().map(|entry| entry.path.clone());
             for entry in page.entries {
                 if !take(entry)? {

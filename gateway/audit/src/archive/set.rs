@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use hub_model::Timestamp;
-use hub_store::{Store, layout};
+use hub_store::{Store, View, layout};
 use serde::{Deserialize, Serialize};
 
 use super::check::{examine, open_all};
@@ -177,7 +177,7 @@ impl Archives {
             None => None,
         };
         let prefix = batch::prefix(&self.0.writer);
-        let page = self.0.store.backend().scan(&prefix, after.as_ref(), 1, None).await?;
+        let page = self.0.store.backend().scan(&prefix, after.as_ref(), 1, View::Now).await?;
         let Some(oldest) = page.entries.first() else { return Ok(None) };
         u64::from_str_radix(oldest.path.last_segment(), 16)
             .map(Some)

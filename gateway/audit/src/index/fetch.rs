@@ -1,6 +1,8 @@
 //! Reading the entries a query wants. Single ones come from the one batch that holds them, which is
 //! kept for the next; runs come many batches at a time.
 
+use hub_store::View;
+
 use crate::{Error, Log, batch};
 
 /// Batches read at once where entries are wanted in a run.
@@ -80,7 +82,8 @@ impl<'a> Fetcher<'a> {
         let limit = usize::try_from(count).unwrap_or(1);
         let (store, prefix) = (self.log.store(), batch::prefix(writer));
         let mut found = Vec::new();
-        for (path, record) in store.scan_bytes(&prefix, after.as_ref(), limit, None).await?.records
+        for (path, record) in
+            store.scan_bytes(&prefix, after.as_ref(), limit, View::Now).await?.records
         {
             self.spent += 10 + record.value.len() as u64 / 1024;
             let entries = batch::parse(&path, &record.value)?;

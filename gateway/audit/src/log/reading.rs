@@ -1,7 +1,7 @@
 //! Entries of the log by sequence, from memory, store and archives.
 
 use hub_model::RegistrationId;
-use hub_store::Store;
+use hub_store::{Store, View};
 
 use super::Log;
 use crate::archive::Archives;
@@ -116,7 +116,8 @@ pub(super) async fn read_store(
         None => None,
     };
     'pages: loop {
-        let page = store.scan_bytes(&batch::prefix(writer), after.as_ref(), batches, None).await?;
+        let page =
+            store.scan_bytes(&batch::prefix(writer), after.as_ref(), batches, View::Now).await?;
         for (path, record) in &page.records {
             for (seq, entry) in batch::parse(path, &record.value)? {
                 if seq < from {

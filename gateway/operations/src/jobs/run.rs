@@ -8,7 +8,7 @@ use hub_model::api::job::{KeptDataKey, OperationState};
 use hub_model::entry::Outcome;
 use hub_model::usage::{Side, Tally};
 use hub_model::{Action, KeyId, RegistrationId, Timestamp};
-use hub_store::{Changes, Path, Revision, Versioned, layout};
+use hub_store::{Changes, Path, Revision, Versioned, View, layout};
 use tokio::sync::watch;
 
 use super::Job;
@@ -268,7 +268,7 @@ impl Hub {
         let (prefix, mut count) = (layout::data_keys(key), 0_u64);
         let mut after: Option<Path> = None;
         loop {
-            let page = self.store().scan_bytes(&prefix, after.as_ref(), 100, None).await?;
+            let page = self.store().scan_bytes(&prefix, after.as_ref(), 100, View::Now).await?;
             count += u64::try_from(page.records.len()).unwrap_or(0);
             match page.records.last() {
                 Some((last, _)) if page.more => after = Some(last.clone()),

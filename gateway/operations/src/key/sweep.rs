@@ -9,7 +9,7 @@ use hub_model::{
     UsageCounters, rotation,
 };
 use hub_policy::RegistrationFacts;
-use hub_store::{Changes, Path, Revision, Versioned, layout};
+use hub_store::{Changes, Path, Revision, Versioned, View, layout};
 use serde::{Deserialize, Serialize};
 
 use super::agenda::{Entry, next_date, put_key};
@@ -429,7 +429,7 @@ impl Hub {
         let prefix = layout::versions(shredding.key);
         let mut after: Option<Path> = None;
         loop {
-            let page = self.store().scan_bytes(&prefix, after.as_ref(), 500, None).await?;
+            let page = self.store().scan_bytes(&prefix, after.as_ref(), 500, View::Now).await?;
             gone.extend(page.records.iter().map(|(path, _)| path.clone()).filter(|path| {
                 let number = u32::from_str_radix(path.last_segment(), 16).ok();
                 // A key that is not there any more leaves no material that is wanted.

@@ -1,7 +1,7 @@
 //! What is in service follows the records.
 
 use hub_model::{Name, RegistrationId};
-use hub_store::{Revision, layout};
+use hub_store::{Revision, View, layout};
 
 use super::{Followed, MAX_PLUGINS, PluginRecord};
 use crate::hub::Hub;
@@ -82,7 +82,7 @@ impl Hub {
         let mut pinned = Vec::new();
         let mut after = None;
         loop {
-            let page = self.store().scan_bytes(PINS, after.as_ref(), 1, None).await?;
+            let page = self.store().scan_bytes(PINS, after.as_ref(), 1, View::Now).await?;
             let Some((path, _)) = page.records.into_iter().next() else { return Ok(pinned) };
             let digest = path.as_str().strip_prefix(PINS).and_then(|rest| rest.split('/').next());
             let Some(digest) = digest.and_then(|text| text.parse().ok()) else { return Ok(pinned) };

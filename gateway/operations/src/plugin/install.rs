@@ -9,7 +9,7 @@ use hub_model::api::plugin::PluginView;
 use hub_model::extend::PluginDigest;
 use hub_model::{Action, ParticipantId, Timestamp};
 use hub_policy::Permit;
-use hub_store::{Changes, layout};
+use hub_store::{Changes, View, layout};
 use tokio::sync::OnceCell;
 
 use super::{
@@ -141,7 +141,8 @@ impl Hub {
                 found.value
             }
             None => {
-                let all = self.store().scan_bytes(layout::PLUGINS, None, MAX_PLUGINS, None).await?;
+                let all =
+                    self.store().scan_bytes(layout::PLUGINS, None, MAX_PLUGINS, View::Now).await?;
                 if all.records.len() >= MAX_PLUGINS {
                     return Err(Error::TooMany("256 plugins are installed; remove some"));
                 }

@@ -7,7 +7,7 @@ use hub_model::entry::Outcome;
 use hub_model::principal::PeerAddress;
 use hub_model::{Action, CredentialId, Key, Participant, RegistrationId};
 use hub_policy::Permit;
-use hub_store::{Changes, Path, Revision, Versioned, layout};
+use hub_store::{Changes, Path, Revision, Versioned, View, layout};
 use serde::{Deserialize, Serialize};
 
 use crate::hub::{Hub, is_hub};
@@ -266,7 +266,7 @@ impl Hub {
     async fn bare_paths(&self, prefix: &str, paths: &mut Vec<Path>) -> Result<(), Error> {
         let mut after = None;
         loop {
-            let page = self.store().scan_bytes(prefix, after.as_ref(), 500, None).await?;
+            let page = self.store().scan_bytes(prefix, after.as_ref(), 500, View::Now).await?;
             paths.extend(page.records.iter().map(|(path, _)| path.clone()));
             match page.records.last() {
                 Some((last, _)) if page.more => after = Some(last.clone()),

@@ -25,7 +25,9 @@ use hub_model::HubId;
 
 use super::pins::Pins;
 use super::watch::Feed;
-use super::{Backend, Boxed, Commit, Entry, PAGE_BYTES, Page, Revision, Txn, Watch, Write, ready};
+use super::{
+    Backend, Boxed, Commit, Entry, PAGE_BYTES, Page, Revision, Txn, View, Watch, Write, ready,
+};
 use crate::path::WRITER_PREFIX;
 use crate::{Error, Path};
 
@@ -285,20 +287,23 @@ impl FjallBackend {
         prefix: &str,
         after: Option<&Path>,
         limit: usize,
-        at: Option<Revision>,
+        view: View,
     ) -> Result<Page, Error> {
-        let snapshot = match at {
-            None => self.db.snapshot(),
-            Some(at) => match self.pins.find(at) {
+        let snapshot = match view {
+            View::Now | View::Hold => self.db.snapshot(),
+            View::At(at) => match self.pins.find(at) {
                 Some(pinned) => pinned,
                 None => self.db.snapshot(),
             },
         };
         let found = self.revision_of(&snapshot)?;
-        if let Some(at) = at
-            && at != found
-        {
-            return Err(Error::RevisionGone(at));
+        match view {
+            View::Now => {}
+            // INVARIANT: only for these. While a snapshot lives the engine frees no memtable that is
+            // younger, so that memory would grow by all that is written.
+            View::Hold => self.pins.keep(found, snapshot.clone()),
+            View::At(at) if at != found => return Err(Error::RevisionGone(at)),
+            View::At(_) => {}
         }
         let mut page = Page { entries: Vec::new(), at: found, more: false };
         let mut bytes = 0usize;
@@ -330,7 +335,6 @@ impl FjallBackend {
                 }
                 if page.entries.len() >= limit || bytes >= PAGE_BYTES {
                     page.more = true;
-                    self.pins.keep(found, snapshot);
                     return Ok(page);
                 }
                 let path = std::str::from_utf8(&key)
@@ -495,9 +499,13 @@ impl Backend for FjallBackend {
         prefix: &'a str,
         after: Option<&'a Path>,
         limit: usize,
-        at: Option<Revision>,
+        view: View,
     ) -> Boxed<'a, Result<Page, Error>> {
-        ready(move || self.scan_now(prefix, after, limit, at))
+        ready(move || self.scan_now(prefix, after, limit, view))
+    }
+
+    fn let_go(&self, at: Revision) {
+        self.pins.let_go(at);
     }
 
     fn commit(&self, txn: Txn) -> Boxed<'_, Result<Commit, Error>> {

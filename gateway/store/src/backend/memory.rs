@@ -9,7 +9,9 @@ use hub_model::HubId;
 
 use super::pins::Pins;
 use super::watch::Feed;
-use super::{Backend, Boxed, Commit, Entry, PAGE_BYTES, Page, Revision, Txn, Watch, Write, ready};
+use super::{
+    Backend, Boxed, Commit, Entry, PAGE_BYTES, Page, Revision, Txn, View, Watch, Write, ready,
+};
 use crate::{Error, Path};
 
 type Map = BTreeMap<Path, (Revision, Arc<[u8]>)>;
@@ -96,16 +98,20 @@ impl MemoryBackend {
         prefix: &str,
         after: Option<&Path>,
         limit: usize,
-        at: Option<Revision>,
+        view: View,
     ) -> Result<Page, Error> {
         let (head, current) = {
             let state = self.lock()?;
             (state.revision, Arc::clone(&state.map))
         };
-        let (at, map) = match at {
-            None => (head, current),
-            Some(at) if at == head => (at, current),
-            Some(at) => (at, self.pins.find(at).ok_or(Error::RevisionGone(at))?),
+        let (at, map) = match view {
+            View::Now => (head, current),
+            View::Hold => {
+                self.pins.keep(head, Arc::clone(&current));
+                (head, current)
+            }
+            View::At(at) if at == head => (at, current),
+            View::At(at) => (at, self.pins.find(at).ok_or(Error::RevisionGone(at))?),
         };
         let from_prefix = (Bound::Included(prefix), Bound::Unbounded);
         let range = match after {
@@ -130,9 +136,6 @@ impl MemoryBackend {
                 value: value.to_vec(),
                 revision: *revision,
             });
-        }
-        if page.more {
-            self.pins.keep(at, map);
         }
         Ok(page)
     }
@@ -166,9 +169,13 @@ impl Backend for MemoryBackend {
         prefix: &'a str,
         after: Option<&'a Path>,
         limit: usize,
-        at: Option<Revision>,
+        view: View,
     ) -> Boxed<'a, Result<Page, Error>> {
-        ready(move || self.scan_now(prefix, after, limit, at))
+        ready(move || self.scan_now(prefix, after, limit, view))
+    }
+
+    fn let_go(&self, at: Revision) {
+        self.pins.let_go(at);
     }
 
     fn commit(&self, txn: Txn) -> Boxed<'_, Result<Commit, Error>> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::Revision;
 
 const MAX_PINS: usize = 32;
-const MAX_AGE: Duration = Duration::from_secs(60);
+const MAX_AGE: Duration = Duration::from_secs(20);
 
 /// Snapshots by revision, the least recently used going first.
 pub(super) struct Pins<S>(Mutex<Vec<Pin<S>>>);
@@ -41,6 +41,12 @@ impl<S: Clone> Pins<S> {
         let pin = pins.iter_mut().find(|pin| pin.revision == revision)?;
         pin.used = Instant::now();
         Some(pin.snapshot.clone())
+    }
+
+    /// Lets go of one.
+    pub(super) fn let_go(&self, revision: Revision) {
+        let mut pins = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        pins.retain(|pin| pin.revision != revision);
     }
 
     /// Lets go of what nobody has asked for in a while.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::backend::{Backend, Boxed, Commit, Entry, Page, Revision, Txn, Watch};
-use crate::{Error, Path};
+use crate::{Error, Path, View};
 
 /// Passes everything on, except that one commit fails, before or after it was written, and that
 /// every later one is refused, as the contract demands.
@@ -61,9 +61,13 @@ impl Backend for FaultyBackend {
         prefix: &'a str,
         after: Option<&'a Path>,
         limit: usize,
-        at: Option<Revision>,
+        view: View,
     ) -> Boxed<'a, Result<Page, Error>> {
-        self.inner.scan(prefix, after, limit, at)
+        self.inner.scan(prefix, after, limit, view)
+    }
+
+    fn let_go(&self, at: Revision) {
+        self.inner.let_go(at);
     }
 
     fn commit(&self, txn: Txn) -> Boxed<'_, Result<Commit, Error>> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::everything;
 use crate::backend::{Backend, Changes, Check, Commit, MAX_BYTES, Revision, Txn, WatchEvent};
-use crate::{Error, Path};
+use crate::{Error, Path, View};
 
 /// Runs every part of the contract on fresh backends.
 ///
@@ -118,7 +118,7 @@ async fn largest(backend: &dyn Backend) {
     for n in 0..4 {
         put(backend, &format!("large/{n}"), &vec![1; 600 * 1024]).await;
     }
-    let page = backend.scan("large/", None, 100, None).await.unwrap();
+    let page = backend.scan("large/", None, 100, View::Now).await.unwrap();
     assert!(page.more && page.entries.len() < 4);
     assert_eq!(everything(backend, "large/", 100).await.len(), 4);
 }
@@ -141,11 +141,11 @@ async fn order_and_pages(backend: &dyn Backend) {
         }
     }
     // `after` need not exist, and may lie before the prefix.
-    let page = backend.scan("a", Some(&path("a.x")), 1, None).await.unwrap();
+    let page = backend.scan("a", Some(&path("a.x")), 1, View::Now).await.unwrap();
     assert_eq!(page.entries[0].path, path("a/b"));
-    let page = backend.scan("w", Some(&path("b")), 1, None).await.unwrap();
+    let page = backend.scan("w", Some(&path("b")), 1, View::Now).await.unwrap();
     assert_eq!(page.entries[0].path, path("w"));
-    let page = backend.scan("", None, 0, None).await.unwrap();
+    let page = backend.scan("", None, 0, View::Now).await.unwrap();
     assert!(page.entries.is_empty() && page.more);
 }
 
@@ -153,7 +153,7 @@ async fn pinned_pages(backend: &dyn Backend) {
     for n in 0..10 {
         put(backend, &format!("p/{n}"), &[n]).await;
     }
-    let first = backend.scan("p/", None, 4, None).await.unwrap();
+    let first = backend.scan("p/", None, 4, View::Hold).await.unwrap();
     assert!(first.more);
     // Changed, removed and added behind the back of the scan.
     put(backend, "p/5", b"changed").await;
@@ -163,19 +163,19 @@ async fn pinned_pages(backend: &dyn Backend) {
     txn.delete(path("p/6")).unwrap();
     committed(backend.commit(txn).await.unwrap());
     let after = first.entries.last().unwrap().path.clone();
-    let rest = backend.scan("p/", Some(&after), 100, Some(first.at)).await.unwrap();
+    let rest = backend.scan("p/", Some(&after), 100, View::At(first.at)).await.unwrap();
     assert_eq!(rest.at, first.at);
     let found: Vec<Vec<u8>> = rest.entries.into_iter().map(|entry| entry.value).collect();
     assert_eq!(found, [[4], [5], [6], [7], [8], [9]]);
     // Another prefix at the same revision.
-    let log = backend.scan("w/", None, 10, Some(first.at)).await.unwrap();
+    let log = backend.scan("w/", None, 10, View::At(first.at)).await.unwrap();
     assert!(log.entries.is_empty());
     // The newest revision can always be named.
     let now = backend.head().await.unwrap();
-    assert_eq!(backend.scan("p/", None, 100, Some(now)).await.unwrap().at, now);
+    assert_eq!(backend.scan("p/", None, 100, View::At(now)).await.unwrap().at, now);
     // One that was never seen cannot.
     let never = Revision(now.0 + 1000);
-    let outcome = backend.scan("p/", None, 1, Some(never)).await;
+    let outcome = backend.scan("p/", None, 1, View::At(never)).await;
     assert!(matches!(outcome, Err(Error::RevisionGone(at)) if at == never));
 }
 
