@@ -206,6 +206,7 @@ impl App {
             requests: config.limits.requests_in_work.get(),
             share: config.limits.share(),
             at_once: config.limits.registration_at_once.get(),
+            beside: config.limits.registration_beside.get(),
             body_bytes: config.limits.body_bytes_in_work,
         });
         sample_limits(&metrics, &load, &quotas, &abuse)

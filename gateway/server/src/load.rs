@@ -5,11 +5,13 @@
 //! A tenant is a registration by its callers: what its participants have in work, wherever they
 //! work, is at most its share, so the rest is there for others whatever one tenant does. Of those
 //! only so many have their turn at once; the others of the tenant wait in a line of their own, so a
-//! request never has more than that many of another tenant before it.
+//! request never has more than that many of another tenant before it. While several tenants ask for
+//! something these are fewer: what is lost is the tail of what groups gain, and only then.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use hub_model::RegistrationId;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -36,6 +38,8 @@ pub struct Bounds {
     pub share: u32,
     /// Requests of one registration that have their turn at once.
     pub at_once: u32,
+    /// The same while other registrations ask for something, too; about so many.
+    pub beside: u32,
     /// Bytes of bodies in all. One registration has half of it.
     pub body_bytes: usize,
 }
@@ -46,6 +50,8 @@ struct Tenant {
     requests: AtomicU32,
     body_bytes: AtomicUsize,
     turns: Semaphore,
+    /// The last second in which it asked for something.
+    seen: AtomicU64,
 }
 
 impl Tenant {
@@ -55,7 +61,47 @@ impl Tenant {
             requests: AtomicU32::new(0),
             body_bytes: AtomicUsize::new(0),
             turns: Semaphore::new(turns.min(Semaphore::MAX_PERMITS)),
+            seen: AtomicU64::new(0),
         })
+    }
+}
+
+/// How many registrations asked for something in this second and the one before. Approximate where
+/// a second ends: what depends on it is how much is done at once.
+#[derive(Debug)]
+struct Lately {
+    since: Instant,
+    second: AtomicU64,
+    now: AtomicU32,
+    before: AtomicU32,
+}
+
+impl Lately {
+    fn new() -> Self {
+        let (now, before) = (AtomicU32::new(0), AtomicU32::new(0));
+        Self { since: Instant::now(), second: AtomicU64::new(0), now, before }
+    }
+
+    /// From 1 on.
+    fn second(&self) -> u64 {
+        self.since.elapsed().as_secs().saturating_add(1)
+    }
+
+    fn came(&self, tenant: &Tenant, second: u64) {
+        if tenant.seen.swap(second, Ordering::Relaxed) == second {
+            return;
+        }
+        let known = self.second.load(Ordering::Relaxed);
+        let relaxed = Ordering::Relaxed;
+        if known < second && self.second.compare_exchange(known, second, relaxed, relaxed).is_ok() {
+            let ended = self.now.swap(0, Ordering::Relaxed);
+            self.before.store(if known + 1 == second { ended } else { 0 }, Ordering::Relaxed);
+        }
+        self.now.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn several(&self) -> bool {
+        self.now.load(Ordering::Relaxed).max(self.before.load(Ordering::Relaxed)) > 1
     }
 }
 
@@ -66,6 +112,7 @@ pub struct Load {
     requests: AtomicU32,
     body_bytes: AtomicUsize,
     shed: AtomicU64,
+    lately: Lately,
     tenants: [Mutex<HashMap<RegistrationId, Arc<Tenant>>>; SHARDS],
 }
 
@@ -78,6 +125,7 @@ impl Load {
             requests: AtomicU32::new(0),
             body_bytes: AtomicUsize::new(0),
             shed: AtomicU64::new(0),
+            lately: Lately::new(),
             tenants: std::array::from_fn(|_| Mutex::default()),
         })
     }
@@ -147,6 +195,7 @@ impl Work {
     /// [`EdgeError::Overloaded`] when that has its share in work.
     pub fn of(&mut self, registration: RegistrationId) -> Result<(), EdgeError> {
         let tenant = self.load.tenant(registration);
+        self.load.lately.came(&tenant, self.load.lately.second());
         self.join(tenant)
     }
 
@@ -174,10 +223,14 @@ impl Work {
     /// Waits for its turn among those of its registration: not at all where there are few.
     pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         let turns = &self.tenant.as_ref()?.turns;
-        match turns.try_acquire() {
+        let Bounds { at_once, beside, .. } = self.load.bounds;
+        // Fewer at once: each takes the permits of several.
+        let weight = if self.load.lately.several() { at_once / beside.max(1) } else { 1 };
+        let weight = weight.max(1);
+        match turns.try_acquire_many(weight) {
             Ok(turn) => Some(turn),
-            // INVARIANT: the semaphore is never closed.
-            Err(_) => turns.acquire().await.ok(),
+            // INVARIANT: the semaphore is never closed, and has as many permits.
+            Err(_) => turns.acquire_many(weight).await.ok(),
         }
     }
 
@@ -251,7 +304,7 @@ mod tests {
     use super::*;
 
     fn load(requests: u32, share: u32, body_bytes: usize) -> Arc<Load> {
-        Load::new(Bounds { requests, share, at_once: 2, body_bytes })
+        Load::new(Bounds { requests, share, at_once: 2, beside: 2, body_bytes })
     }
 
     #[test]
@@ -304,6 +357,48 @@ mod tests {
         assert!(other.turn().now_or_never().flatten().is_some(), "nobody else does");
         drop(turns);
         assert!(crowd[49].turn().now_or_never().flatten().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_tenant_has_fewer_turns_while_others_ask_too() {
+        use futures_util::FutureExt as _;
+        let load =
+            Load::new(Bounds { requests: 100, share: 100, at_once: 8, beside: 2, body_bytes: 1 });
+        let (noisy, calm) = (RegistrationId::generate(), RegistrationId::generate());
+        let work = |registration| {
+            let mut work = load.enter(false).unwrap();
+            work.of(registration).unwrap();
+            work
+        };
+        let crowd: Vec<_> = (0..20).map(|_| work(noisy)).collect();
+        let held: Vec<_> = crowd.iter().map(|work| work.turn().now_or_never()).collect();
+        assert_eq!(held.iter().flatten().count(), 8, "alone");
+        drop(held);
+        let other = work(calm);
+        let held: Vec<_> = crowd.iter().map(|work| work.turn().now_or_never()).collect();
+        assert_eq!(held.iter().flatten().count(), 2, "beside another");
+        assert!(other.turn().now_or_never().flatten().is_some());
+    }
+
+    #[test]
+    fn who_has_not_asked_for_a_second_counts_no_longer() {
+        let bounds = Bounds { requests: 1, share: 1, at_once: 1, beside: 1, body_bytes: 1 };
+        let (one, two) = (Tenant::new(&bounds), Tenant::new(&bounds));
+        let lately = Lately::new();
+        for _ in 0..3 {
+            lately.came(&one, 1);
+        }
+        assert!(!lately.several());
+        lately.came(&two, 1);
+        assert!(lately.several());
+        lately.came(&one, 2);
+        assert!(lately.several(), "the other was there just now");
+        lately.came(&one, 3);
+        assert!(!lately.several());
+        lately.came(&two, 5);
+        assert!(!lately.several(), "long after");
+        lately.came(&one, 5);
+        assert!(lately.several());
     }
 
     #[test]

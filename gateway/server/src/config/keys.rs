@@ -89,6 +89,8 @@ keys! {
         "Requests in work at once by participants of one registration; 0 is a quarter of all.";
     "limits.registration_at_once" = "64",
         "Of those, how many have their turn at once; the others wait in their own line.";
+    "limits.registration_beside" = "16",
+        "The same while participants of other registrations ask for something, too.";
     "limits.body_bytes_in_work" = "67108864",
         "Bytes of request bodies in memory at once; one registration has half of it.";
     "limits.quotas" = "[]",

@@ -31,6 +31,8 @@ pub struct LimitsConfig {
     pub registration_in_work: u32,
     /// Requests of one registration's participants that have their turn at once.
     pub registration_at_once: NonZeroU32,
+    /// The same while participants of other registrations ask for something, too.
+    pub registration_beside: NonZeroU32,
     /// Bytes of request bodies in memory at once.
     #[serde(with = "units::size")]
     pub body_bytes_in_work: usize,
@@ -50,6 +52,7 @@ impl Default for LimitsConfig {
             requests_in_work: at_least_one(4096),
             registration_in_work: 0,
             registration_at_once: at_least_one(64),
+            registration_beside: at_least_one(16),
             body_bytes_in_work: 64 * 1024 * 1024,
             quotas: Vec::new(),
         }
