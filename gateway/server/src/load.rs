@@ -88,7 +88,7 @@ impl Lately {
     }
 
     fn came(&self, tenant: &Tenant, second: u64) {
-        if tenant.seen.swap(second, Ordering::Relaxed) == second {
+        if tenant.seen.fetch_max(second, Ordering::Relaxed) >= second {
             return;
         }
         let known = self.second.load(Ordering::Relaxed);
@@ -220,13 +220,14 @@ impl Work {
         Ok(work)
     }
 
-    /// Waits for its turn among those of its registration: not at all where there are few.
-    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+    /// Waits for its turn among those of its registration: not at all where there are few. A `brief`
+    /// one makes room for neighbours; one that waits for its peer meanwhile must not take as much.
+    pub(crate) async fn turn(&self, brief: bool) -> Option<SemaphorePermit<'_>> {
         let turns = &self.tenant.as_ref()?.turns;
         let Bounds { at_once, beside, .. } = self.load.bounds;
         // Fewer at once: each takes the permits of several.
-        let weight = if self.load.lately.several() { at_once / beside.max(1) } else { 1 };
-        let weight = weight.max(1);
+        let weight =
+            if brief && self.load.lately.several() { at_once.div_ceil(beside.max(1)) } else { 1 };
         match turns.try_acquire_many(weight) {
             Ok(turn) => Some(turn),
             // INVARIANT: the semaphore is never closed, and has as many permits.
@@ -351,12 +352,12 @@ mod tests {
         };
         let (noisy, calm) = (RegistrationId::generate(), RegistrationId::generate());
         let crowd: Vec<_> = (0..50).map(|_| work(noisy)).collect();
-        let turns: Vec<_> = crowd.iter().map(|work| work.turn().now_or_never()).collect();
+        let turns: Vec<_> = crowd.iter().map(|work| work.turn(true).now_or_never()).collect();
         assert_eq!(turns.iter().flatten().count(), 2, "the others wait in their own line");
         let other = work(calm);
-        assert!(other.turn().now_or_never().flatten().is_some(), "nobody else does");
+        assert!(other.turn(true).now_or_never().flatten().is_some(), "nobody else does");
         drop(turns);
-        assert!(crowd[49].turn().now_or_never().flatten().is_some());
+        assert!(crowd[49].turn(true).now_or_never().flatten().is_some());
     }
 
     #[tokio::test]
@@ -371,13 +372,13 @@ mod tests {
             work
         };
         let crowd: Vec<_> = (0..20).map(|_| work(noisy)).collect();
-        let held: Vec<_> = crowd.iter().map(|work| work.turn().now_or_never()).collect();
+        let held: Vec<_> = crowd.iter().map(|work| work.turn(true).now_or_never()).collect();
         assert_eq!(held.iter().flatten().count(), 8, "alone");
         drop(held);
         let other = work(calm);
-        let held: Vec<_> = crowd.iter().map(|work| work.turn().now_or_never()).collect();
+        let held: Vec<_> = crowd.iter().map(|work| work.turn(true).now_or_never()).collect();
         assert_eq!(held.iter().flatten().count(), 2, "beside another");
-        assert!(other.turn().now_or_never().flatten().is_some());
+        assert!(other.turn(true).now_or_never().flatten().is_some());
     }
 
     #[test]

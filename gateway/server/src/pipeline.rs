@@ -360,7 +360,8 @@ impl Gateway {
         };
         let inbound = &*inbound;
         // Waited for first: whoever stands in line is asked once more who it is.
-        let _turn = work.turn().await;
+        let brief = !matches!(row.body, Body::Stream | Body::Lines | Body::Wasm);
+        let _turn = work.turn(brief).await;
         // A body may trickle in for seconds: what the caller was when it began is old by then, and
         // a credential revoked meanwhile must not finish what it started.
         let again;

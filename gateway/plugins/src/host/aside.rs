@@ -3,22 +3,25 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::thread;
+use std::time::Duration;
 
-use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
-/// How far threads of slow calls stand back: one that always wants to run gets about a tenth of what
-/// one of the hub's gets on the same processor. Enough for an honest call to come to its end.
+/// How far these threads stand back: one that always wants to run gets about a tenth of what one of
+/// the hub's gets on the same processor. Enough for an honest call to come to its end, and for who
+/// holds a lock to let go of it.
 const NICE: i32 = 10;
 
-/// How a plugin's last call for somebody went, and so where its next begins.
+/// How a plugin's last call for somebody went, and so how its next begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Pace {
     /// Within a tick: where its caller is.
@@ -26,16 +29,19 @@ pub(super) enum Pace {
     Quick,
     /// Longer: aside, so that nobody else pays the first tick.
     Slow,
-    /// Past its deadline: where it runs only while nobody else wants to.
+    /// Past its deadline, not long ago: aside, and resting after every tick.
     Endless,
 }
+
+/// After a deadline that was missed a plugin is held to be endless for so long.
+const HELD_FOR: Duration = Duration::from_secs(5);
 
 /// The pace of a plugin, by whom it answers: what one registration asks does not slow what another
 /// does.
 #[derive(Debug, Default)]
 pub(super) struct Paces {
-    /// Of those who are not quick.
-    known: Mutex<HashMap<Box<str>, Pace>>,
+    /// Of those who are not quick, with the time that it is from.
+    known: Mutex<HashMap<Box<str>, (Pace, Instant)>>,
     /// Whether there are any.
     some: AtomicBool,
 }
@@ -46,8 +52,7 @@ const MAX_PACES: usize = 1_024;
 /// Threads for calls that take long; started with the first such call.
 #[derive(Debug)]
 pub(super) struct Aside {
-    slow: OnceLock<Option<Runtime>>,
-    endless: OnceLock<Option<Runtime>>,
+    threads: OnceLock<Option<Runtime>>,
     size: usize,
 }
 
@@ -62,33 +67,46 @@ impl Paces {
         if !self.some.load(Ordering::Relaxed) {
             return Pace::Quick;
         }
-        self.known().get(who).copied().unwrap_or_default()
+        match self.known().get(who) {
+            Some((Pace::Endless, since)) if since.elapsed() >= HELD_FOR => Pace::Slow,
+            found => found.map(|(pace, _)| *pace).unwrap_or_default(),
+        }
     }
 
+    /// How a call went. One that ends in time does not clear who missed a deadline just before.
     pub(super) fn set(&self, who: &str, pace: Pace) {
+        if pace == Pace::Quick && !self.some.load(Ordering::Relaxed) {
+            return;
+        }
         let mut known = self.known();
-        if pace == Pace::Quick {
-            known.remove(who);
-        } else {
-            if known.len() >= MAX_PACES {
-                known.clear();
+        let held =
+            matches!(known.get(who), Some((Pace::Endless, since)) if since.elapsed() < HELD_FOR);
+        match pace {
+            Pace::Quick | Pace::Slow if held => {}
+            Pace::Quick => {
+                known.remove(who);
             }
-            known.insert(who.into(), pace);
+            Pace::Slow | Pace::Endless => {
+                if known.len() >= MAX_PACES {
+                    known.clear();
+                }
+                known.insert(who.into(), (pace, Instant::now()));
+            }
         }
         self.some.store(!known.is_empty(), Ordering::Relaxed);
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<Box<str>, Pace>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<Box<str>, (Pace, Instant)>> {
         // Nothing panics while it is held except an allocation that fails; the map is whole.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Aside {
-    /// Of either kind half as many threads as there are processors.
+    /// Half as many threads as there are processors.
     pub(super) fn new() -> Self {
         let processors = thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { slow: OnceLock::new(), endless: OnceLock::new(), size: (processors / 2).max(1) }
+        Self { threads: OnceLock::new(), size: (processors / 2).max(1) }
     }
 
     /// How many such calls run at once.
@@ -97,15 +115,12 @@ impl Aside {
     }
 
     /// Runs a call to its end on one of these threads; dropping this ends it.
-    pub(super) async fn finish<F>(&self, pace: Pace, call: F) -> F::Output
+    pub(super) async fn finish<F>(&self, call: F) -> F::Output
     where
         F: Future + Send + Unpin + 'static,
         F::Output: Send + 'static,
     {
-        let threads = match pace {
-            Pace::Quick | Pace::Slow => self.slow.get_or_init(|| start(self.size, stand_back)),
-            Pace::Endless => self.endless.get_or_init(|| start(self.size, stand_last)),
-        };
+        let threads = self.threads.get_or_init(|| start(self.size));
         let Some(threads) = threads else { return call.await };
         let mut waiting = Waiting(threads.spawn(At(Handle::current(), call).in_current_span()));
         match (&mut waiting.0).await {
@@ -123,10 +138,8 @@ impl Aside {
 impl Drop for Aside {
     fn drop(&mut self) {
         // May happen on a thread of an executor, where nothing waits.
-        for threads in [&mut self.slow, &mut self.endless] {
-            if let Some(threads) = threads.take().flatten() {
-                threads.shutdown_background();
-            }
+        if let Some(threads) = self.threads.take().flatten() {
+            threads.shutdown_background();
         }
     }
 }
@@ -148,12 +161,12 @@ impl<F: Future + Unpin> Future for At<F> {
 }
 
 /// None where the system gives no threads: calls then stay where they are.
-fn start(size: usize, lower: fn()) -> Option<Runtime> {
-    let threads = Builder::new_multi_thread()
-        .worker_threads(size)
-        .thread_name("plugin-calls")
-        .on_thread_start(lower)
-        .build();
+fn start(size: usize) -> Option<Runtime> {
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(size).thread_name("plugin-calls").on_thread_start(stand_back);
+    // Tokio panics where a thread cannot be made.
+    let threads = catch_unwind(AssertUnwindSafe(|| builder.build().map_err(|e| e.to_string())))
+        .unwrap_or_else(|_| Err("the system gives no threads".to_owned()));
     threads
         .inspect_err(|error| tracing::warn!(%error, "no threads for plugins that take long"))
         .ok()
@@ -161,39 +174,36 @@ fn start(size: usize, lower: fn()) -> Option<Runtime> {
 
 /// Linux: lowers the calling thread alone.
 fn stand_back() {
-    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+    let own = rustix::process::getpriority_process(None);
+    let lowered = own.and_then(|own| {
+        rustix::process::setpriority_process(None, own.saturating_add(NICE).min(19))
+    });
+    if let Err(error) = lowered {
         tracing::debug!(%error, "threads of plugins keep their priority");
-    }
-}
-
-/// `SCHED_IDLE`: unlike the lowest priority, it is left the moment anybody else wants to run.
-fn stand_last() {
-    let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-    let this = thread_priority::thread_native_id();
-    if let Err(error) =
-        thread_priority::set_thread_priority_and_policy(this, ThreadPriority::Min, idle)
-    {
-        tracing::debug!(?error, "threads of plugins keep their priority");
-        stand_back();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
-    #[test]
-    fn the_pace_of_one_is_not_anothers() {
+    #[tokio::test(start_paused = true)]
+    async fn the_pace_of_one_is_not_anothers() {
         let paces = Paces::default();
         assert_eq!(paces.of("reg_1"), Pace::Quick);
         paces.set("reg_1", Pace::Endless);
         paces.set("reg_2", Pace::Slow);
         assert_eq!(paces.of("reg_1"), Pace::Endless);
         assert_eq!((paces.of("reg_2"), paces.of("reg_3")), (Pace::Slow, Pace::Quick));
-        paces.set("reg_1", Pace::Quick);
         paces.set("reg_2", Pace::Quick);
+        assert_eq!(paces.of("reg_2"), Pace::Quick);
+        // One that ends in time in between changes nothing; time does.
+        paces.set("reg_1", Pace::Quick);
+        tokio::time::advance(HELD_FOR / 2).await;
+        assert_eq!(paces.of("reg_1"), Pace::Endless);
+        tokio::time::advance(HELD_FOR / 2).await;
+        assert_eq!(paces.of("reg_1"), Pace::Slow);
+        paces.set("reg_1", Pace::Quick);
         assert_eq!(paces.of("reg_1"), Pace::Quick);
         assert!(!paces.some.load(Ordering::Relaxed));
         for at in 0..3 * MAX_PACES {
@@ -202,22 +212,18 @@ mod tests {
         }
     }
 
-    /// The scheduling policy of the calling thread and its niceness, from `/proc`.
-    fn standing() -> (u32, i32) {
+    /// The niceness of the calling thread, from `/proc`.
+    fn niceness() -> i32 {
         let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
-        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-        (fields[38].parse().unwrap(), fields[16].parse().unwrap())
+        stat.rsplit_once(')').unwrap().1.split_whitespace().nth(16).unwrap().parse().unwrap()
     }
 
     #[tokio::test]
     async fn calls_that_take_long_run_on_threads_that_stand_back() {
         let aside = Aside::new();
-        let normal = standing();
-        let slow = aside.finish(Pace::Slow, Box::pin(async { standing() })).await;
-        let endless = aside.finish(Pace::Endless, Box::pin(async { standing() })).await;
-        assert_eq!(slow, (normal.0, (normal.1 + NICE).min(19)));
-        assert_eq!(endless.0, 5, "SCHED_IDLE");
-        assert_eq!(standing(), normal);
+        let own = niceness();
+        assert_eq!(aside.finish(Box::pin(async { niceness() })).await, (own + NICE).min(19));
+        assert_eq!(niceness(), own);
     }
 
     #[tokio::test]
@@ -235,8 +241,7 @@ mod tests {
             let _tell = tell;
             std::future::pending::<()>().await;
         });
-        let waiting =
-            tokio::time::timeout(Duration::from_millis(1), aside.finish(Pace::Slow, call));
+        let waiting = tokio::time::timeout(Duration::from_millis(1), aside.finish(call));
         waiting.await.unwrap_err();
         told.await.unwrap();
     }
@@ -245,6 +250,6 @@ mod tests {
     #[should_panic(expected = "of the call's own")]
     async fn a_panic_is_the_callers() {
         let aside = Aside::new();
-        aside.finish(Pace::Slow, Box::pin(async { panic!("of the call's own") })).await
+        aside.finish(Box::pin(async { panic!("of the call's own") })).await
     }
 }

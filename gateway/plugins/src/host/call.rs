@@ -118,7 +118,7 @@ impl Caller {
         judge: impl FnOnce(T) -> Result<U, PluginFailure>,
     ) -> Called<U> {
         let called = match self.loaded.engine.places.take(&self.loaded.plugin, who).await {
-            Ok(place) => self.run(place, who.name(), keep_lines, work).await,
+            Ok(place) => self.run(place, who, keep_lines, work).await,
             Err(failure) => Called::never(failure),
         };
         let called = called.and_then(judge);
@@ -133,12 +133,19 @@ impl Caller {
     async fn run<T: Send + 'static>(
         &self,
         place: Place,
-        who: &str,
+        who: For<'_>,
         keep_lines: bool,
         work: impl for<'a> FnOnce(&'a mut Store<Guest>, &'a Code) -> Work<'a, T> + Send + 'static,
     ) -> Called<T> {
         let loaded = &self.loaded;
-        let lane = loaded.engine.lanes.lane(self.limits.time);
+        // What only registrations ask may be moved and slowed. A sink waits for others outside, on
+        // threads that must not be those of plugins, and the log waits for it; operators wait for both.
+        let asker = match who {
+            For::Registration(id) => Some(id),
+            For::Operator | For::Sink => None,
+        };
+        let pace = asker.map(|id| loaded.paces.of(id)).unwrap_or_default();
+        let lane = loaded.engine.lanes.lane(self.limits.time, pace == Pace::Endless);
         let mut call: Calling<T> = Box::pin(one(
             (Arc::clone(loaded), Arc::clone(&self.settings), Arc::clone(&self.outbound)),
             self.limits.clone(),
@@ -146,7 +153,7 @@ impl Caller {
             keep_lines,
             work,
         ));
-        let pace = loaded.paces.of(who);
+        let Some(asker) = asker else { return call.await };
         let begun = if pace == Pace::Quick {
             std::future::poll_fn(|cx| match call.as_mut().poll(cx) {
                 Poll::Ready(called) => Poll::Ready(Some(called)),
@@ -161,7 +168,7 @@ impl Caller {
             Some(called) => called,
             None => tokio::select! {
                 biased;
-                called = loaded.engine.aside.finish(pace, call) => called,
+                called = loaded.engine.aside.finish(call) => called,
                 () = lane.overdue(LATE) => {
                     let late = PluginFailure::new(FailureKind::Deadline, &Stop::Deadline.to_string());
                     Called { elapsed: lane.begun().elapsed(), ..Called::never(late) }
@@ -173,9 +180,7 @@ impl Caller {
             _ if lane.is_long() => Pace::Slow,
             _ => Pace::Quick,
         };
-        if next != pace {
-            loaded.paces.set(who, next);
-        }
+        loaded.paces.set(asker, next);
         called
     }
 }

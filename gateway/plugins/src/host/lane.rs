@@ -1,6 +1,6 @@
 //! The time of a call. Calls that outlive a tick give way at every tick; where there are more of them
-//! than threads, the time meanwhile is put down to the others, and so is what is spent waiting for
-//! answers from outside.
+//! than threads, the time meanwhile is put down to the others. What is spent waiting for answers from
+//! outside is not the call's own time either.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -11,6 +11,10 @@ use tokio::time::Instant;
 
 /// How many times its limit a call may take where others like it run in between.
 const MAX_STRETCH: u32 = 4;
+
+/// A call of a plugin that is held to be endless rests so long after every tick: a tenth of the time
+/// is its own.
+const REST: Duration = Duration::from_millis(9);
 
 /// Counts the calls that outlive a tick.
 #[derive(Clone, Debug)]
@@ -30,14 +34,14 @@ impl Lanes {
         Self(Arc::new(Shared { size, long: AtomicUsize::new(0) }))
     }
 
-    /// A call begins that may take so long.
-    pub(super) fn lane(&self, time: Duration) -> Arc<Lane> {
+    /// A call begins that may take so long, and `rests` where it is held to be endless.
+    pub(super) fn lane(&self, time: Duration, rests: bool) -> Arc<Lane> {
         Arc::new(Lane {
             lanes: Arc::clone(&self.0),
             begun: Instant::now(),
             time,
+            rests,
             long: AtomicBool::new(false),
-            is_outside: AtomicBool::new(false),
             outside: AtomicU64::new(0),
             behind: AtomicU64::new(0),
         })
@@ -50,8 +54,8 @@ pub(super) struct Lane {
     lanes: Arc<Shared>,
     begun: Instant,
     time: Duration,
+    rests: bool,
     long: AtomicBool,
-    is_outside: AtomicBool,
     /// Spent waiting for answers from outside, in nanoseconds.
     outside: AtomicU64,
     /// During which others of its kind ran, in nanoseconds.
@@ -73,25 +77,22 @@ impl Lane {
 
     /// Waits for something outside, while the call's own time stands still. Gives how long it was.
     pub(super) async fn while_outside<F: Future>(&self, what: F) -> (F::Output, Duration) {
-        self.is_outside.store(true, Ordering::Relaxed);
         let left = Instant::now();
         let answer = what.await;
         let waited = left.elapsed();
         self.outside.fetch_add(nanos(waited), Ordering::Relaxed);
-        self.is_outside.store(false, Ordering::Relaxed);
         (answer, waited)
     }
 
-    /// Comes when the call is over by this much, whether anything of it runs or not.
+    /// Comes when the call is over by this much, whether anything of it runs or not. For calls that
+    /// wait for nothing outside.
     pub(super) async fn overdue(&self, by: Duration) {
         loop {
-            let now = Instant::now();
             let over = self.deadline() + by;
-            let outside = self.is_outside.load(Ordering::Relaxed);
-            if now >= over && !outside {
+            if Instant::now() >= over {
                 return;
             }
-            tokio::time::sleep_until(if outside { now + self.time.max(by) } else { over }).await;
+            tokio::time::sleep_until(over).await;
         }
     }
 
@@ -101,6 +102,10 @@ impl Lane {
             self.lanes.long.fetch_add(1, Ordering::Relaxed);
         }
         let left = Instant::now();
+        if self.rests {
+            tokio::time::sleep_until((left + REST).min(self.deadline())).await;
+            return;
+        }
         // Wakes after the driver has been looked at: where the call still runs beside sockets, it does
         // not delay them either.
         tokio::task::yield_now().await;
@@ -155,7 +160,7 @@ mod tests {
     async fn what_others_do_meanwhile_counts_where_there_are_more_calls_than_threads() {
         let lanes = Lanes::new(1);
         let begun = Instant::now();
-        let (first, second) = (lanes.lane(TIME), lanes.lane(TIME));
+        let (first, second) = (lanes.lane(TIME, false), lanes.lane(TIME, false));
         let busy = |millis| tokio::time::advance(ms(millis));
         assert!(!first.is_long());
         // Alone with what else the hub does: its time goes on.
@@ -173,16 +178,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_call_is_overdue_though_nothing_of_it_runs_unless_it_waits_outside() {
-        let lanes = Lanes::new(1);
-        let lane = lanes.lane(TIME);
+    async fn a_call_is_overdue_though_nothing_of_it_runs() {
+        let lane = Lanes::new(1).lane(TIME, false);
         lane.overdue(ms(5)).await;
         assert_eq!(lane.begun().elapsed(), ms(55));
-        let lane = lanes.lane(TIME);
-        let outside = lane.while_outside(tokio::time::sleep(ms(1_000)));
-        let ((), ((), waited)) = tokio::join!(lane.overdue(ms(5)), outside);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_spent_outside_is_not_its_own_and_rests_are() {
+        let lanes = Lanes::new(1);
+        let lane = lanes.lane(TIME, false);
+        let ((), waited) = lane.while_outside(tokio::time::sleep(ms(1_000))).await;
         assert_eq!(waited, ms(1_000));
         assert_eq!(lane.deadline(), lane.begun() + TIME + ms(1_000));
-        assert!(lane.begun().elapsed() >= ms(1_055), "{:?}", lane.begun().elapsed());
+        let lane = lanes.lane(TIME, true);
+        for _ in 0..5 {
+            lane.give_way().await;
+        }
+        assert_eq!(lane.begun().elapsed(), 5 * REST);
+        // Not beyond its end.
+        lane.give_way().await;
+        assert_eq!(lane.begun().elapsed(), TIME);
+        assert_eq!(lane.deadline(), lane.begun() + TIME);
     }
 }

@@ -33,17 +33,6 @@ pub(super) enum For<'a> {
     Sink,
 }
 
-impl<'a> For<'a> {
-    /// `reg_…`, or a word that no registration has for an id.
-    pub(super) const fn name(self) -> &'a str {
-        match self {
-            Self::Registration(id) => id,
-            Self::Operator => "operator",
-            Self::Sink => "sink",
-        }
-    }
-}
-
 /// All places of an engine.
 #[derive(Debug)]
 pub(super) struct Places {
