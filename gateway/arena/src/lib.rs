@@ -6,9 +6,10 @@
 //! true: a slot belongs to one [`Secret`] at a time, it is all zeros whenever it belongs to none,
 //! and no page is ever given back while the process lives.
 //!
-//! `unsafe` is in `pages.rs` only; the one other place of the workspace is in `hub-plugins`, which
+//! `unsafe` is in `pages.rs`, and in `code.rs`, which gives pages of the program's file back; the one other place of the workspace is in `hub-plugins`, which
 //! hands compiled code to wasmtime.
 
+mod code;
 mod error;
 mod pages;
 mod slots;
@@ -17,6 +18,7 @@ use std::fmt;
 
 use zeroize::Zeroize;
 
+pub use crate::code::let_go_of_code;
 pub use crate::error::Error;
 pub use crate::pages::Kind;
 

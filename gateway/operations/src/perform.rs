@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+use futures_util::future::BoxFuture;
 use hub_audit::Receipt;
 use hub_auth::Caller;
 use hub_model::action::ResourceKind;
@@ -97,7 +98,7 @@ impl Hub {
             decided: None,
             context: None,
         };
-        Err(self.refuse::<O>(caller, meta, Subject::default(), ending).await)
+        Err(self.refuse(O::ACTION, caller, meta, Subject::default(), ending).await)
     }
 
     async fn attempt<O: Operation>(
@@ -124,7 +125,7 @@ impl Hub {
                 let decision = Decision::None;
                 let (trace, decided, context) = (None, None, None);
                 let ending = Ending { error, decision, trace, decided, context };
-                return Err(self.refuse::<O>(caller, meta, subject, ending).await);
+                return Err(self.refuse(O::ACTION, caller, meta, subject, ending).await);
             }
         };
         let algorithm = place.algorithm();
@@ -176,7 +177,7 @@ impl Hub {
                 if denial.action() != O::ACTION {
                     subject.detail = Some(denial.action().name().into());
                 }
-                return Err(self.refuse::<O>(caller, meta, subject, ending).await);
+                return Err(self.refuse(O::ACTION, caller, meta, subject, ending).await);
             }
         };
         // Only what is permitted counts here: a stranger cannot use up what a registration has.
@@ -186,7 +187,7 @@ impl Hub {
             Ok(kept) => kept,
             Err(error) => {
                 let ending = allowed(error, &trace, decided, after.encryption_context);
-                return Err(self.refuse::<O>(caller, meta, place.subject(), ending).await);
+                return Err(self.refuse(O::ACTION, caller, meta, place.subject(), ending).await);
             }
         };
         if let Kept::Answer(answer) = kept {
@@ -202,7 +203,7 @@ impl Hub {
             Ok(plan) => plan,
             Err(error) => {
                 let ending = allowed(error, &trace, decided, after.encryption_context);
-                return Err(self.refuse::<O>(caller, meta, place.subject(), ending).await);
+                return Err(self.refuse(O::ACTION, caller, meta, place.subject(), ending).await);
             }
         };
         let mut subject = place.subject();
@@ -218,7 +219,7 @@ impl Hub {
             idempotency::keep::<O>(meta, kept, (&plan.reply, plan.generation), &mut changes, now)
         {
             let ending = allowed(error, &trace, decided, after.encryption_context);
-            return Err(self.refuse::<O>(caller, meta, subject, ending).await);
+            return Err(self.refuse(O::ACTION, caller, meta, subject, ending).await);
         }
         // The permit was for exactly what the entry names.
         let covered = plan.permit.covers(
@@ -237,7 +238,7 @@ impl Hub {
         let reserving = lock(&reserving).take();
         if let Some(Err(error)) = reserving.as_ref().map(|block| block.join(&mut changes)) {
             let ending = allowed(error, &trace, decided, after.encryption_context);
-            return Err(self.refuse::<O>(caller, meta, place.subject(), ending).await);
+            return Err(self.refuse(O::ACTION, caller, meta, place.subject(), ending).await);
         }
         let appended = self.append(&entry, changes).await;
         drop(plan.held);
@@ -263,7 +264,7 @@ impl Hub {
                     && let Err(error) = block.lost(self).await
                 {
                     let ending = allowed(error, &trace, decided, after.encryption_context);
-                    return Err(self.refuse::<O>(caller, meta, place.subject(), ending).await);
+                    return Err(self.refuse(O::ACTION, caller, meta, place.subject(), ending).await);
                 }
                 Ok(Attempt::Conflict)
             }
@@ -273,7 +274,7 @@ impl Hub {
             ) => {
                 let error = error.into();
                 let ending = allowed(error, &trace, decided, after.encryption_context);
-                Err(self.refuse::<O>(caller, meta, place.subject(), ending).await)
+                Err(self.refuse(O::ACTION, caller, meta, place.subject(), ending).await)
             }
             Err(error) => {
                 Err(Failure { error: error.into(), decision_id: None, seq: None, algorithm: None })
@@ -308,16 +309,29 @@ impl Hub {
         }
     }
 
-    /// Appends the entry of a refusal, and makes the failure of it.
-    async fn refuse<O: Operation>(
+    /// Appends the entry of a refusal, and makes the failure of it. In a box: it is asked for at
+    /// eight places of every operation.
+    fn refuse<'a>(
+        &'a self,
+        action: Action,
+        caller: &'a Caller,
+        meta: &'a Meta,
+        subject: Subject,
+        ending: Ending<'a>,
+    ) -> BoxFuture<'a, Failure> {
+        Box::pin(self.refused(action, caller, meta, subject, ending))
+    }
+
+    async fn refused(
         &self,
+        action: Action,
         caller: &Caller,
         meta: &Meta,
         subject: Subject,
         ending: Ending<'_>,
     ) -> Failure {
         let Ending { error, decision, trace, decided, context } = ending;
-        let base = EntryBase { caller, meta, action: O::ACTION.name(), at: self.clock().now() };
+        let base = EntryBase { caller, meta, action: action.name(), at: self.clock().now() };
         let entry = base.entry(subject, decision, trace, Outcome(error.code()));
         let entry = AuditEntry { decided, context: context.cloned(), ..entry };
         match self.append(&entry, Changes::new()).await {

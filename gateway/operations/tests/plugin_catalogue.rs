@@ -133,7 +133,7 @@ impl Catalogue for Shelf {
             "versions": record.versions.iter().map(hub_operations::plugin::Installed::view)
                 .collect::<Vec<_>>(),
             "stats": {"calls": 0, "failures": {}, "fuel": 0, "timeMicros": 0,
-                      "memoryPeakBytes": 0, "logLinesDropped": 0},
+                      "memoryPeakBytes": 0, "overrunMicros": 0, "logLinesDropped": 0},
         }))
         .unwrap()
     }

@@ -207,6 +207,8 @@ impl App {
             share: config.limits.share(),
             at_once: config.limits.registration_at_once.get(),
             beside: config.limits.registration_beside.get(),
+            waiting: config.limits.requests_waiting,
+            patience: config.limits.wait_timeout,
             body_bytes: config.limits.body_bytes_in_work,
         });
         sample_limits(&metrics, &load, &quotas, &abuse)
@@ -476,6 +478,11 @@ impl App {
         health.accepting.pass();
         health.started.pass();
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
+        // Most of the code that a start has read is not read again.
+        tokio::task::spawn_blocking(|| match hub_arena::let_go_of_code() {
+            Ok(bytes) => tracing::debug!(bytes, "pages of the start were let go of"),
+            Err(error) => tracing::debug!(%error, "pages of the start stay"),
+        });
 
         tasks.stopped().await;
         health.accepting.fail("the hub is stopping");
@@ -626,7 +633,11 @@ fn sample_limits(
 ) -> prometheus::Result<()> {
     let of = Arc::clone(load);
     metrics.sample("cipher_hub_requests_in_work", "Requests in work", move || {
-        Some(f64::from(of.in_work()))
+        Some(of.in_work() as f64)
+    })?;
+    let of = Arc::clone(load);
+    metrics.sample("cipher_hub_requests_waiting", "Requests that wait for a place", move || {
+        Some(f64::from(of.waiting()))
     })?;
     let of = Arc::clone(load);
     metrics.sample("cipher_hub_body_bytes_in_work", "Bytes of bodies in work", move || {

@@ -1,6 +1,6 @@
 //! How much may be in work at once: requests in all and of one registration, bytes of bodies in
-//! all and of one registration. What is beyond is refused at once and cheaply, before it makes
-//! everything slow.
+//! all and of one registration. What is beyond is refused cheaply, before it makes everything slow:
+//! bodies at once, requests after a short wait for a place, before anything of their body is read.
 //!
 //! A tenant is a registration by its callers: what its participants have in work, wherever they
 //! work, is at most its share, so the rest is there for others whatever one tenant does. Of those
@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hub_model::RegistrationId;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -40,14 +40,70 @@ pub struct Bounds {
     pub at_once: u32,
     /// The same while other registrations ask for something, too; about so many.
     pub beside: u32,
+    /// Requests that wait for a place, those of one registration a quarter of it.
+    pub waiting: u32,
+    /// How long one waits for a place.
+    pub patience: Duration,
     /// Bytes of bodies in all. One registration has half of it.
     pub body_bytes: usize,
+}
+
+/// Places, and a line of those who wait for one.
+#[derive(Debug)]
+struct Places {
+    free: Semaphore,
+    most: usize,
+    waiting: AtomicU32,
+    line: u32,
+}
+
+impl Places {
+    fn new(places: u32, line: u32) -> Self {
+        let most = usize::try_from(places).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        Self { free: Semaphore::new(most), most, waiting: AtomicU32::new(0), line }
+    }
+
+    /// Whether there was one. Whoever takes one gives it back.
+    fn try_take(&self) -> bool {
+        self.free.try_acquire().map(SemaphorePermit::forget).is_ok()
+    }
+
+    /// Takes one, first come first served, or gives up when its patience or the line is at its end.
+    async fn take(&self, patience: Duration) -> bool {
+        if self.try_take() {
+            return true;
+        }
+        if patience.is_zero() || !add(&self.waiting, self.line) {
+            return false;
+        }
+        let _waits = Waits(&self.waiting);
+        let waited = tokio::time::timeout(patience, self.free.acquire()).await;
+        // INVARIANT: the semaphore is never closed.
+        waited.is_ok_and(|place| place.map(SemaphorePermit::forget).is_ok())
+    }
+
+    fn give_back(&self) {
+        self.free.add_permits(1);
+    }
+
+    fn taken(&self) -> usize {
+        self.most.saturating_sub(self.free.available_permits())
+    }
+}
+
+/// One who stands in line, also when they leave it.
+struct Waits<'p>(&'p AtomicU32);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What one registration's callers have in work.
 #[derive(Debug)]
 struct Tenant {
-    requests: AtomicU32,
+    places: Places,
     body_bytes: AtomicUsize,
     turns: Semaphore,
     /// The last second in which it asked for something.
@@ -58,7 +114,7 @@ impl Tenant {
     fn new(bounds: &Bounds) -> Arc<Self> {
         let turns = usize::try_from(bounds.at_once).unwrap_or(usize::MAX);
         Arc::new(Self {
-            requests: AtomicU32::new(0),
+            places: Places::new(bounds.share, bounds.waiting.div_ceil(4)),
             body_bytes: AtomicUsize::new(0),
             turns: Semaphore::new(turns.min(Semaphore::MAX_PERMITS)),
             seen: AtomicU64::new(0),
@@ -109,7 +165,9 @@ impl Lately {
 #[derive(Debug)]
 pub struct Load {
     bounds: Bounds,
-    requests: AtomicU32,
+    places: Places,
+    /// For requests to the hub itself only.
+    reserve: Places,
     body_bytes: AtomicUsize,
     shed: AtomicU64,
     lately: Lately,
@@ -122,7 +180,8 @@ impl Load {
     pub fn new(bounds: Bounds) -> Arc<Self> {
         Arc::new(Self {
             bounds,
-            requests: AtomicU32::new(0),
+            places: Places::new(bounds.requests, bounds.waiting),
+            reserve: Places::new(RESERVE, 0),
             body_bytes: AtomicUsize::new(0),
             shed: AtomicU64::new(0),
             lately: Lately::new(),
@@ -130,23 +189,38 @@ impl Load {
         })
     }
 
-    /// A place for one request. Requests to the hub itself have a few more.
+    /// A place for one request, now or in a while. Requests to the hub itself have a few more.
     ///
     /// # Errors
-    /// [`EdgeError::Overloaded`].
-    pub fn enter(self: &Arc<Self>, to_hub: bool) -> Result<Work, EdgeError> {
-        let most = self.bounds.requests.saturating_add(if to_hub { RESERVE } else { 0 });
-        if !add(&self.requests, most) {
-            self.shed.fetch_add(1, Ordering::Relaxed);
-            return Err(ALL);
+    /// [`EdgeError::Overloaded`] when there is none, and was none in time.
+    pub async fn enter(self: &Arc<Self>, to_hub: bool) -> Result<Work, EdgeError> {
+        if self.places.try_take() {
+            return Ok(self.work(Place::Ordinary));
         }
-        Ok(Work { load: Arc::clone(self), tenant: None })
+        if to_hub && self.reserve.try_take() {
+            return Ok(self.work(Place::Reserved));
+        }
+        if self.places.take(self.bounds.patience).await {
+            return Ok(self.work(Place::Ordinary));
+        }
+        self.shed.fetch_add(1, Ordering::Relaxed);
+        Err(ALL)
+    }
+
+    fn work(self: &Arc<Self>, place: Place) -> Work {
+        Work { load: Arc::clone(self), place, tenant: None }
     }
 
     /// Requests in work.
     #[must_use]
-    pub fn in_work(&self) -> u32 {
-        self.requests.load(Ordering::Relaxed)
+    pub fn in_work(&self) -> usize {
+        self.places.taken() + self.reserve.taken()
+    }
+
+    /// Requests that wait for a place, but for those of registrations that have their share.
+    #[must_use]
+    pub fn waiting(&self) -> u32 {
+        self.places.waiting.load(Ordering::Relaxed)
     }
 
     /// Bytes of bodies in work.
@@ -180,31 +254,46 @@ impl Load {
     }
 }
 
+/// Which place it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    None,
+    Ordinary,
+    Reserved,
+}
+
 /// A place among what is in work, given back when dropped.
 #[derive(Debug)]
 #[must_use = "the place is held until the work is done"]
 pub struct Work {
     load: Arc<Load>,
+    place: Place,
     tenant: Option<Arc<Tenant>>,
 }
 
 impl Work {
-    /// Counts it to the registration whose caller it is of.
+    /// Counts it to the registration whose caller it is of, now or in a while.
     ///
     /// # Errors
-    /// [`EdgeError::Overloaded`] when that has its share in work.
-    pub fn of(&mut self, registration: RegistrationId) -> Result<(), EdgeError> {
-        let tenant = self.load.tenant(registration);
-        self.load.lately.came(&tenant, self.load.lately.second());
-        self.join(tenant)
-    }
-
-    fn join(&mut self, tenant: Arc<Tenant>) -> Result<(), EdgeError> {
-        if !add(&tenant.requests, self.load.bounds.share) {
-            self.load.shed.fetch_add(1, Ordering::Relaxed);
+    /// [`EdgeError::Overloaded`] when that has its share in work, and had it all the time.
+    pub async fn of(&mut self, registration: RegistrationId) -> Result<(), EdgeError> {
+        let load = Arc::clone(&self.load);
+        let tenant = load.tenant(registration);
+        load.lately.came(&tenant, load.lately.second());
+        if tenant.places.try_take() {
+            self.tenant = Some(tenant);
+            return Ok(());
+        }
+        // Whoever waits for a share holds no place that others could have meanwhile.
+        let to_hub = self.place == Place::Reserved;
+        self.leave();
+        if !tenant.places.take(load.bounds.patience).await {
+            load.shed.fetch_add(1, Ordering::Relaxed);
             return Err(SHARE);
         }
         self.tenant = Some(tenant);
+        let again = load.enter(to_hub).await?;
+        self.place = again.kept();
         Ok(())
     }
 
@@ -213,11 +302,39 @@ impl Work {
     /// # Errors
     /// [`EdgeError::Overloaded`].
     pub fn another(&self) -> Result<Self, EdgeError> {
-        let mut work = self.load.enter(false)?;
+        let refused = |error| {
+            self.load.shed.fetch_add(1, Ordering::Relaxed);
+            Err(error)
+        };
+        if !self.load.places.try_take() {
+            return refused(ALL);
+        }
+        let mut work = self.load.work(Place::Ordinary);
         if let Some(tenant) = &self.tenant {
-            work.join(Arc::clone(tenant))?;
+            if !tenant.places.try_take() {
+                return refused(SHARE);
+            }
+            work.tenant = Some(Arc::clone(tenant));
         }
         Ok(work)
+    }
+
+    /// Gives its place back, but not that among those of its registration.
+    fn leave(&mut self) {
+        match self.kind() {
+            Place::None => {}
+            Place::Ordinary => self.load.places.give_back(),
+            Place::Reserved => self.load.reserve.give_back(),
+        }
+    }
+
+    /// The place, which somebody else gives back from now on.
+    fn kept(mut self) -> Place {
+        self.kind()
+    }
+
+    fn kind(&mut self) -> Place {
+        std::mem::replace(&mut self.place, Place::None)
     }
 
     /// Waits for its turn among those of its registration: not at all where there are few. A `brief`
@@ -243,10 +360,11 @@ impl Work {
 
 impl Drop for Work {
     fn drop(&mut self) {
-        self.load.requests.fetch_sub(1, Ordering::Relaxed);
+        // In this order: whoever gets the place is to find room among those of its registration.
         if let Some(tenant) = &self.tenant {
-            tenant.requests.fetch_sub(1, Ordering::Relaxed);
+            tenant.places.give_back();
         }
+        self.leave();
     }
 }
 
@@ -302,39 +420,66 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
-    fn load(requests: u32, share: u32, body_bytes: usize) -> Arc<Load> {
-        Load::new(Bounds { requests, share, at_once: 2, beside: 2, body_bytes })
+    const BOUNDS: Bounds = Bounds {
+        requests: 100,
+        share: 100,
+        at_once: 2,
+        beside: 2,
+        waiting: 0,
+        patience: Duration::ZERO,
+        body_bytes: 100,
+    };
+
+    fn load(requests: u32, share: u32) -> Arc<Load> {
+        Load::new(Bounds { requests, share, ..BOUNDS })
+    }
+
+    fn patient(requests: u32, share: u32, waiting: u32) -> Arc<Load> {
+        let patience = Duration::from_secs(3600);
+        Load::new(Bounds { requests, share, waiting, patience, ..BOUNDS })
+    }
+
+    fn enter(load: &Arc<Load>, to_hub: bool) -> Result<Work, EdgeError> {
+        load.enter(to_hub).now_or_never().expect("nobody waits")
+    }
+
+    fn work(load: &Arc<Load>, registration: RegistrationId) -> Work {
+        let mut work = enter(load, false).unwrap();
+        work.of(registration).now_or_never().expect("nobody waits").unwrap();
+        work
     }
 
     #[test]
     fn beyond_the_bound_nothing_enters_but_for_the_hub() {
-        let load = load(2, 2, 100);
-        let held: Vec<_> = (0..2).map(|_| load.enter(false).unwrap()).collect();
-        assert_eq!(load.enter(false).err(), Some(ALL));
-        let reserve: Vec<_> = (0..RESERVE).map(|_| load.enter(true).unwrap()).collect();
-        assert!(load.enter(true).is_err());
+        let load = load(2, 2);
+        let held: Vec<_> = (0..2).map(|_| enter(&load, false).unwrap()).collect();
+        assert_eq!(enter(&load, false).err(), Some(ALL));
+        let reserve: Vec<_> = (0..RESERVE).map(|_| enter(&load, true).unwrap()).collect();
+        assert!(enter(&load, true).is_err());
+        assert_eq!(load.in_work(), 66);
         drop((held, reserve));
         assert_eq!((load.in_work(), load.shed()), (0, 2));
-        drop(load.enter(false).unwrap());
+        drop(enter(&load, false).unwrap());
     }
 
     #[test]
     fn a_tenant_that_takes_all_it_can_leaves_the_rest_to_others() {
-        let load = load(8, 2, 100);
+        let load = load(8, 2);
         let (noisy, calm) = (RegistrationId::generate(), RegistrationId::generate());
         let mut held = Vec::new();
         for _ in 0..1000 {
-            let mut work = load.enter(false).unwrap();
-            match work.of(noisy) {
+            let mut work = enter(&load, false).unwrap();
+            match work.of(noisy).now_or_never().unwrap() {
                 Ok(()) => held.push(work),
                 Err(error) => assert_eq!(error, SHARE),
             }
         }
         assert_eq!((held.len(), load.in_work()), (2, 2));
-        let mut work = load.enter(false).unwrap();
-        work.of(calm).unwrap();
+        let work = work(&load, calm);
         let more = work.another().unwrap();
         assert_eq!(work.another().err(), Some(SHARE), "what goes on counts too");
         drop((held, work, more));
@@ -342,19 +487,69 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_has_only_so_many_of_another_tenant_before_it() {
-        use futures_util::FutureExt as _;
-        let load = load(100, 100, 100);
-        let work = |registration| {
-            let mut work = load.enter(false).unwrap();
-            work.of(registration).unwrap();
-            work
-        };
+    async fn who_finds_no_place_waits_for_one_in_turn() {
+        let load = patient(1, 1, 2);
+        let held = enter(&load, false).unwrap();
+        let mut first = Box::pin(load.enter(false));
+        let mut second = Box::pin(load.enter(false));
+        assert!(first.as_mut().now_or_never().is_none());
+        assert!(second.as_mut().now_or_never().is_none());
+        assert_eq!((load.waiting(), load.shed()), (2, 0));
+        assert_eq!(load.enter(false).await.err(), Some(ALL), "the line is full");
+        drop(held);
+        assert!(second.as_mut().now_or_never().is_none(), "it came later");
+        let held = first.await.unwrap();
+        let mut third = Box::pin(load.enter(false));
+        assert!(third.as_mut().now_or_never().is_none());
+        drop(second);
+        assert_eq!(load.waiting(), 1, "whoever leaves the line makes room");
+        drop(held);
+        drop(third.await.unwrap());
+        assert_eq!((load.in_work(), load.waiting(), load.shed()), (0, 0, 1));
+    }
+
+    #[tokio::test]
+    async fn patience_ends() {
+        let patience = Duration::from_millis(1);
+        let load = Load::new(Bounds { requests: 1, waiting: 9, patience, ..BOUNDS });
+        let held = enter(&load, false).unwrap();
+        assert_eq!(load.enter(false).await.err(), Some(ALL));
+        drop(held);
+        assert_eq!((load.in_work(), load.waiting(), load.shed()), (0, 0, 1));
+        drop(enter(&load, false).unwrap());
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_share_takes_nobodys_place() {
+        let load = patient(2, 1, 4);
         let (noisy, calm) = (RegistrationId::generate(), RegistrationId::generate());
-        let crowd: Vec<_> = (0..50).map(|_| work(noisy)).collect();
+        let held = work(&load, noisy);
+        let mut late = enter(&load, false).unwrap();
+        let mut share = Box::pin(late.of(noisy));
+        assert!(share.as_mut().now_or_never().is_none());
+        assert_eq!(load.in_work(), 1);
+        let mut full = enter(&load, false).unwrap();
+        assert_eq!(full.of(noisy).await, Err(SHARE), "a quarter of the line");
+        drop(full);
+        let other = work(&load, calm);
+        assert_eq!(load.in_work(), 2);
+        drop(held);
+        share.await.unwrap();
+        drop(other);
+        assert_eq!(load.in_work(), 1);
+        drop(late);
+        assert_eq!(load.in_work(), 0);
+        drop(work(&load, noisy));
+    }
+
+    #[tokio::test]
+    async fn a_request_has_only_so_many_of_another_tenant_before_it() {
+        let load = load(100, 100);
+        let (noisy, calm) = (RegistrationId::generate(), RegistrationId::generate());
+        let crowd: Vec<_> = (0..50).map(|_| work(&load, noisy)).collect();
         let turns: Vec<_> = crowd.iter().map(|work| work.turn(true).now_or_never()).collect();
         assert_eq!(turns.iter().flatten().count(), 2, "the others wait in their own line");
-        let other = work(calm);
+        let other = work(&load, calm);
         assert!(other.turn(true).now_or_never().flatten().is_some(), "nobody else does");
         drop(turns);
         assert!(crowd[49].turn(true).now_or_never().flatten().is_some());
@@ -362,20 +557,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_tenant_has_fewer_turns_while_others_ask_too() {
-        use futures_util::FutureExt as _;
-        let load =
-            Load::new(Bounds { requests: 100, share: 100, at_once: 8, beside: 2, body_bytes: 1 });
+        let load = Load::new(Bounds { at_once: 8, ..BOUNDS });
         let (noisy, calm) = (RegistrationId::generate(), RegistrationId::generate());
-        let work = |registration| {
-            let mut work = load.enter(false).unwrap();
-            work.of(registration).unwrap();
-            work
-        };
-        let crowd: Vec<_> = (0..20).map(|_| work(noisy)).collect();
+        let crowd: Vec<_> = (0..20).map(|_| work(&load, noisy)).collect();
         let held: Vec<_> = crowd.iter().map(|work| work.turn(true).now_or_never()).collect();
         assert_eq!(held.iter().flatten().count(), 8, "alone");
         drop(held);
-        let other = work(calm);
+        let other = work(&load, calm);
         let held: Vec<_> = crowd.iter().map(|work| work.turn(true).now_or_never()).collect();
         assert_eq!(held.iter().flatten().count(), 2, "beside another");
         assert!(other.turn(true).now_or_never().flatten().is_some());
@@ -383,8 +571,7 @@ mod tests {
 
     #[test]
     fn who_has_not_asked_for_a_second_counts_no_longer() {
-        let bounds = Bounds { requests: 1, share: 1, at_once: 1, beside: 1, body_bytes: 1 };
-        let (one, two) = (Tenant::new(&bounds), Tenant::new(&bounds));
+        let (one, two) = (Tenant::new(&BOUNDS), Tenant::new(&BOUNDS));
         let lately = Lately::new();
         for _ in 0..3 {
             lately.came(&one, 1);
@@ -404,12 +591,8 @@ mod tests {
 
     #[test]
     fn bodies_have_one_budget_and_a_tenant_half_of_it() {
-        let load = load(100, 100, 100);
-        let lease = |registration| {
-            let mut work = load.enter(false).unwrap();
-            work.of(registration).unwrap();
-            work.lease()
-        };
+        let load = load(100, 100);
+        let lease = |registration| work(&load, registration).lease();
         let (one, two, three) =
             (RegistrationId::generate(), RegistrationId::generate(), RegistrationId::generate());
         let mut first = lease(one);
@@ -429,9 +612,9 @@ mod tests {
 
     #[test]
     fn idle_tenants_are_forgotten() {
-        let load = load(10, 10, 100);
+        let load = load(10, 10);
         for _ in 0..100_000 {
-            load.enter(false).unwrap().of(RegistrationId::generate()).unwrap();
+            drop(work(&load, RegistrationId::generate()));
         }
         let known: usize = load.tenants.iter().map(|shard| lock(shard).len()).sum();
         assert!(known <= SHARDS * SWEEP, "{known}");

@@ -260,7 +260,7 @@ impl Gateway {
         let address = inbound.channel().address;
         let to_hub = row.action.resource_kind() == ResourceKind::Hub;
         // Sampled like failed authentications: a flood of refusals must not fill the log.
-        let mut work = self.load.enter(to_hub).map_err(|error| {
+        let mut work = self.load.enter(to_hub).await.map_err(|error| {
             self.failures.count(address, OVERLOADED);
             Refusal::from(&error)
         })?;
@@ -280,7 +280,7 @@ impl Gateway {
             self.failures.count_caller(&caller, RATE_LIMITED);
             Refusal::from(&EdgeError::from(limited))
         })?;
-        work.of(caller.principal().registration).map_err(|error| {
+        work.of(caller.principal().registration).await.map_err(|error| {
             self.failures.count_caller(&caller, OVERLOADED);
             Refusal::from(&error)
         })?;
@@ -458,24 +458,37 @@ impl Gateway {
             },
             None => Bytes::from_static(b"{\"dryRun\":true}"),
         };
+        let facts = (done.generation, done.replayed, done.receipt().seq());
+        Ok(self.reply(success, body, facts, changed))
+    }
+
+    /// The answer around a body: the generation of what it shows, whether it was kept, and where its
+    /// entry stands.
+    fn reply(
+        &self,
+        status: StatusCode,
+        body: Bytes,
+        (generation, replayed, seq): (Option<u64>, bool, u64),
+        changed: bool,
+    ) -> Reply {
         let empty = body.is_empty();
         let mut reply = Response::new(body.into());
         // Room for all that will be there, so that the map never grows.
         *reply.headers_mut() = HeaderMap::with_capacity(16);
-        *reply.status_mut() = success;
+        *reply.status_mut() = status;
         let headers = reply.headers_mut();
         if !empty {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        if let Some(generation) = done.generation
+        if let Some(generation) = generation
             && let Some(tag) = Line::new().text(b"\"").number(generation).text(b"\"").finish()
         {
             headers.insert(ETAG, tag);
         }
-        if done.replayed {
+        if replayed {
             headers.insert(REPLAYED, HeaderValue::from_static("true"));
         }
-        if let Some(seq) = Line::new().number(done.receipt().seq()).finish() {
+        if let Some(seq) = Line::new().number(seq).finish() {
             headers.insert(AUDIT_SEQ, seq);
         }
         if changed && let Some(signed) = self.hub.log().latest() {
@@ -485,7 +498,7 @@ impl Gateway {
                 headers.insert(CHECKPOINT, value);
             }
         }
-        Ok(reply)
+        reply
     }
 }
 

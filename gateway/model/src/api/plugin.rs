@@ -97,6 +97,9 @@ pub struct PluginStats {
     pub time_micros: u64,
     /// The most memory that one call held, in bytes.
     pub memory_peak_bytes: u64,
+    /// The most time by which one call outlived its limit before it was stopped, in microseconds.
+    #[serde(default)]
+    pub overrun_micros: u64,
     /// Lines of the log that were dropped.
     pub log_lines_dropped: u64,
 }

@@ -33,7 +33,8 @@ pub(super) enum Pace {
     Endless,
 }
 
-/// After a deadline that was missed a plugin is held to be endless for so long.
+/// After a deadline that was missed a plugin is held to be endless for so long. What it misses
+/// meanwhile, for want of time of its own, adds nothing: then it is tried again.
 const HELD_FOR: Duration = Duration::from_secs(5);
 
 /// The pace of a plugin, by whom it answers: what one registration asks does not slow what another
@@ -82,7 +83,7 @@ impl Paces {
         let held =
             matches!(known.get(who), Some((Pace::Endless, since)) if since.elapsed() < HELD_FOR);
         match pace {
-            Pace::Quick | Pace::Slow if held => {}
+            _ if held => {}
             Pace::Quick => {
                 known.remove(who);
             }
@@ -201,6 +202,8 @@ mod tests {
         paces.set("reg_1", Pace::Quick);
         tokio::time::advance(HELD_FOR / 2).await;
         assert_eq!(paces.of("reg_1"), Pace::Endless);
+        // Nor does one that misses again: it had no time.
+        paces.set("reg_1", Pace::Endless);
         tokio::time::advance(HELD_FOR / 2).await;
         assert_eq!(paces.of("reg_1"), Pace::Slow);
         paces.set("reg_1", Pace::Quick);

@@ -153,7 +153,11 @@ impl Caller {
             keep_lines,
             work,
         ));
-        let Some(asker) = asker else { return call.await };
+        let Some(asker) = asker else {
+            let called = call.await;
+            self.counted(&called, &lane);
+            return called;
+        };
         let begun = if pace == Pace::Quick {
             std::future::poll_fn(|cx| match call.as_mut().poll(cx) {
                 Poll::Ready(called) => Poll::Ready(Some(called)),
@@ -181,7 +185,17 @@ impl Caller {
             _ => Pace::Quick,
         };
         loaded.paces.set(asker, next);
+        self.counted(&called, &lane);
         called
+    }
+
+    /// How long after its deadline a call ended that was stopped for it.
+    fn counted<T>(&self, called: &Called<T>, lane: &Lane) {
+        let stopped = |failure: &PluginFailure| failure.kind == FailureKind::Deadline;
+        if called.value.as_ref().err().is_some_and(stopped) {
+            let over = Instant::now().saturating_duration_since(lane.deadline());
+            self.loaded.counters.overran(over);
+        }
     }
 }
 
@@ -251,7 +265,7 @@ fn prepare(store: &mut Store<Guest>, fuel: u64, limits: &super::Limits) -> wasmt
         if now >= lane.deadline() {
             return Err(Stop::Deadline.into());
         }
-        if now.duration_since(lane.begun()) < YOUNG {
+        if !lane.rests() && now.duration_since(lane.begun()) < YOUNG {
             return Ok(UpdateDeadline::Continue(1));
         }
         let lane = Arc::clone(lane);

@@ -19,6 +19,8 @@ pub struct Stats {
     pub time: Duration,
     /// The most memory that one call held, in bytes.
     pub memory_peak: u64,
+    /// The most time by which one call outlived its limit before it was stopped.
+    pub overrun: Duration,
     /// Lines of the log that were dropped.
     pub log_lines_dropped: u64,
 }
@@ -44,6 +46,7 @@ pub(super) struct Counters {
     fuel: AtomicU64,
     nanos: AtomicU64,
     memory_peak: AtomicU64,
+    overrun: AtomicU64,
     dropped: AtomicU64,
 }
 
@@ -55,6 +58,11 @@ impl Counters {
         self.nanos.fetch_add(nanos, Ordering::Relaxed);
         self.memory_peak.fetch_max(memory, Ordering::Relaxed);
         self.dropped.fetch_add(dropped, Ordering::Relaxed);
+    }
+
+    /// A call was stopped for its time, and so long after its deadline.
+    pub(super) fn overran(&self, by: Duration) {
+        self.overrun.fetch_max(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Lines that the log of the hub did not take.
@@ -79,6 +87,7 @@ impl Counters {
             fuel: self.fuel.load(Ordering::Relaxed),
             time: Duration::from_nanos(self.nanos.load(Ordering::Relaxed)),
             memory_peak: self.memory_peak.load(Ordering::Relaxed),
+            overrun: Duration::from_nanos(self.overrun.load(Ordering::Relaxed)),
             log_lines_dropped: self.dropped.load(Ordering::Relaxed),
         }
     }

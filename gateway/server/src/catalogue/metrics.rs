@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
-use prometheus::{CounterVec, IntCounterVec, IntGaugeVec, Opts};
+use prometheus::{CounterVec, GaugeVec, IntCounterVec, IntGaugeVec, Opts};
 
 use super::Catalogue;
 
@@ -15,6 +15,7 @@ pub(crate) struct PluginMetrics {
     failures: IntCounterVec,
     duration: CounterVec,
     fuel: IntCounterVec,
+    overrun: GaugeVec,
     enabled: IntGaugeVec,
     failed: IntGaugeVec,
 }
@@ -42,6 +43,13 @@ impl PluginMetrics {
                 plugin,
             )?,
             fuel: IntCounterVec::new(of("fuel_total", "Fuel of all calls of a plugin."), plugin)?,
+            overrun: GaugeVec::new(
+                of(
+                    "overrun_seconds",
+                    "Most time by which a call outlived its limit before it was stopped.",
+                ),
+                plugin,
+            )?,
             enabled: IntGaugeVec::new(of("enabled", "1 where a plugin is enabled."), plugin)?,
             failed: IntGaugeVec::new(
                 of("failed", "1 where what is to be in service is not."),
@@ -57,7 +65,8 @@ impl Collector for PluginMetrics {
         let gauges = [&self.enabled, &self.failed];
         let counters = counters.into_iter().flat_map(|family| family.desc());
         let gauges = gauges.into_iter().flat_map(|family| family.desc());
-        counters.chain(gauges).chain(self.duration.desc()).collect()
+        let counters = counters.chain(gauges).chain(self.duration.desc());
+        counters.chain(self.overrun.desc()).collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
@@ -68,6 +77,7 @@ impl Collector for PluginMetrics {
         self.enabled.reset();
         self.failed.reset();
         self.duration.reset();
+        self.overrun.reset();
         for (name, shelved) in &**self.catalogue.service.load() {
             let name = name.as_str();
             self.enabled.with_label_values(&[name]).set(i64::from(shelved.record.value.enabled));
@@ -78,6 +88,7 @@ impl Collector for PluginMetrics {
             self.calls.with_label_values(&[name]).inc_by(stats.calls);
             self.fuel.with_label_values(&[name]).inc_by(stats.fuel);
             self.duration.with_label_values(&[name]).inc_by(stats.time.as_secs_f64());
+            self.overrun.with_label_values(&[name]).set(stats.overrun.as_secs_f64());
             for (kind, count) in stats.failures {
                 self.failures.with_label_values(&[name, kind]).inc_by(count);
             }
@@ -87,6 +98,7 @@ impl Collector for PluginMetrics {
         let counters = counters.into_iter().flat_map(Collector::collect);
         let gauges = gauges.into_iter().flat_map(Collector::collect);
         let families = counters.chain(gauges).chain(self.duration.collect());
+        let families = families.chain(self.overrun.collect());
         families.filter(|family| !family.get_metric().is_empty()).collect()
     }
 }

@@ -127,6 +127,7 @@ fn shown_stats(stats: &Stats) -> PluginStats {
         fuel: stats.fuel,
         time_micros: u64::try_from(stats.time.as_micros()).unwrap_or(u64::MAX),
         memory_peak_bytes: stats.memory_peak,
+        overrun_micros: u64::try_from(stats.overrun.as_micros()).unwrap_or(u64::MAX),
         log_lines_dropped: stats.log_lines_dropped,
     }
 }

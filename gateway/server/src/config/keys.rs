@@ -84,13 +84,17 @@ keys! {
     "limits.stream_max_bytes" = "0",
         "Most bytes of one stream; 0 is any number.";
     "limits.requests_in_work" = "4096",
-        "Requests in work at once; more are refused with 503.";
+        "Requests in work at once; more wait for a place, and are refused with 503.";
     "limits.registration_in_work" = "0",
         "Requests in work at once by participants of one registration; 0 is a quarter of all.";
     "limits.registration_at_once" = "64",
         "Of those, how many have their turn at once; the others wait in their own line.";
     "limits.registration_beside" = "16",
         "The same while participants of other registrations ask for something, too.";
+    "limits.requests_waiting" = "4096",
+        "Requests that wait for a place at once, of one registration a quarter of it; 0 is none.";
+    "limits.wait_timeout" = r#""250ms""#,
+        "How long a request waits for a place before it is refused.";
     "limits.body_bytes_in_work" = "67108864",
         "Bytes of request bodies in memory at once; one registration has half of it.";
     "limits.quotas" = "[]",

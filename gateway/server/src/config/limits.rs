@@ -33,6 +33,11 @@ pub struct LimitsConfig {
     pub registration_at_once: NonZeroU32,
     /// The same while participants of other registrations ask for something, too.
     pub registration_beside: NonZeroU32,
+    /// Requests that wait for a place at once.
+    pub requests_waiting: u32,
+    /// How long a request waits for a place.
+    #[serde(with = "units::duration")]
+    pub wait_timeout: Duration,
     /// Bytes of request bodies in memory at once.
     #[serde(with = "units::size")]
     pub body_bytes_in_work: usize,
@@ -53,6 +58,8 @@ impl Default for LimitsConfig {
             registration_in_work: 0,
             registration_at_once: at_least_one(64),
             registration_beside: at_least_one(16),
+            requests_waiting: 4096,
+            wait_timeout: Duration::from_millis(250),
             body_bytes_in_work: 64 * 1024 * 1024,
             quotas: Vec::new(),
         }

@@ -244,7 +244,7 @@ impl HeadLines {
     /// Looks at more bytes; true when both fields have been seen.
     fn take(&mut self, mut bytes: &[u8]) -> bool {
         while !self.done && !bytes.is_empty() {
-            let end = bytes.iter().position(|byte| *byte == b'\n');
+            let end = memchr::memchr(b'\n', bytes);
             let (piece, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
             if let Some(free) = self.line.get_mut(self.len..) {
                 for (slot, byte) in free.iter_mut().zip(piece) {
