@@ -264,7 +264,9 @@ impl Hub {
                     && let Err(error) = block.lost(self).await
                 {
                     let ending = allowed(error, &trace, decided, after.encryption_context);
-                    return Err(self.refuse(O::ACTION, caller, meta, place.subject(), ending).await);
+                    return Err(self
+                        .refuse(O::ACTION, caller, meta, place.subject(), ending)
+                        .await);
                 }
                 Ok(Attempt::Conflict)
             }

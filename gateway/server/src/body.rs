@@ -41,6 +41,14 @@ impl RequestBody {
         Self { source: Source::Connection(body), timeout, broken_off: false }
     }
 
+    /// Whether nothing of it is still to come.
+    pub(crate) fn is_whole(&self) -> bool {
+        match &self.source {
+            Source::Connection(body) => body.is_end_stream(),
+            _ => true,
+        }
+    }
+
     #[cfg(test)]
     pub(crate) const fn ready(body: Bytes) -> Self {
         Self { source: Source::Ready(body), timeout: Duration::from_secs(1), broken_off: false }

@@ -601,6 +601,10 @@ impl Config {
             let message = "must be twice server.max_batch_body_bytes: one registration has half";
             return invalid("limits.body_bytes_in_work", message.into());
         }
+        if self.limits.wait_timeout.saturating_mul(2) > server.request_timeout {
+            let message = "must be at most half of server.request_timeout";
+            return invalid("limits.wait_timeout", message.into());
+        }
         // Each key must have signed a checkpoint that covers the entry that names the next.
         let least = self.audit.checkpoint_interval.saturating_mul(10).max(Duration::from_secs(1));
         if self.audit.key_overlap < least {

@@ -111,7 +111,7 @@ where
             // It goes on when this is answered, and has a place for as long.
             let turn = Arc::clone(&gateway.exports).try_acquire_owned();
             let turn = turn.map_err(|_| EdgeError::Overloaded("other exports are being made"));
-            let place = turn.and_then(|turn| Ok((parts.work.another()?, turn)));
+            let place = turn.and_then(|turn| Ok((parts.work.hand_on()?, turn)));
             let place = place.map_err(|error| Refusal::from(&error));
             let begun = place.and_then(|place| Ok((place, (self.0)(&parts)?)));
             let (place, operation) = match begun {

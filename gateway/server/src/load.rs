@@ -1,6 +1,7 @@
 //! How much may be in work at once: requests in all and of one registration, bytes of bodies in
 //! all and of one registration. What is beyond is refused cheaply, before it makes everything slow:
-//! bodies at once, requests after a short wait for a place, before anything of their body is read.
+//! at once, but for requests that find all places taken. They wait for one, briefly, before they are
+//! authenticated and before their body is asked for.
 //!
 //! A tenant is a registration by its callers: what its participants have in work, wherever they
 //! work, is at most its share, so the rest is there for others whatever one tenant does. Of those
@@ -9,7 +10,7 @@
 //! something these are fewer: what is lost is the tail of what groups gain, and only then.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -40,7 +41,7 @@ pub struct Bounds {
     pub at_once: u32,
     /// The same while other registrations ask for something, too; about so many.
     pub beside: u32,
-    /// Requests that wait for a place, those of one registration a quarter of it.
+    /// Requests that wait for a place.
     pub waiting: u32,
     /// How long one waits for a place.
     pub patience: Duration,
@@ -48,19 +49,17 @@ pub struct Bounds {
     pub body_bytes: usize,
 }
 
-/// Places, and a line of those who wait for one.
+/// Places.
 #[derive(Debug)]
 struct Places {
     free: Semaphore,
     most: usize,
-    waiting: AtomicU32,
-    line: u32,
 }
 
 impl Places {
-    fn new(places: u32, line: u32) -> Self {
+    fn new(places: u32) -> Self {
         let most = usize::try_from(places).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Self { free: Semaphore::new(most), most, waiting: AtomicU32::new(0), line }
+        Self { free: Semaphore::new(most), most }
     }
 
     /// Whether there was one. Whoever takes one gives it back.
@@ -68,15 +67,8 @@ impl Places {
         self.free.try_acquire().map(SemaphorePermit::forget).is_ok()
     }
 
-    /// Takes one, first come first served, or gives up when its patience or the line is at its end.
+    /// Takes one, first come first served, unless that takes longer.
     async fn take(&self, patience: Duration) -> bool {
-        if self.try_take() {
-            return true;
-        }
-        if patience.is_zero() || !add(&self.waiting, self.line) {
-            return false;
-        }
-        let _waits = Waits(&self.waiting);
         let waited = tokio::time::timeout(patience, self.free.acquire()).await;
         // INVARIANT: the semaphore is never closed.
         waited.is_ok_and(|place| place.map(SemaphorePermit::forget).is_ok())
@@ -114,7 +106,7 @@ impl Tenant {
     fn new(bounds: &Bounds) -> Arc<Self> {
         let turns = usize::try_from(bounds.at_once).unwrap_or(usize::MAX);
         Arc::new(Self {
-            places: Places::new(bounds.share, bounds.waiting.div_ceil(4)),
+            places: Places::new(bounds.share),
             body_bytes: AtomicUsize::new(0),
             turns: Semaphore::new(turns.min(Semaphore::MAX_PERMITS)),
             seen: AtomicU64::new(0),
@@ -168,6 +160,7 @@ pub struct Load {
     places: Places,
     /// For requests to the hub itself only.
     reserve: Places,
+    waiting: AtomicU32,
     body_bytes: AtomicUsize,
     shed: AtomicU64,
     lately: Lately,
@@ -180,8 +173,9 @@ impl Load {
     pub fn new(bounds: Bounds) -> Arc<Self> {
         Arc::new(Self {
             bounds,
-            places: Places::new(bounds.requests, bounds.waiting),
-            reserve: Places::new(RESERVE, 0),
+            places: Places::new(bounds.requests),
+            reserve: Places::new(RESERVE),
+            waiting: AtomicU32::new(0),
             body_bytes: AtomicUsize::new(0),
             shed: AtomicU64::new(0),
             lately: Lately::new(),
@@ -189,26 +183,27 @@ impl Load {
         })
     }
 
-    /// A place for one request, now or in a while. Requests to the hub itself have a few more.
+    /// A place for one request: now, or in a while if it may wait. Requests to the hub itself have a
+    /// few more, and do not wait.
     ///
     /// # Errors
     /// [`EdgeError::Overloaded`] when there is none, and was none in time.
-    pub async fn enter(self: &Arc<Self>, to_hub: bool) -> Result<Work, EdgeError> {
-        if self.places.try_take() {
-            return Ok(self.work(Place::Ordinary));
-        }
-        if to_hub && self.reserve.try_take() {
-            return Ok(self.work(Place::Reserved));
-        }
-        if self.places.take(self.bounds.patience).await {
-            return Ok(self.work(Place::Ordinary));
-        }
-        self.shed.fetch_add(1, Ordering::Relaxed);
-        Err(ALL)
-    }
-
-    fn work(self: &Arc<Self>, place: Place) -> Work {
-        Work { load: Arc::clone(self), place, tenant: None }
+    pub async fn enter(self: &Arc<Self>, to_hub: bool, may_wait: bool) -> Result<Work, EdgeError> {
+        let place = if self.places.try_take() {
+            Some(Place::Ordinary)
+        } else if to_hub {
+            self.reserve.try_take().then_some(Place::Reserved)
+        } else if may_wait && add(&self.waiting, self.bounds.waiting) {
+            let _waits = Waits(&self.waiting);
+            self.places.take(self.bounds.patience).await.then_some(Place::Ordinary)
+        } else {
+            None
+        };
+        let Some(place) = place else {
+            self.shed.fetch_add(1, Ordering::Relaxed);
+            return Err(ALL);
+        };
+        Ok(Work { load: Arc::clone(self), place, tenant: None, handed_on: AtomicBool::new(false) })
     }
 
     /// Requests in work.
@@ -217,10 +212,10 @@ impl Load {
         self.places.taken() + self.reserve.taken()
     }
 
-    /// Requests that wait for a place, but for those of registrations that have their share.
+    /// Requests that wait for a place.
     #[must_use]
     pub fn waiting(&self) -> u32 {
-        self.places.waiting.load(Ordering::Relaxed)
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Bytes of bodies in work.
@@ -257,7 +252,6 @@ impl Load {
 /// Which place it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    None,
     Ordinary,
     Reserved,
 }
@@ -269,72 +263,41 @@ pub struct Work {
     load: Arc<Load>,
     place: Place,
     tenant: Option<Arc<Tenant>>,
+    /// Somebody else gives the place back.
+    handed_on: AtomicBool,
 }
 
 impl Work {
-    /// Counts it to the registration whose caller it is of, now or in a while.
+    /// Counts it to the registration whose caller it is of.
     ///
     /// # Errors
-    /// [`EdgeError::Overloaded`] when that has its share in work, and had it all the time.
-    pub async fn of(&mut self, registration: RegistrationId) -> Result<(), EdgeError> {
-        let load = Arc::clone(&self.load);
-        let tenant = load.tenant(registration);
-        load.lately.came(&tenant, load.lately.second());
-        if tenant.places.try_take() {
-            self.tenant = Some(tenant);
-            return Ok(());
-        }
-        // Whoever waits for a share holds no place that others could have meanwhile.
-        let to_hub = self.place == Place::Reserved;
-        self.leave();
-        if !tenant.places.take(load.bounds.patience).await {
-            load.shed.fetch_add(1, Ordering::Relaxed);
+    /// [`EdgeError::Overloaded`] when that has its share in work.
+    pub fn of(&mut self, registration: RegistrationId) -> Result<(), EdgeError> {
+        let tenant = self.load.tenant(registration);
+        self.load.lately.came(&tenant, self.load.lately.second());
+        if !tenant.places.try_take() {
+            self.load.shed.fetch_add(1, Ordering::Relaxed);
             return Err(SHARE);
         }
         self.tenant = Some(tenant);
-        let again = load.enter(to_hub).await?;
-        self.place = again.kept();
         Ok(())
     }
 
-    /// Another place of the same registration, for what goes on when the request is answered.
+    /// Hands the place on to what goes on when the request is answered. A second place could not
+    /// be had while anybody waits for one, and must not be waited for with the first in hand.
     ///
     /// # Errors
-    /// [`EdgeError::Overloaded`].
-    pub fn another(&self) -> Result<Self, EdgeError> {
-        let refused = |error| {
-            self.load.shed.fetch_add(1, Ordering::Relaxed);
-            Err(error)
-        };
-        if !self.load.places.try_take() {
-            return refused(ALL);
+    /// [`EdgeError::Overloaded`] when it was handed on before.
+    pub fn hand_on(&self) -> Result<Self, EdgeError> {
+        if self.handed_on.swap(true, Ordering::Relaxed) {
+            return Err(ALL);
         }
-        let mut work = self.load.work(Place::Ordinary);
-        if let Some(tenant) = &self.tenant {
-            if !tenant.places.try_take() {
-                return refused(SHARE);
-            }
-            work.tenant = Some(Arc::clone(tenant));
-        }
-        Ok(work)
-    }
-
-    /// Gives its place back, but not that among those of its registration.
-    fn leave(&mut self) {
-        match self.kind() {
-            Place::None => {}
-            Place::Ordinary => self.load.places.give_back(),
-            Place::Reserved => self.load.reserve.give_back(),
-        }
-    }
-
-    /// The place, which somebody else gives back from now on.
-    fn kept(mut self) -> Place {
-        self.kind()
-    }
-
-    fn kind(&mut self) -> Place {
-        std::mem::replace(&mut self.place, Place::None)
+        Ok(Self {
+            load: Arc::clone(&self.load),
+            place: self.place,
+            tenant: self.tenant.clone(),
+            handed_on: AtomicBool::new(false),
+        })
     }
 
     /// Waits for its turn among those of its registration: not at all where there are few. A `brief`
@@ -360,11 +323,17 @@ impl Work {
 
 impl Drop for Work {
     fn drop(&mut self) {
+        if *self.handed_on.get_mut() {
+            return;
+        }
         // In this order: whoever gets the place is to find room among those of its registration.
         if let Some(tenant) = &self.tenant {
             tenant.places.give_back();
         }
-        self.leave();
+        match self.place {
+            Place::Ordinary => self.load.places.give_back(),
+            Place::Reserved => self.load.reserve.give_back(),
+        }
     }
 }
 
@@ -438,18 +407,18 @@ mod tests {
         Load::new(Bounds { requests, share, ..BOUNDS })
     }
 
-    fn patient(requests: u32, share: u32, waiting: u32) -> Arc<Load> {
+    fn patient(requests: u32, waiting: u32) -> Arc<Load> {
         let patience = Duration::from_secs(3600);
-        Load::new(Bounds { requests, share, waiting, patience, ..BOUNDS })
+        Load::new(Bounds { requests, waiting, patience, ..BOUNDS })
     }
 
     fn enter(load: &Arc<Load>, to_hub: bool) -> Result<Work, EdgeError> {
-        load.enter(to_hub).now_or_never().expect("nobody waits")
+        load.enter(to_hub, true).now_or_never().expect("nobody waits")
     }
 
     fn work(load: &Arc<Load>, registration: RegistrationId) -> Work {
         let mut work = enter(load, false).unwrap();
-        work.of(registration).now_or_never().expect("nobody waits").unwrap();
+        work.of(registration).unwrap();
         work
     }
 
@@ -473,39 +442,63 @@ mod tests {
         let mut held = Vec::new();
         for _ in 0..1000 {
             let mut work = enter(&load, false).unwrap();
-            match work.of(noisy).now_or_never().unwrap() {
+            match work.of(noisy) {
                 Ok(()) => held.push(work),
                 Err(error) => assert_eq!(error, SHARE),
             }
         }
         assert_eq!((held.len(), load.in_work()), (2, 2));
         let work = work(&load, calm);
-        let more = work.another().unwrap();
-        assert_eq!(work.another().err(), Some(SHARE), "what goes on counts too");
-        drop((held, work, more));
+        assert_eq!(load.in_work(), 3);
+        drop((held, work));
         assert_eq!(load.in_work(), 0);
+    }
+
+    #[test]
+    fn what_goes_on_keeps_the_place_and_the_share() {
+        let load = load(2, 1);
+        let tenant = RegistrationId::generate();
+        let request = work(&load, tenant);
+        let stream = request.hand_on().unwrap();
+        assert_eq!(request.hand_on().err(), Some(ALL), "once");
+        drop(request);
+        assert_eq!(load.in_work(), 1);
+        assert_eq!(enter(&load, false).unwrap().of(tenant), Err(SHARE), "what goes on counts");
+        drop(stream);
+        assert_eq!(load.in_work(), 0);
+        drop(work(&load, tenant));
+        let reserve = load.reserve.taken();
+        assert_eq!(reserve, 0);
     }
 
     #[tokio::test]
     async fn who_finds_no_place_waits_for_one_in_turn() {
-        let load = patient(1, 1, 2);
+        let load = patient(1, 2);
         let held = enter(&load, false).unwrap();
-        let mut first = Box::pin(load.enter(false));
-        let mut second = Box::pin(load.enter(false));
+        let mut first = Box::pin(load.enter(false, true));
+        let mut second = Box::pin(load.enter(false, true));
         assert!(first.as_mut().now_or_never().is_none());
         assert!(second.as_mut().now_or_never().is_none());
         assert_eq!((load.waiting(), load.shed()), (2, 0));
-        assert_eq!(load.enter(false).await.err(), Some(ALL), "the line is full");
+        assert_eq!(load.enter(false, true).await.err(), Some(ALL), "the line is full");
+        // The hub's own have their reserve and no line; what goes on keeps its place.
+        let reserve: Vec<_> = (0..RESERVE).map(|_| enter(&load, true).unwrap()).collect();
+        assert_eq!(load.enter(true, true).await.err(), Some(ALL));
+        drop(reserve);
+        let stream = held.hand_on().unwrap();
         drop(held);
+        assert!(first.as_mut().now_or_never().is_none());
+        drop(stream);
         assert!(second.as_mut().now_or_never().is_none(), "it came later");
         let held = first.await.unwrap();
-        let mut third = Box::pin(load.enter(false));
+        let mut third = Box::pin(load.enter(false, true));
         assert!(third.as_mut().now_or_never().is_none());
         drop(second);
         assert_eq!(load.waiting(), 1, "whoever leaves the line makes room");
+        assert_eq!(load.enter(false, false).await.err(), Some(ALL), "not everybody may wait");
         drop(held);
         drop(third.await.unwrap());
-        assert_eq!((load.in_work(), load.waiting(), load.shed()), (0, 0, 1));
+        assert_eq!((load.in_work(), load.waiting(), load.shed()), (0, 0, 3));
     }
 
     #[tokio::test]
@@ -513,33 +506,10 @@ mod tests {
         let patience = Duration::from_millis(1);
         let load = Load::new(Bounds { requests: 1, waiting: 9, patience, ..BOUNDS });
         let held = enter(&load, false).unwrap();
-        assert_eq!(load.enter(false).await.err(), Some(ALL));
+        assert_eq!(load.enter(false, true).await.err(), Some(ALL));
         drop(held);
         assert_eq!((load.in_work(), load.waiting(), load.shed()), (0, 0, 1));
         drop(enter(&load, false).unwrap());
-    }
-
-    #[tokio::test]
-    async fn who_waits_for_a_share_takes_nobodys_place() {
-        let load = patient(2, 1, 4);
-        let (noisy, calm) = (RegistrationId::generate(), RegistrationId::generate());
-        let held = work(&load, noisy);
-        let mut late = enter(&load, false).unwrap();
-        let mut share = Box::pin(late.of(noisy));
-        assert!(share.as_mut().now_or_never().is_none());
-        assert_eq!(load.in_work(), 1);
-        let mut full = enter(&load, false).unwrap();
-        assert_eq!(full.of(noisy).await, Err(SHARE), "a quarter of the line");
-        drop(full);
-        let other = work(&load, calm);
-        assert_eq!(load.in_work(), 2);
-        drop(held);
-        share.await.unwrap();
-        drop(other);
-        assert_eq!(load.in_work(), 1);
-        drop(late);
-        assert_eq!(load.in_work(), 0);
-        drop(work(&load, noisy));
     }
 
     #[tokio::test]

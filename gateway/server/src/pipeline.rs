@@ -2,7 +2,7 @@
 //! read and decode, then [`Hub::perform`] (find, authorize, plan, commit with the entry), respond.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, ETAG, HeaderName};
@@ -36,7 +36,7 @@ const CHECKPOINT: HeaderName = HeaderName::from_static("cipher-hub-checkpoint");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const MODE: HeaderName = HeaderName::from_static("cipher-hub-mode");
 
-/// How long after a request began its caller is taken for what was authenticated then. With the
+/// How long after a request had its place its caller is taken for what was authenticated then. With the
 /// time its operation takes, below the second within which a revocation is in effect.
 const FRESH: Duration = Duration::from_millis(250);
 
@@ -181,7 +181,7 @@ impl Gateway {
         let started = inbound.received();
         let mut reply = match self.authenticated(inbound, row).await {
             Err(refusal) => refuse(&refusal),
-            Ok((caller, ticket, work)) => {
+            Ok((caller, ticket, work, entered)) => {
                 let meta = Meta {
                     request: Arc::clone(&request_id),
                     trace,
@@ -189,7 +189,8 @@ impl Gateway {
                     if_match: None,
                     idempotency: None,
                 };
-                let answered = self.answer(inbound, path, routed, &caller, meta, &work).await;
+                let answered = self.answer(inbound, path, routed, (&caller, entered), meta, &work);
+                let answered = answered.await;
                 let mut reply = match answered {
                     Ok(reply) => reply,
                     Err(refusal) => refuse(&refusal),
@@ -256,18 +257,30 @@ impl Gateway {
         &self,
         inbound: &Inbound,
         row: &Route,
-    ) -> Result<(Caller, Ticket, Work), Refusal> {
+    ) -> Result<(Caller, Ticket, Work, Instant), Refusal> {
         let address = inbound.channel().address;
         let to_hub = row.action.resource_kind() == ResourceKind::Hub;
+        let blocked = || {
+            let left = self.abuse.blocked(address, authorization(inbound.headers()))?;
+            self.metrics.blocked();
+            self.failures.count(address, BLOCKED);
+            Some(Refusal::from(&EdgeError::Blocked { left }))
+        };
+        // Not in line either.
+        if let Some(refusal) = blocked() {
+            return Err(refusal);
+        }
+        // Streams of HTTP/2 share the window of their connection: one that waits with its body could
+        // keep those waiting that it waits for.
+        let may_wait = inbound.version() < Version::HTTP_2 || inbound.body.is_whole();
         // Sampled like failed authentications: a flood of refusals must not fill the log.
-        let mut work = self.load.enter(to_hub).await.map_err(|error| {
+        let mut work = self.load.enter(to_hub, may_wait).await.map_err(|error| {
             self.failures.count(address, OVERLOADED);
             Refusal::from(&error)
         })?;
-        if let Some(left) = self.abuse.blocked(address, authorization(inbound.headers())) {
-            self.metrics.blocked();
-            self.failures.count(address, BLOCKED);
-            return Err(Refusal::from(&EdgeError::Blocked { left }));
+        let entered = Instant::now();
+        if let Some(refusal) = blocked() {
+            return Err(refusal);
         }
         let caller = self.identified(inbound).await?;
         if let Some(left) = self.abuse.blocked_caller(&caller) {
@@ -280,11 +293,11 @@ impl Gateway {
             self.failures.count_caller(&caller, RATE_LIMITED);
             Refusal::from(&EdgeError::from(limited))
         })?;
-        work.of(caller.principal().registration).await.map_err(|error| {
+        work.of(caller.principal().registration).map_err(|error| {
             self.failures.count_caller(&caller, OVERLOADED);
             Refusal::from(&error)
         })?;
-        Ok((caller, ticket, work))
+        Ok((caller, ticket, work, entered))
     }
 
     /// Inbound → Caller.
@@ -323,7 +336,7 @@ impl Gateway {
         inbound: &mut Inbound,
         path: &str,
         routed: Routed<'_, '_>,
-        caller: &Caller,
+        (caller, entered): (&Caller, Instant),
         mut meta: Meta,
         work: &Work,
     ) -> Result<Reply, Refusal> {
@@ -365,7 +378,7 @@ impl Gateway {
         // A body may trickle in for seconds: what the caller was when it began is old by then, and
         // a credential revoked meanwhile must not finish what it started.
         let again;
-        let caller = if inbound.received().elapsed() < FRESH {
+        let caller = if entered.elapsed() < FRESH {
             caller
         } else {
             match self.identified(inbound).await {

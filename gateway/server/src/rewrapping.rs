@@ -55,7 +55,7 @@ impl Endpoint for RewrapStreamEndpoint {
                 return Err(Refusal::new("internal", "the body is gone"));
             };
             // It goes on when this is answered, and has a place for as long.
-            let place = match parts.work.another() {
+            let place = match parts.work.hand_on() {
                 Ok(place) => place,
                 Err(error) => {
                     let refusal = Refusal::from(&error);

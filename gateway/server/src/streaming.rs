@@ -62,7 +62,7 @@ where
                 return Err(Refusal::new("internal", "the body is gone"));
             };
             // It goes on when this is answered, and has a place for as long.
-            let work_place = match parts.work.another() {
+            let work_place = match parts.work.hand_on() {
                 Ok(place) => place,
                 Err(error) => {
                     let refusal = Refusal::from(&error);

@@ -238,6 +238,22 @@ fn after(text: &str) -> Option<&str> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn real_entries_are_read_without_a_parser() {
+        let (mut text, mut bytes) = (String::new(), Vec::new());
+        let mut entry = crate::encode::tests::sample();
+        entry.subject.detail = Some("plain".into());
+        entry.context = None;
+        let gaps = crate::encode::encode(&mut text, &entry, "w1", None).unwrap();
+        gaps.fill(text.as_bytes(), &mut bytes, &[0xab; 32], 7, Some(&[0xcd; 32]));
+        let plain = Facts::plain(&bytes).expect("nothing in it is escaped");
+        let parsed: Facts<'_> = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(format!("{plain:?}"), format!("{parsed:?}"));
+        for member in [&plain.action, &plain.caller, &plain.key, &plain.outcome, &plain.request] {
+            assert!(!member.is_empty(), "{plain:?}");
+        }
+    }
+
     /// What is read quickly is what a parser reads, whatever stands around it.
     #[test]
     fn facts_are_those_of_a_parser() {
@@ -260,8 +276,23 @@ mod tests {
             r#"{"key":"no"}"#,
         ];
         let names = [
-            "action", "address", "caller", "context", "decision", "entities", "key", "request",
-            "time", "trace", "v",
+            "action",
+            "address",
+            "caller",
+            "callerRegistration",
+            "context",
+            "credential",
+            "decision",
+            "entities",
+            "key",
+            "operation",
+            "outcome",
+            "participant",
+            "registration",
+            "request",
+            "time",
+            "trace",
+            "v",
         ];
         let mut quick = 0;
         for seed in 0..20_000_usize {

@@ -153,11 +153,7 @@ impl Caller {
             keep_lines,
             work,
         ));
-        let Some(asker) = asker else {
-            let called = call.await;
-            self.counted(&called, &lane);
-            return called;
-        };
+        let Some(asker) = asker else { return call.await };
         let begun = if pace == Pace::Quick {
             std::future::poll_fn(|cx| match call.as_mut().poll(cx) {
                 Poll::Ready(called) => Poll::Ready(Some(called)),
@@ -184,18 +180,11 @@ impl Caller {
             _ if lane.is_long() => Pace::Slow,
             _ => Pace::Quick,
         };
-        loaded.paces.set(asker, next);
-        self.counted(&called, &lane);
-        called
-    }
-
-    /// How long after its deadline a call ended that was stopped for it.
-    fn counted<T>(&self, called: &Called<T>, lane: &Lane) {
-        let stopped = |failure: &PluginFailure| failure.kind == FailureKind::Deadline;
-        if called.value.as_ref().err().is_some_and(stopped) {
-            let over = Instant::now().saturating_duration_since(lane.deadline());
-            self.loaded.counters.overran(over);
+        // One that had no time says nothing of whether it would end.
+        if pace != Pace::Endless {
+            loaded.paces.set(asker, next);
         }
+        called
     }
 }
 
@@ -210,6 +199,7 @@ async fn one<T>(
     work: impl for<'a> FnOnce(&'a mut Store<Guest>, &'a Code) -> Work<'a, T>,
 ) -> Called<T> {
     let engine = &loaded.engine;
+    let _end = End(&loaded, Arc::clone(&lane));
     let begun = Instant::now();
     lane.was_behind(lane.begun());
     let _under_way = engine.ticker.begin();
@@ -250,6 +240,18 @@ async fn one<T>(
         log_dropped: guest.lines.dropped,
         #[cfg(feature = "testing")]
         memory_image,
+    }
+}
+
+/// The end of a call, also of one that nobody waits for any more: nothing of it runs after that.
+struct End<'a>(&'a Loaded, Arc<Lane>);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        let over = Instant::now().saturating_duration_since(self.1.deadline());
+        if !over.is_zero() {
+            self.0.counters.overran(over);
+        }
     }
 }
 

@@ -19,7 +19,7 @@ pub struct Stats {
     pub time: Duration,
     /// The most memory that one call held, in bytes.
     pub memory_peak: u64,
-    /// The most time by which one call outlived its limit before it was stopped.
+    /// The most time by which one call outlived its limit before nothing of it ran any more.
     pub overrun: Duration,
     /// Lines of the log that were dropped.
     pub log_lines_dropped: u64,
@@ -60,7 +60,7 @@ impl Counters {
         self.dropped.fetch_add(dropped, Ordering::Relaxed);
     }
 
-    /// A call was stopped for its time, and so long after its deadline.
+    /// A call ended so long after its deadline.
     pub(super) fn overran(&self, by: Duration) {
         self.overrun.fetch_max(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }

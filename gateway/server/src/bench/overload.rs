@@ -20,6 +20,8 @@ use crate::cli::Failure;
 
 /// Places of the gateway that is overloaded.
 const PLACES: usize = 64;
+/// Requests that may wait for one of them, where that is few.
+const SHORT: usize = 256;
 /// How many times as many connections as places.
 const BEYOND: usize = 16;
 /// Connections of the noisy tenant.
@@ -41,6 +43,11 @@ pub(super) struct OverloadFigures {
     pub(super) shed_per_second: f64,
     /// Done beyond capacity ÷ peak: 0.8 at least is wanted.
     pub(super) of_peak: f64,
+    /// The same three where only so many may wait.
+    pub(super) short_line: usize,
+    pub(super) short_done_per_second: f64,
+    pub(super) short_shed_per_second: f64,
+    pub(super) short_of_peak: f64,
     /// A calm tenant alone, beside one that encrypts all it can, beside one that signs with RSA.
     pub(super) calm_p99_us: [f64; 3],
     /// Encrypts of the calm tenant beside noise ÷ alone, at the 99th percentile: 2 is wanted.
@@ -55,10 +62,45 @@ pub(super) async fn measure(
 ) -> Result<OverloadFigures, Failure> {
     plan.say("overload");
     let places = PLACES.to_string();
-    let limits = [("REQUESTS_IN_WORK", places.as_str()), ("REGISTRATION_IN_WORK", places.as_str())];
-    let gateway = home.start_with(&limits).await?;
+    let short = SHORT.to_string();
+    let limits = [
+        ("REQUESTS_WAITING", short.as_str()),
+        ("REQUESTS_IN_WORK", places.as_str()),
+        ("REGISTRATION_IN_WORK", places.as_str()),
+    ];
     let request = setup::encrypt(&callers.app, 1024)?;
-    let load = Load { address: gateway.address, requests: Arc::from([request.clone()]) };
+    let gateway = home.start_with(&limits).await?;
+    let (short_peak, short_done, short_shed) = beyond(plan, gateway.address, &request).await?;
+    gateway.stop().await?;
+    let limits = limits.get(1..).unwrap_or_default();
+    let gateway = home.start_with(limits).await?;
+    let (peak, done, shed) = beyond(plan, gateway.address, &request).await?;
+    gateway.stop().await?;
+    let (calm_p99_us, calm_ratio) = neighbours(plan, home, callers).await?;
+    Ok(OverloadFigures {
+        places: PLACES,
+        peak_per_second: peak,
+        connections: PLACES * BEYOND,
+        done_per_second: done,
+        shed_per_second: shed,
+        of_peak: done / peak.max(f64::EPSILON),
+        short_line: SHORT,
+        short_done_per_second: short_done,
+        short_shed_per_second: short_shed,
+        short_of_peak: short_done / short_peak.max(f64::EPSILON),
+        calm_p99_us,
+        calm_ratio,
+    })
+}
+
+/// The peak of loads that fit, and what is done and what refused with far more connections than places,
+/// each second.
+async fn beyond(
+    plan: &Plan,
+    address: SocketAddr,
+    request: &[u8],
+) -> Result<(f64, f64, f64), Failure> {
+    let load = Load { address, requests: Arc::from([request.to_vec()]) };
     turn(&load, PLACES / 2, End::After(plan.warm_up)).await?;
     // By rounds of each, and by their medians: a machine that slows down is unfair to nobody, and the
     // best of several turns would be no measure for one.
@@ -70,24 +112,12 @@ pub(super) async fn measure(
         for (connections, rates) in fitting.into_iter().zip(&mut rates) {
             rates.push(turn(&load, connections, End::After(plan.turn)).await?.per_second());
         }
-        let beyond = press(gateway.address, &request, connections, plan.turn).await?;
+        let beyond = press(address, request, connections, plan.turn).await?;
         done.push(beyond.done);
         shed.push(beyond.shed);
     }
-    gateway.stop().await?;
     let peak = rates.map(median).into_iter().fold(0.0, f64::max);
-    let (done, shed) = (median(done), median(shed));
-    let (calm_p99_us, calm_ratio) = neighbours(plan, home, callers).await?;
-    Ok(OverloadFigures {
-        places: PLACES,
-        peak_per_second: peak,
-        connections,
-        done_per_second: done,
-        shed_per_second: shed,
-        of_peak: done / peak.max(f64::EPSILON),
-        calm_p99_us,
-        calm_ratio,
-    })
+    Ok((peak, median(done), median(shed)))
 }
 
 struct Pressed {
@@ -224,6 +254,15 @@ impl OverloadFigures {
                     self.of_peak * 100.0,
                     self.peak_per_second,
                     self.shed_per_second
+                ),
+            ),
+            (
+                format!("the same with a line of {}", self.short_line),
+                format!(
+                    "{:.0}/s, {:.0} % of the peak; {:.0}/s refused",
+                    self.short_done_per_second,
+                    self.short_of_peak * 100.0,
+                    self.short_shed_per_second
                 ),
             ),
             (

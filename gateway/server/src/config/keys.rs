@@ -92,7 +92,7 @@ keys! {
     "limits.registration_beside" = "16",
         "The same while participants of other registrations ask for something, too.";
     "limits.requests_waiting" = "4096",
-        "Requests that wait for a place at once, of one registration a quarter of it; 0 is none.";
+        "Requests that wait for a place at once; 0 is none.";
     "limits.wait_timeout" = r#""250ms""#,
         "How long a request waits for a place before it is refused.";
     "limits.body_bytes_in_work" = "67108864",
