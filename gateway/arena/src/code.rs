@@ -17,7 +17,6 @@ pub fn let_go_of_code() -> std::io::Result<usize> {
 #[cfg(all(target_os = "linux", not(miri)))]
 mod linux {
     use std::io;
-    use std::os::unix::ffi::OsStrExt as _;
     use std::ptr;
 
     use rustix::mm::{Advice, madvise};
@@ -63,7 +62,7 @@ mod linux {
                 if current.as_ref().is_some_and(|found| found.holds(here)) {
                     break;
                 }
-                before = std::mem::replace(&mut current, Some(mapping));
+                before = current.replace(mapping);
                 continue;
             }
             let Some(mapping) = current.as_mut() else { continue };
