@@ -1,6 +1,7 @@
 """Attacks over real sockets: memory stays within 64 MiB of before, another client is served
 meanwhile, and the hub is well afterwards."""
 
+import concurrent.futures
 import contextlib
 import json
 import socket
@@ -269,6 +270,37 @@ def test_overload_is_shed_and_others_and_the_hub_still_answer(make_hub):
         more.close()
         served = lambda: hub.call("GET", calm.key_path, key=calm.app).status_code == 200
         wait_for("room", served)
+
+
+def test_who_finds_no_place_waits_for_one(make_hub):
+    """All places taken: a request waits in line, and is served when one of them is free."""
+    hub = make_hub(
+        env={
+            "CIPHER_HUB_LIMITS__REQUESTS_IN_WORK": "2",
+            "CIPHER_HUB_LIMITS__REGISTRATION_IN_WORK": "2",
+            "CIPHER_HUB_LIMITS__REQUESTS_WAITING": "1",
+            "CIPHER_HUB_LIMITS__WAIT_TIMEOUT": "15s",
+            "CIPHER_HUB_SERVER__READ_BODY_TIMEOUT": "60s",
+        }
+    ).start()
+    shop, calm = hub.shop(), hub.shop("calm")
+    slow = (
+        f"POST {shop.key_path}:encrypt HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {shop.app}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+    ).encode()
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        with wires(hub, 2, http2=False) as held:
+            for wire in held:
+                wire.send(slow)
+            wait_for("full", lambda: gauge(hub, "cipher_hub_requests_in_work") == 2)
+            late = pool.submit(hub.call, "GET", calm.key_path, key=calm.app)
+            wait_for("in line", lambda: gauge(hub, "cipher_hub_requests_waiting") == 1)
+            # The line is full, and the hub's own requests have their reserve.
+            hub.refused(503, "overloaded", "GET", calm.key_path, key=calm.app)
+            assert hub.ok("GET", "/v1/system/status")["version"]
+            assert not late.done()
+        assert late.result(timeout=60).status_code == 200
+    assert gauge(hub, "cipher_hub_requests_waiting") == 0
 
 
 def test_heavy_work_of_one_tenant_leaves_places_to_others(make_hub):
