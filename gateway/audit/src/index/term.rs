@@ -306,7 +306,7 @@ mod tests {
             let mut entry = String::from("{");
             for name in names {
                 if draw(3) > 0 {
-                    let value = values[if draw(4) > 0 { draw(3) } else { draw(values.len()) }];
+                    let value = values[if draw(12) > 0 { draw(3) } else { draw(values.len()) }];
                     let comma = if entry.len() > 1 { "," } else { "" };
                     entry.push_str(&format!("{comma}\"{name}\":{value}"));
                 }
