@@ -17,6 +17,7 @@ use hub_operations::Hub;
 use hub_operations::system::StatusFacts;
 use tokio_util::sync::CancellationToken;
 
+use crate::Boxed;
 use crate::abuse::Abuse;
 use crate::admin::{Admin, Health};
 use crate::catalogue::Catalogue;
@@ -133,7 +134,11 @@ impl App {
     ///
     /// # Errors
     /// [`AppError`] says which part and why.
-    pub async fn build(config: Config, mode: Mode) -> Result<Self, AppError> {
+    pub fn build(config: Config, mode: Mode) -> Boxed<'static, Result<Self, AppError>> {
+        Box::pin(Self::build_all(config, mode))
+    }
+
+    async fn build_all(config: Config, mode: Mode) -> Result<Self, AppError> {
         // Before any key is loaded: each keeps what it was loaded with.
         hub_crypto::provider::set(config.crypto.provider.into());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -335,7 +340,14 @@ impl App {
     ///
     /// # Errors
     /// [`AppError::Ended`] when the process must exit with a failure.
-    pub async fn run(self, announce: impl FnOnce(&Self)) -> Result<(), AppError> {
+    pub fn run<'a>(
+        self,
+        announce: Box<dyn FnOnce(&Self) + Send + 'a>,
+    ) -> Boxed<'a, Result<(), AppError>> {
+        Box::pin(self.run_all(announce))
+    }
+
+    async fn run_all(self, announce: Box<dyn FnOnce(&Self) + Send + '_>) -> Result<(), AppError> {
         announce(&self);
         let Self { config, mode, clock, hub, server, admin, tls, metrics, health, .. } = self;
         let tasks = Tasks::new();
@@ -717,7 +729,11 @@ fn sample(metrics: &Metrics, hub: &Arc<Hub>, clock: &Arc<dyn Clock>) -> promethe
 ///
 /// # Errors
 /// [`AppError`].
-pub async fn recover(config: &Config) -> Result<SecretText, AppError> {
+pub fn recover(config: &Config) -> Boxed<'_, Result<SecretText, AppError>> {
+    Box::pin(recover_key(config))
+}
+
+async fn recover_key(config: &Config) -> Result<SecretText, AppError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let opened = open::open(config, Arc::clone(&clock), OnRollback::Refuse, Intent::Open).await?;
     let hub = opened.hub;
@@ -730,7 +746,11 @@ pub async fn recover(config: &Config) -> Result<SecretText, AppError> {
 ///
 /// # Errors
 /// [`AppError`].
-pub async fn prepare(config: &Config) -> Result<Option<SecretText>, AppError> {
+pub fn prepare(config: &Config) -> Boxed<'_, Result<Option<SecretText>, AppError>> {
+    Box::pin(prepare_folder(config))
+}
+
+async fn prepare_folder(config: &Config) -> Result<Option<SecretText>, AppError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let intent = Intent::OpenOrMake;
     let opened = open::open(config, Arc::clone(&clock), OnRollback::Refuse, intent).await?;

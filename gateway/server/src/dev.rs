@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 
 use hub_auth::{Authenticator, Caller, Channel, Presented};
 use hub_model::api::key::CreateKey as KeyBody;
@@ -78,7 +79,11 @@ pub fn certificates(folder: &Path) -> Result<Certificates, AppError> {
 ///
 /// # Errors
 /// [`AppError::Demo`].
-pub async fn demo(app: &App) -> Result<Demo, AppError> {
+pub fn demo(app: &App) -> Pin<Box<dyn Future<Output = Result<Demo, AppError>> + '_>> {
+    Box::pin(fill(app))
+}
+
+async fn fill(app: &App) -> Result<Demo, AppError> {
     let hub = &app.hub;
     let missing = || AppError::Demo("there is no first administrator".to_owned());
     let admin = app.first_key.clone().ok_or_else(missing)?;

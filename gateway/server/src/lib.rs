@@ -48,3 +48,7 @@ mod unblock;
 mod watching;
 pub mod witness;
 mod witnesses;
+
+/// A future of a program's whole life or of one of its large steps. Boxed, because a future's code is
+/// made where it is awaited: the program and every test would compile the whole gateway again.
+pub type Boxed<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -147,7 +147,7 @@ fn serve(args: &cli::ServeArgs, notices: Vec<String>) -> Result<(), Failure> {
     let mut guard = start_telemetry(&config)?;
     let outcome = runtime.block_on(async {
         let app = App::build(config, mode).await?;
-        Box::pin(app.run(banner::banner)).await
+        app.run(Box::new(banner::banner)).await
     });
     guard.shutdown();
     outcome.map_err(|error| failure(&error))
@@ -206,9 +206,8 @@ fn develop(
             Ok(stored) => stored,
             Err(problem) => return Ok(Err(problem)),
         };
-        Box::pin(app.run(|app| dev::banner(app, &certificates, &demo, stored.is_some())))
-            .await
-            .map(Ok)
+        let remembered = stored.is_some();
+        app.run(Box::new(|app| dev::banner(app, &certificates, &demo, remembered))).await.map(Ok)
     });
     guard.shutdown();
     outcome.map_err(|error| failure(&error))?

@@ -42,7 +42,7 @@ async fn a_request_that_trickles_in_is_not_done_after_its_credential_was_revoked
     let presented = Presented { authorization: &[header.as_bytes()], channel: &channel };
     let caller = app.authenticator().authenticate(presented).await.unwrap();
     let (hub, address) = (app.hub.clone(), app.addresses()[0]);
-    let running = tokio::spawn(app.run(|_| {}));
+    let running = tokio::spawn(app.run(Box::new(|_| {})));
 
     let body = r#"{"name":"late"}"#;
     let (early, late) = body.split_at(5);
@@ -94,7 +94,7 @@ async fn a_batch_of_nothing_is_refused_with_an_entry() {
     let app = app().await;
     let header = format!("Bearer {}", app.first_key.as_ref().unwrap().expose_secret());
     let (hub, address) = (app.hub.clone(), app.addresses()[0]);
-    let running = tokio::spawn(app.run(|_| {}));
+    let running = tokio::spawn(app.run(Box::new(|_| {})));
     let before = hub.log().appender().position().audit.size;
     let body = r#"{"items":[]}"#;
     let request = head("/v1/registrations/hub/keys:batch", &header, body.len()) + body;

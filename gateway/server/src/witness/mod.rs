@@ -27,6 +27,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
+use crate::Boxed;
 use crate::tasks::Crew;
 pub use settings::{LogSettings, Settings};
 use state::State;
@@ -80,7 +81,11 @@ impl Witness {
     ///
     /// # Errors
     /// [`WitnessError`].
-    pub async fn open(settings: &Settings) -> Result<Self, WitnessError> {
+    pub fn open(settings: &Settings) -> Boxed<'_, Result<Self, WitnessError>> {
+        Box::pin(Self::open_folder(settings))
+    }
+
+    async fn open_folder(settings: &Settings) -> Result<Self, WitnessError> {
         settings.check()?;
         let tls = settings.tls()?;
         let state = Arc::new(State::open(settings)?);
@@ -113,7 +118,11 @@ impl Witness {
     ///
     /// # Errors
     /// When signals cannot be waited for.
-    pub async fn run(self) -> Result<(), WitnessError> {
+    pub fn run(self) -> Boxed<'static, Result<(), WitnessError>> {
+        Box::pin(self.answer_all())
+    }
+
+    async fn answer_all(self) -> Result<(), WitnessError> {
         use tokio::signal::unix::{SignalKind, signal};
         let (mut term, mut int) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
