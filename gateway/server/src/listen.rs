@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -299,10 +300,10 @@ impl<H: Handler> Shared<H> {
             shards.spawn(&self.crew, async move {
                 let Ok(stream) = TcpStream::from_std(stream) else { return };
                 match &shared.tls {
-                    None => shared.clone().plain(stream, channel).await,
+                    None => Box::pin(shared.clone().plain(stream, channel)).await,
                     Some(tls) => {
                         let tls = tls.clone();
-                        shared.clone().encrypted(tls, stream, channel).await;
+                        Box::pin(shared.clone().encrypted(tls, stream, channel)).await;
                     }
                 }
                 drop(slot);
@@ -444,16 +445,18 @@ impl<H: Handler> Shared<H> {
             async move { Ok::<_, Infallible>(connection.answer(request).await) }
         });
         let io = TokioIo::new(wire);
+        // Boxed, as what is awaited on the way here: a future is as large as the largest of its branches,
+        // once for each hand it goes through, and an idle connection would hold all of that.
         match protocol {
             Protocol::Http1 => {
-                let served = self.http1.serve_connection(io, service);
+                let served = Box::pin(self.http1.serve_connection(io, service));
                 self.supervise(served, &life, shown.as_ref(), |connection| {
                     connection.graceful_shutdown();
                 })
                 .await;
             }
             Protocol::Http2 => {
-                let served = self.http2.serve_connection(io, service);
+                let served = Box::pin(self.http2.serve_connection(io, service));
                 self.supervise(served, &life, shown.as_ref(), |connection| {
                     connection.graceful_shutdown();
                 })
@@ -465,15 +468,14 @@ impl<H: Handler> Shared<H> {
     /// Drives a connection until it ends, is told to stop and has done so, or has kept us waiting.
     async fn supervise<C, E>(
         &self,
-        connection: C,
+        mut connection: Pin<Box<C>>,
         life: &Life,
         shown: Option<&Shown>,
-        finish: impl Fn(std::pin::Pin<&mut C>),
+        finish: impl Fn(Pin<&mut C>),
     ) where
         C: Future<Output = Result<(), E>>,
         E: std::fmt::Display,
     {
-        let mut connection = std::pin::pin!(connection);
         // Own tokens and timer: a shared one would be locked by every connection at every turn.
         let stop = self.stop.child_token();
         let mut stopping = false;
