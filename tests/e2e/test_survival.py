@@ -303,6 +303,28 @@ def test_who_finds_no_place_waits_for_one(make_hub):
     assert gauge(hub, "cipher_hub_requests_waiting") == 0
 
 
+def anonymous(hub):
+    """Memory of the process that is not a file's, in bytes."""
+    with open(f"/proc/{hub.process.pid}/smaps_rollup") as rollup:
+        return next(int(l.split()[1]) * 1024 for l in rollup if l.startswith("Anonymous:"))
+
+
+def test_connections_that_wait_cost_little(make_hub):
+    """A future is as large as its largest branch: of what HTTP/2 and TLS need, HTTP/1 holds nothing."""
+    hub = make_hub(env={"CIPHER_HUB_SERVER__MAX_CONNECTIONS_PER_ADDRESS": "2000"}).start()
+    shop = hub.shop()
+    for _ in range(50):
+        shop.encrypt("warm")
+    with wires(hub, 100, http2=False):
+        wait_for("open", lambda: gauge(hub, "cipher_hub_connections") >= 100)
+    before = anonymous(hub)
+    with wires(hub, 500, http2=False) as held:
+        wait_for("open", lambda: gauge(hub, "cipher_hub_connections") >= 500)
+        each = (anonymous(hub) - before) / len(held)
+    assert each < 8 * 1024, f"{each:.0f} bytes"
+    assert hub.is_ready()
+
+
 def test_heavy_work_of_one_tenant_leaves_places_to_others(make_hub):
     """Threads that keep one registration generating RSA keys; another signs meanwhile."""
     hub = make_hub().start()
