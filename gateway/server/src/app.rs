@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures_util::future::BoxFuture;
 use hub_audit::index::Index;
 use hub_audit::log::OnRollback;
 use hub_auth::Authenticator;
@@ -17,7 +18,6 @@ use hub_operations::Hub;
 use hub_operations::system::StatusFacts;
 use tokio_util::sync::CancellationToken;
 
-use crate::Boxed;
 use crate::abuse::Abuse;
 use crate::admin::{Admin, Health};
 use crate::catalogue::Catalogue;
@@ -134,7 +134,7 @@ impl App {
     ///
     /// # Errors
     /// [`AppError`] says which part and why.
-    pub fn build(config: Config, mode: Mode) -> Boxed<'static, Result<Self, AppError>> {
+    pub fn build(config: Config, mode: Mode) -> BoxFuture<'static, Result<Self, AppError>> {
         Box::pin(Self::build_all(config, mode))
     }
 
@@ -343,7 +343,7 @@ impl App {
     pub fn run<'a>(
         self,
         announce: Box<dyn FnOnce(&Self) + Send + 'a>,
-    ) -> Boxed<'a, Result<(), AppError>> {
+    ) -> BoxFuture<'a, Result<(), AppError>> {
         Box::pin(self.run_all(announce))
     }
 
@@ -729,7 +729,7 @@ fn sample(metrics: &Metrics, hub: &Arc<Hub>, clock: &Arc<dyn Clock>) -> promethe
 ///
 /// # Errors
 /// [`AppError`].
-pub fn recover(config: &Config) -> Boxed<'_, Result<SecretText, AppError>> {
+pub fn recover(config: &Config) -> BoxFuture<'_, Result<SecretText, AppError>> {
     Box::pin(recover_key(config))
 }
 
@@ -746,7 +746,7 @@ async fn recover_key(config: &Config) -> Result<SecretText, AppError> {
 ///
 /// # Errors
 /// [`AppError`].
-pub fn prepare(config: &Config) -> Boxed<'_, Result<Option<SecretText>, AppError>> {
+pub fn prepare(config: &Config) -> BoxFuture<'_, Result<Option<SecretText>, AppError>> {
     Box::pin(prepare_folder(config))
 }
 

@@ -2,8 +2,8 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 
+use futures_util::future::LocalBoxFuture;
 use hub_auth::{Authenticator, Caller, Channel, Presented};
 use hub_model::api::key::CreateKey as KeyBody;
 use hub_model::api::participant::{CreateParticipant as ParticipantBody, IssueCredential};
@@ -79,7 +79,7 @@ pub fn certificates(folder: &Path) -> Result<Certificates, AppError> {
 ///
 /// # Errors
 /// [`AppError::Demo`].
-pub fn demo(app: &App) -> Pin<Box<dyn Future<Output = Result<Demo, AppError>> + '_>> {
+pub fn demo(app: &App) -> LocalBoxFuture<'_, Result<Demo, AppError>> {
     Box::pin(fill(app))
 }
 

@@ -1,4 +1,7 @@
 //! The gateway: HTTP edge, configuration, telemetry, process life.
+//!
+//! Futures of a program's whole life or of one of its large steps are given boxed: a future's code is
+//! made where it is awaited, and the program and every test would compile the whole gateway again.
 
 pub mod abuse;
 pub mod admin;
@@ -48,7 +51,3 @@ mod unblock;
 mod watching;
 pub mod witness;
 mod witnesses;
-
-/// A future of a program's whole life or of one of its large steps. Boxed, because a future's code is
-/// made where it is awaited: the program and every test would compile the whole gateway again.
-pub type Boxed<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -27,7 +28,6 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
-use crate::Boxed;
 use crate::tasks::Crew;
 pub use settings::{LogSettings, Settings};
 use state::State;
@@ -81,7 +81,7 @@ impl Witness {
     ///
     /// # Errors
     /// [`WitnessError`].
-    pub fn open(settings: &Settings) -> Boxed<'_, Result<Self, WitnessError>> {
+    pub fn open(settings: &Settings) -> BoxFuture<'_, Result<Self, WitnessError>> {
         Box::pin(Self::open_folder(settings))
     }
 
@@ -118,7 +118,7 @@ impl Witness {
     ///
     /// # Errors
     /// When signals cannot be waited for.
-    pub fn run(self) -> Boxed<'static, Result<(), WitnessError>> {
+    pub fn run(self) -> BoxFuture<'static, Result<(), WitnessError>> {
         Box::pin(self.answer_all())
     }
 
