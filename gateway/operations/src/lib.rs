@@ -2,6 +2,7 @@
 //! asks policy, lets it plan, and commits changes and audit entry together before anything is
 //! answered. Knows no HTTP.
 
+mod abreast;
 pub mod access;
 mod archiving;
 pub mod bootstrap;
@@ -26,6 +27,7 @@ pub mod system;
 pub mod token;
 mod usage;
 
+pub use abreast::abreast;
 pub use archiving::ArchiveSettings;
 pub use error::{Error, Failure};
 pub use guard::{Guard, Left};

@@ -13,6 +13,7 @@ use hub_policy::{DecisionTrace, RequestFacts, Target};
 use hub_store::Changes;
 use tracing::Instrument as _;
 
+use crate::abreast;
 use crate::error::{Error, Failure};
 use crate::guard::{Charge, Left};
 use crate::hub::Hub;
@@ -195,6 +196,7 @@ impl Hub {
             let decided = decided.filter(|_| after.encryption_context.is_none());
             return self.replay::<O>(caller, meta, &place, (&trace, decided), answer).await;
         }
+        abreast().await;
         let now = self.clock().now();
         let reserving: Mutex<Option<Box<Reserving>>> = Mutex::new(None);
         let scene = Scene { hub: self, caller, place: &place, meta, now, reserving: &reserving };

@@ -11,7 +11,7 @@ use hub_auth::{Authenticator, Caller, Presented};
 use hub_model::action::ResourceKind;
 use hub_model::entry::Outcome;
 use hub_operations::system::StatusFacts;
-use hub_operations::{Error, Hub, Meta, Operation};
+use hub_operations::{Error, Hub, Meta, Operation, abreast};
 use serde::Serialize;
 use tracing::Instrument as _;
 use zeroize::Zeroizing;
@@ -415,6 +415,7 @@ impl Gateway {
             meta.idempotency = request::idempotency(&parts)?;
             Ok(parts)
         });
+        abreast().await;
         match parts {
             Ok(parts) => row.endpoint.call(self, row, caller, parts, meta).await,
             Err(refusal) => Err(self.fallen(row, caller, &meta, refusal).await),
