@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use cedar_policy::{PolicyId, PolicySet, ValidationMode, Validator};
 use hub_model::Action;
 use sha2::{Digest, Sha256};
 
@@ -15,10 +14,9 @@ use crate::index::Index;
 use crate::problem::Problem;
 use crate::schema::{BASELINE, TEMPLATES, TEXT, Words};
 use crate::source::{Effect, Parsed, PolicyInfo, parse};
-use crate::{Error, lockout};
+use crate::validation::File;
+use crate::{Error, lockout, validation};
 
-/// How many hops through attributes a policy may take: key, registration, role.
-const LEVEL: u32 = 2;
 /// What the digest of a set starts with.
 const REVISION_LABEL: &[u8] = b"cipher-hub policy bundle v1\0";
 
@@ -75,7 +73,7 @@ impl Bundle {
         let words = Words::load()?;
         let shipped = BASELINE.map(|(name, text)| (Arc::from(name), text.to_owned(), true));
         let given = files.into_iter().map(|(n, t)| (Arc::from(n.into()), t.into(), false));
-        let mut files: Vec<(Arc<str>, String, bool)> = shipped.into_iter().chain(given).collect();
+        let mut files: Vec<File> = shipped.into_iter().chain(given).collect();
         files.sort();
 
         let mut problems = Vec::new();
@@ -107,8 +105,9 @@ impl Bundle {
         let mut warnings = Vec::new();
         // Validation needs a whole set: one with holes would report what is not there.
         if problems.is_empty() && checks == Checks::All {
-            let texts = Texts { files: &files, parsed: &parsed, by_id: &by_id };
-            validate(words, &texts, &mut problems, &mut warnings)?;
+            let verdict = validation::validate(words, &files, &parsed)?;
+            problems.extend(verdict.problems);
+            warnings.extend(verdict.warnings);
         }
         if !problems.is_empty() {
             return Err(Error::Refused(problems));
@@ -179,44 +178,7 @@ pub(crate) enum Checks {
     NamesOnly,
 }
 
-struct Texts<'a> {
-    files: &'a [(Arc<str>, String, bool)],
-    parsed: &'a [Arc<Parsed>],
-    by_id: &'a HashMap<Arc<str>, usize>,
-}
-
-impl Texts<'_> {
-    fn problem(&self, id: &PolicyId, diagnostic: &dyn miette::Diagnostic) -> Problem {
-        let id: &str = id.as_ref();
-        let file = self
-            .by_id
-            .get(id)
-            .and_then(|&at| self.parsed.get(at))
-            .and_then(|policy| self.files.iter().find(|(name, ..)| *name == policy.info.file));
-        match file {
-            Some((name, text, _)) => Problem::of(name, text, diagnostic),
-            None => Problem::of(&Arc::from(id), "", diagnostic),
-        }
-        .about("validation")
-    }
-}
-
-fn validate(
-    words: &Words,
-    texts: &Texts<'_>,
-    problems: &mut Vec<Problem>,
-    warnings: &mut Vec<Problem>,
-) -> Result<(), Error> {
-    let set = PolicySet::from_policies(texts.parsed.iter().map(|p| p.policy.clone()))
-        .map_err(|error| Error::Schema(error.to_string()))?;
-    let validator = Validator::new(words.schema.clone());
-    let result = validator.validate_with_level(&set, ValidationMode::Strict, LEVEL);
-    problems.extend(result.validation_errors().map(|e| texts.problem(e.policy_id(), e)));
-    warnings.extend(result.validation_warnings().map(|w| texts.problem(w.policy_id(), w)));
-    Ok(())
-}
-
-fn revision(files: &[(Arc<str>, String, bool)]) -> Arc<str> {
+fn revision(files: &[File]) -> Arc<str> {
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| {
         hash.update(u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_be_bytes());

@@ -34,6 +34,7 @@ pub mod schema;
 pub mod shadow;
 mod source;
 mod suppose;
+mod validation;
 #[cfg(test)]
 mod worlds;
 
@@ -48,3 +49,14 @@ pub use permit::{DecisionTrace, Denial, Permit};
 pub use problem::Problem;
 pub use source::{Effect, PolicyInfo};
 pub use suppose::Supposition;
+
+/// Reads the schema, and checks policies and templates that are shipped. Everything else does so at
+/// first use; whoever has something else to do meanwhile calls this on another thread before.
+pub fn prepare() {
+    // What is wrong with them is told to whoever uses them.
+    std::thread::scope(|scope| {
+        let beside = std::thread::Builder::new().name("policies".to_owned());
+        let _ = beside.spawn_scoped(scope, || drop(validation::shipped()));
+        let _ = grants::Templates::load();
+    });
+}

@@ -146,6 +146,8 @@ pub async fn open(
     on_rollback: OnRollback,
     intent: Intent,
 ) -> Result<Opened, OpenError> {
+    // Takes longer than all of the rest, and needs nothing of it. Without a thread: where it is needed.
+    let _ = std::thread::Builder::new().name("policies".to_owned()).spawn(hub_policy::prepare);
     let mut notices = Vec::new();
     let unsealed = match config.store.engine {
         StoreEngine::Memory => Unsealed {
