@@ -27,7 +27,7 @@ pub mod system;
 pub mod token;
 mod usage;
 
-pub use abreast::abreast;
+pub use abreast::{abreast, all};
 pub use archiving::ArchiveSettings;
 pub use error::{Error, Failure};
 pub use guard::{Guard, Left};

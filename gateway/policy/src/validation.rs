@@ -1,5 +1,5 @@
 //! Strict validation, policy by policy: what Cedar says of one does not depend on the others. So
-//! the shipped ones are looked at once, and an author's by as many threads as there are processors.
+//! the shipped ones are looked at once, by as many threads as there are processors.
 //!
 //! Checking the level types every policy a second time, half of what a start would take. Whether
 //! the shipped ones keep to theirs is for a test to say: they do not change after it.
@@ -16,6 +16,9 @@ use crate::source::{Parsed, parse};
 
 /// How many hops through attributes a policy may take: key, registration, role.
 const LEVEL: u32 = 2;
+/// What the deepest policy that is taken needs ([`crate::source`]), many times over. Where the stack
+/// ends Cedar gives up on a policy and says nothing, which would pass for its being sound.
+const STACK: usize = 64 * 1024 * 1024;
 /// Policies from which on a thread is worth its while.
 const PART: usize = 8;
 
@@ -46,7 +49,7 @@ pub(crate) fn validate(
 ) -> Result<Verdict, Error> {
     let own: Vec<&Parsed> = parsed.iter().map(|p| &**p).filter(|p| !p.baseline).collect();
     let mut verdict = shipped()?.clone();
-    verdict.add(look(words, files, &own, Some(LEVEL))?);
+    verdict.add(look(words, files, &own, Some(LEVEL), 1)?);
     Ok(verdict)
 }
 
@@ -60,7 +63,8 @@ pub(crate) fn shipped() -> Result<&'static Verdict, Error> {
             files.iter().flat_map(|(name, text, _)| parse(name, text, true, &mut syntax)).collect();
         // What does not parse is a problem of every set, where it is found again.
         let parsed: Vec<&Parsed> = parsed.iter().collect();
-        look(words, &files, &parsed, None).map_err(|error| error.to_string())
+        let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        look(words, &files, &parsed, None, threads).map_err(|error| error.to_string())
     });
     SHIPPED.as_ref().map_err(|why| Error::Schema(why.clone()))
 }
@@ -70,31 +74,23 @@ fn look(
     files: &[File],
     parsed: &[&Parsed],
     level: Option<u32>,
+    threads: usize,
 ) -> Result<Verdict, Error> {
     let validator = Validator::new(words.schema.clone());
-    let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let parts = parsed.chunks(parsed.len().div_ceil(threads).max(PART));
     let verdicts: Result<Vec<Verdict>, Error> = std::thread::scope(|scope| {
         let validator = &validator;
-        let work = |part| move || look_at(validator, files, part, level);
-        let mut parts = parts.peekable();
         let mut begun = Vec::new();
-        let mut here = Vec::new();
-        while let Some(part) = parts.next() {
-            // The last is for this thread, as is what no thread could be had for.
-            let thread = parts.peek().map(|_| {
-                let builder = std::thread::Builder::new().name("policies".to_owned());
-                builder.spawn_scoped(scope, work(part))
-            });
-            match thread {
-                Some(Ok(thread)) => begun.push(thread),
-                Some(Err(_)) | None => here.push(work(part)()),
-            }
+        for part in parts {
+            let thread = std::thread::Builder::new().name("policies".to_owned()).stack_size(STACK);
+            let work = move || look_at(validator, files, part, level);
+            let thread = thread.spawn_scoped(scope, work);
+            begun.push(thread.map_err(|error| Error::Schema(format!("no thread: {error}")))?);
         }
-        let joined = begun
-            .into_iter()
-            .map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        joined.chain(here).collect()
+        let verdict = |joined: std::thread::Result<_>| {
+            joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        begun.into_iter().map(|thread| verdict(thread.join())).collect()
     });
     let mut all = Verdict::default();
     for verdict in verdicts? {
@@ -143,7 +139,7 @@ fn at(
 mod tests {
     use super::*;
 
-    /// By as many parts as there are, and in one: the same verdict, in the same order.
+    /// In several parts and in one: the same verdict.
     #[test]
     fn parts_say_what_the_whole_says() {
         let words = Words::load().unwrap();
@@ -168,7 +164,7 @@ mod tests {
         let validator = Validator::new(words.schema.clone());
         let key = |p: &Problem| (p.line, p.message.clone());
         let whole = look_at(&validator, &files, &parsed, Some(LEVEL)).unwrap();
-        let parts = look(words, &files, &parsed, Some(LEVEL)).unwrap();
+        let parts = look(words, &files, &parsed, Some(LEVEL), 4).unwrap();
         let sorted = |found: &[Problem]| {
             let mut found: Vec<_> = found.iter().map(key).collect();
             found.sort();
@@ -177,6 +173,27 @@ mod tests {
         assert!(whole.problems.len() >= 20 && !whole.warnings.is_empty());
         assert_eq!(sorted(&whole.problems), sorted(&parts.problems));
         assert_eq!(sorted(&whole.warnings), sorted(&parts.warnings));
+    }
+
+    /// However deep it is, and whatever stands beside it.
+    #[test]
+    fn a_deep_policy_does_not_escape() {
+        let deep = " && 1 == 1".repeat(990);
+        let action = "CipherHub::Action::\"keys.encrypt\"";
+        let policy = |id: &str, condition: &str| {
+            format!(
+                "@id(\"{id}\") forbid(principal, action == {action}, resource) when {{ {condition} }};\n"
+            )
+        };
+        for wrong in ["resource.nothing == 1", "resource.registration.nothing == 1"] {
+            for beside in [0, 20] {
+                let mut text = policy("deep", &format!("{wrong}{deep}"));
+                (0..beside).for_each(|n| text.push_str(&policy(&format!("p{n}"), "context.mtls")));
+                let refused = crate::Bundle::parse([("local.cedar", text)]);
+                let Err(Error::Refused(problems)) = refused else { panic!("{refused:?}") };
+                assert!(problems.iter().any(|p| p.message.contains("nothing")), "{problems:?}");
+            }
+        }
     }
 
     #[test]
@@ -188,7 +205,7 @@ mod tests {
         let parsed: Vec<Parsed> =
             files.iter().flat_map(|(name, text, _)| parse(name, text, true, &mut syntax)).collect();
         let parsed: Vec<&Parsed> = parsed.iter().collect();
-        let with_level = look(words, &files, &parsed, Some(LEVEL)).unwrap();
+        let with_level = look(words, &files, &parsed, Some(LEVEL), 4).unwrap();
         assert!(parsed.len() > 40 && syntax.is_empty() && with_level.problems.is_empty());
         let none = validate(words, &[], &[]).unwrap();
         assert_eq!(none.warnings, shipped().unwrap().warnings);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::BoxFuture;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response, Version};
 use hub_auth::Caller;
@@ -248,7 +248,7 @@ impl Job {
                 self.caller = self.credential.authenticate().await?;
                 self.asked = Instant::now();
             }
-            let answers = join_all(window.iter().map(|line| self.item(line))).await;
+            let answers = hub_operations::all(window.iter().map(|line| self.item(line))).await;
             let mut out = Vec::new();
             for answer in answers {
                 serde_json::to_writer(&mut out, &answer).map_err(|_| "internal")?;

@@ -1,7 +1,6 @@
 //! Batches: every item is an operation of its own, authorized and audited by itself; all of them
 //! share group commits. Never atomic.
 
-use futures_util::future::join_all;
 use hub_auth::Caller;
 use hub_model::api::crypto::{
     BatchItem, BatchOp, BatchResult, Decrypt as DecryptBody, Encrypt as EncryptBody,
@@ -57,7 +56,7 @@ impl BatchKey {
         while items.peek().is_some() {
             let window: Vec<_> = items.by_ref().take(WINDOW).collect();
             let work = window.into_iter().map(|item| self.item(hub, caller, item, meta));
-            answers.extend(join_all(work).await);
+            answers.extend(crate::all(work).await);
             tokio::task::yield_now().await;
         }
         answers
