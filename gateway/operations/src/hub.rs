@@ -24,7 +24,7 @@ use crate::jobs::Jobs;
 use crate::key::Planning;
 use crate::policy::{PolicySource, Revisions};
 use crate::usage::{Meter, Usage, lock};
-use crate::{Error, Ref, abreast};
+use crate::{Error, Ref};
 
 /// Versions of one key whose material is in memory at most.
 const MOST_LOADED: usize = 256;
@@ -477,7 +477,6 @@ impl Hub {
         number: u32,
         use_it: impl Fn(&Keyring) -> T,
     ) -> Result<Option<T>, Error> {
-        abreast().await;
         loop {
             let used = hot.with_keyring(|k| k.material(number).is_some().then(|| use_it(k)));
             if used.is_some() || !has_material(&hot.key, number) {

@@ -196,6 +196,24 @@ mod tests {
         }
     }
 
+    /// Well typed, and a hop more than the entities of a request answer.
+    #[test]
+    fn an_author_keeps_the_level() {
+        let action = "CipherHub::Action::\"keys.encrypt\"";
+        let bundle = |condition: &str| {
+            let text = format!(
+                "@id(\"far\") forbid(principal, action == {action}, resource) when {{ {condition} }};"
+            );
+            crate::Bundle::parse([("local.cedar", text)])
+        };
+        assert!(bundle("principal in resource.registration.roles.apps").is_ok());
+        let roles = "resource.registration.roles";
+        let refused = bundle(&format!("{roles}.apps in {roles}.owners"));
+        let Err(Error::Refused(problems)) = refused else { panic!("{refused:?}") };
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].message.contains("level"), "{problems:?}");
+    }
+
     #[test]
     fn the_shipped_ones_are_sound_keep_their_level_and_are_counted_once() {
         assert!(shipped().unwrap().problems.is_empty());

@@ -17,7 +17,7 @@ use crate::hub::Hub;
 use crate::operation::{AtKey, Lost, Operation, Scene};
 use crate::plan::Plan;
 use crate::usage;
-use crate::{Error, Ref};
+use crate::{Error, Ref, abreast};
 
 fn facts(context: &EncryptionContext, payload: usize) -> RequestFacts<'_> {
     RequestFacts {
@@ -86,6 +86,7 @@ pub(super) async fn seal(
         return rsa::seal(scene, context, plaintext, pointer).await;
     }
     let (hot, context) = (&scene.place.hot, context.canonical());
+    abreast().await;
     let sealed = scene.hub.using(hot, key.primary, |keyring| {
         let _span = tracing::debug_span!(target: "hub::stage", "seal").entered();
         keyring.seal(&context, plaintext.expose_secret())
@@ -132,6 +133,7 @@ async fn open_uncounted(
     }
     state::processing(scene, header.version)?;
     let context = context.canonical();
+    abreast().await;
     let opened = scene.hub.using(hot, header.version, |keyring| {
         let _span = tracing::debug_span!(target: "hub::stage", "open").entered();
         keyring.open(envelope, &context)

@@ -28,7 +28,7 @@ pub use self::public::{GetPublicKey, Jwks};
 use crate::hub::{HotKey, Hub};
 use crate::operation::{AtKey, Lost, Operation, Scene};
 use crate::plan::{Held, Plan};
-use crate::{Error, Ref, usage};
+use crate::{Error, Ref, abreast, usage};
 
 /// What using a key gave.
 struct Used<R> {
@@ -192,8 +192,8 @@ pub(super) async fn load(
     scene: &Scene<'_, AtKey>,
     version: u32,
 ) -> Result<Option<Arc<Material>>, Error> {
-    let hot = &scene.place.hot;
-    scene.hub.material_of(hot, version).await
+    abreast().await;
+    scene.hub.material_of(&scene.place.hot, version).await
 }
 
 /// Computes: here, or where slow work is done.
