@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -235,6 +236,98 @@ def test_two_rotations_in_one_overlap_drop_the_oldest(make_hub):
     _, page = audit.covered(hub, keys[2]["firstSequence"])
     signed = [bool(c2sp.verified(page["checkpoint"], key)) for key in (one, two, three)]
     assert signed == [False, True, True]
+
+
+def notes_in(text):
+    """Signed notes that stand one behind the other."""
+    notes, signed = [], True
+    for line in text.splitlines(keepends=True):
+        if signed and not line.startswith("\u2014 "):
+            notes.append("")
+        signed = line.startswith("\u2014 ")
+        notes[-1] += line
+    return notes
+
+
+def test_trust_follows_rotations_by_what_the_old_keys_signed(make_hub):
+    hub = make_hub(env={**FAST, "CIPHER_HUB__AUDIT__KEY_OVERLAP": "4s"}).start()
+    path = "/v1/audit/signing-keys"
+    first = vkey_of(hub)
+
+    def states():
+        return [key["state"] for key in hub.ok("GET", path)["items"]]
+
+    # One that comes to its end, and two at once; a restart between.
+    hub.ok("POST", path + ":rotate")
+    wait_for("the end of the overlap", lambda: states() == ["retired", "active"])
+    hub.restart()
+    second = vkey_of(hub)
+    for _ in range(2):
+        wait_for("a checkpoint by both", lambda: hub.call("POST", path + ":rotate").is_success)
+    wait_for("the end of the overlap", lambda: states() == ["retired"] * 3 + ["active"])
+    newest = vkey_of(hub)
+    hub.cli("audit", "verify", "--verifier-key", first, check=10)
+    said = hub.cli("audit", "verify", "--verifier-key", first, "--follow-rotations").stderr
+    assert said.count("followed by entry") == 3 and f": {newest}" in said
+    # From a later key there is less to follow: trust does not go back.
+    for key, count in ((second, 2), (newest, 0)):
+        said = hub.cli("audit", "verify", "--verifier-key", key, "--follow-rotations").stderr
+        assert said.count("followed by entry") == count and f": {first}" not in said
+    keys = hub.ok("GET", path)["items"]
+    assert keys[1]["lastSequence"] == keys[3]["firstSequence"], "the two are not of one overlap"
+    over = hub.ok("GET", f"/v1/audit/checkpoints/over-{keys[1]['firstSequence']}")
+    assert over["size"] > keys[1]["firstSequence"] and c2sp.verified(over["note"], first)
+    assert hub.call("GET", "/v1/audit/checkpoints/over-99999999").status_code == 404
+    hub.refused(400, "invalid_name", "GET", "/v1/audit/checkpoints/over-01")
+    # The key of another log leads nowhere, however it is followed.
+    other = make_hub(env=FAST).start()
+    refused = hub.cli("audit", "verify", "--verifier-key", vkey_of(other), "--follow-rotations", check=10)
+    assert "followed by entry" not in refused.stderr
+    hub.cli("audit", "verify", "--follow-rotations", check=2)
+
+    # Without the hub, by what an export has.
+    hub.cli("audit", "export", "all")
+    offline = ["audit", "verify", "all", "--follow-rotations", "--verifier-key"]
+    hub.cli("audit", "verify", "all", "--verifier-key", first, check=10)
+    said = hub.cli(*offline, first).stderr
+    assert said.count("followed by entry") == 3 and f": {newest}" in said
+    # The same by a second implementation.
+    lines = (hub.folder / "all" / "entries.jsonl").read_bytes().splitlines()
+    leaves = [audit.leaf_hash(line) for line in lines]
+    found = hub.folder / "all" / "rotations"
+    trusted, text = [first], found.read_text()
+    for note in notes_in(text):
+        size, root = int(note.split("\n")[1]), note.split("\n")[2]
+        assert any(c2sp.verified(note, key) for key in trusted)
+        assert base64.b64decode(root) == audit.root_of(leaves[:size])
+        trusted += follow([json.loads(line) for line in lines[:size]], first)[1:]
+    assert newest in trusted
+    # Notes that are gone, altered, or of another place; entries from elsewhere on.
+    third = hub.ok("GET", path)["items"][2]["verifierKey"]
+    hostile = ["", text.replace("\u2014", "-"), text.replace(".audit\n", ".other\n"), "\n\n" + text[:300]]
+    for broken in hostile:
+        found.write_text(broken)
+        refused = hub.cli(*offline, first, check=10)
+        assert "is not followed" in refused.stderr
+    found.write_text("".join(note for note in notes_in(text) if not c2sp.verified(note, first)))
+    hub.cli(*offline, first, check=10)
+    hub.cli(*offline, second)
+    found.write_text(text)
+    hub.cli(*offline, third)
+    hub.cli("audit", "export", "later", "--after", "2")
+    refused = hub.cli("audit", "verify", "later", "--follow-rotations", "--verifier-key", first, check=10)
+    assert "from the first entry on" in refused.stderr
+    hub.cli("audit", "verify", "later", "--verifier-key", newest)
+    # Other forms cannot be followed.
+    hub.cli("audit", "export", "table", "--format", "csv")
+    assert not (hub.folder / "table" / "rotations").exists()
+    refused = hub.cli("audit", "verify", "table", "--follow-rotations", "--verifier-key", first, check=10)
+    assert "JSON Lines" in refused.stderr
+    # An entry that was changed is found before anything is followed.
+    body = hub.folder / "all" / "entries.jsonl"
+    body.write_bytes(body.read_bytes().replace(b'"outcome":"ok"', b'"outcome":"no"', 1))
+    refused = hub.cli(*offline, first, check=10).stderr
+    assert "entries.jsonl" in refused and "followed by entry" not in refused
 
 
 def test_kill_around_a_rotation_leaves_one_or_the_other(make_hub):

@@ -1,4 +1,6 @@
-//! Checkpoints that are kept: of each hour the newest, and the newest with the most cosignatures.
+//! Checkpoints that are kept: of each hour the newest, and the newest with the most cosignatures,
+//! for 400 days; and without an end the last that each of the log's own keys has signed, so that
+//! trust can follow rotations.
 //! One small file each, named by hour, size and cosignatures, so that a list needs names only. The
 //! notes protect themselves; whoever takes one from here checks its signature.
 
@@ -100,10 +102,16 @@ impl History {
                     self.put_aside(size, before)?;
                     known.remove(&size);
                 }
-                Some(Relation::Other) if before.cosignatures > cosignatures => {
-                    return Ok(there.unwrap_or_default());
+                Some(Relation::Other) => {
+                    let (known, own) = (self.own_keys_of(size, before), own_keys(note));
+                    let last_of_a_key = known.iter().any(|key| !own.contains(key));
+                    let says_no_more =
+                        cosignatures == 0 && own.iter().all(|key| known.contains(key));
+                    if before.cosignatures > cosignatures || last_of_a_key || says_no_more {
+                        return Ok(there.unwrap_or_default());
+                    }
                 }
-                Some(Relation::Other) | None => {}
+                None => {}
             }
         }
         let (note, cosignatures) = match &merged {
@@ -117,12 +125,25 @@ impl History {
         if let Some(dir) = &self.dir {
             hub_store::durable_file::write_atomic(&dir.join(&name), note.as_bytes(), 0o600)?;
         }
+        let own = own_keys(note);
         let old: Vec<(u64, Kept)> = known
             .iter()
             .filter(|(other, kept)| {
-                kept.hour.saturating_add(HOURS) < hour
-                    || **other == size
-                    || (kept.hour == hour && **other < size && !more(kept))
+                let (other, older) = (**other, kept.hour == hour && **other < size);
+                if other == size {
+                    return true;
+                }
+                if kept.hour.saturating_add(HOURS) < hour {
+                    let next = known.range(other.saturating_add(1)..).next();
+                    let next = next.filter(|(next, _)| **next < size);
+                    return match next {
+                        Some((next, kept_next)) => {
+                            !self.is_last_of_a_key(other, kept, &self.own_keys_of(*next, kept_next))
+                        }
+                        None => !self.is_last_of_a_key(other, kept, &own),
+                    };
+                }
+                older && !more(kept) && !self.is_last_of_a_key(other, kept, &own)
             })
             .map(|(other, kept)| (*other, kept.clone()))
             .collect();
@@ -136,6 +157,16 @@ impl History {
         }
         known.insert(size, kept);
         Ok(note.to_owned())
+    }
+
+    /// Whether a key signed this note that none of those keys is, which are of the next one kept.
+    fn is_last_of_a_key(&self, size: u64, kept: &Kept, next: &[[u8; 4]]) -> bool {
+        self.own_keys_of(size, kept).iter().any(|key| !next.contains(key))
+    }
+
+    /// What cannot be read says nothing.
+    fn own_keys_of(&self, size: u64, kept: &Kept) -> Vec<[u8; 4]> {
+        own_keys(&self.text_of(size, kept).ok().flatten().unwrap_or_default())
     }
 
     /// Puts notes of more entries than this aside: of a history that is no more, they are evidence
@@ -195,6 +226,15 @@ impl History {
             Some(dir) => checkpoint::read_file(&dir.join(file_name(size, kept))),
         }
     }
+}
+
+/// The keys of the log itself that signed a note, by its own word.
+fn own_keys(note: &str) -> Vec<[u8; 4]> {
+    let own = |note: Note<'_>| {
+        let name = note.text.lines().next().unwrap_or_default();
+        note.key_ids(name).collect()
+    };
+    Note::parse(note).map(own).unwrap_or_default()
 }
 
 /// How two notes of one size stand to each other.
@@ -272,6 +312,32 @@ mod tests {
             note.push_str(&format!("\u{2014} {signer} {blob}\n"));
         }
         note
+    }
+
+    /// Whoever trusts the key before finds a note that it signed over the entry of the rotation.
+    #[test]
+    fn the_last_by_each_key_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        for history in [History::open(dir).unwrap(), History::in_memory()] {
+            let (one, two, three) = (("log.example", 1), ("log.example", 2), ("log.example", 3));
+            let signed: [&[(&str, u8)]; 7] =
+                [&[one], &[one], &[two, one], &[two, one], &[three, two], &[three], &[three]];
+            for (size, keys) in (1..).zip(signed) {
+                let note = note(1, size, keys).replace("\n7\n", &format!("\n{size}\n"));
+                history.keep(size, at(500_000, 0), 0, &note).unwrap();
+            }
+            assert_eq!(history.sizes(None, 9), [4, 5, 7]);
+            // Of one size, the one stays that a key has signed which signs no more.
+            let same = note(1, 9, &[three, two]).replace("\n7\n", "\n5\n");
+            assert_ne!(history.keep(4, at(500_000, 0), 0, &same).unwrap(), same);
+            history.keep(9, at(500_001, 0), 0, &note(1, 9, &[three])).unwrap();
+            assert_eq!(history.sizes(None, 9), [4, 5, 7, 9]);
+            // However old, the last by each key stays.
+            history.keep(11, at(500_002 + 9_600, 0), 0, &note(1, 11, &[three])).unwrap();
+            assert_eq!(history.sizes(None, 9), [4, 5, 11]);
+        }
+        assert_eq!(History::open(dir).unwrap().sizes(None, 9), [4, 5, 11]);
     }
 
     #[test]

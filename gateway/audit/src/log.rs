@@ -43,9 +43,8 @@ pub struct Log {
     history: Arc<History>,
     /// For how long the signing key before signs beside the active one.
     key_overlap: Duration,
-    /// One checkpoint at a time: of two the smaller must not end up in the file. Holds the epoch of
-    /// the key that signed last.
-    signing: Arc<Mutex<Option<u32>>>,
+    /// One checkpoint at a time: of two the smaller must not end up in the file.
+    signing: Arc<Mutex<Signing>>,
     accepted: Option<Arc<str>>,
     tree: Arc<Tree>,
     /// Rung with every checkpoint.
@@ -53,6 +52,15 @@ pub struct Log {
     archives: Option<Archives>,
     /// Of those who read it aside.
     turns: Arc<Turns>,
+}
+
+/// What the last checkpoint leaves for the next.
+#[derive(Debug, Default)]
+struct Signing {
+    /// Of the key that signed last.
+    epoch: Option<u32>,
+    /// Other keys sign, and no note by them is in the history yet.
+    owed: bool,
 }
 
 /// A checkpoint and its note.

@@ -184,6 +184,11 @@ impl<'a> Note<'a> {
         self.signatures().map(|line| line.name)
     }
 
+    /// The ids of keys of this name that signed, by their own word.
+    pub fn key_ids(&self, name: &str) -> impl Iterator<Item = [u8; 4]> {
+        self.signatures().filter(move |line| line.name == name).map(|line| line.id)
+    }
+
     /// This note with what another one of the same text has besides: of each signer and key id one
     /// line, this note's first. `None` when the other is over another text. Checks no signature.
     #[must_use]

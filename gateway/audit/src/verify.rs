@@ -3,12 +3,14 @@
 
 mod damage;
 mod entries;
+mod follow;
 mod keys;
 pub mod offline;
 pub mod scan;
 
 pub use damage::{Failed, Place, What};
 pub use entries::Kept;
+pub use follow::{Followed, Follower};
 pub use keys::Keyring;
 
 use crate::checkpoint::Checkpoint;

@@ -27,6 +27,9 @@ pub const CHECKPOINT: &str = "checkpoint";
 pub const PROOF: &str = "proof.jsonl";
 /// The keys, by the hub's word.
 pub const VERIFIER_KEYS: &str = "verifier-keys";
+/// Checkpoints over the entries of rotations, put there by the client: notes one behind the other.
+/// The manifest does not name it; what counts in it is signed by keys the verifier trusts.
+pub const ROTATIONS: &str = "rotations";
 /// How to verify, for people.
 pub const README: &str = "README.txt";
 

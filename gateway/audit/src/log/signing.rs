@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use hub_crypto::SigningKey;
 use hub_model::Timestamp;
 
-use super::{Log, Signed};
+use super::{Log, Signed, Signing};
 use crate::checkpoint::{self, Checkpoint};
 use crate::note::Note;
 use crate::witness::TreeHead;
@@ -115,12 +115,13 @@ impl Log {
     /// # Errors
     /// [`Error::CheckpointFile`].
     pub fn checkpoint(&self, now: Timestamp) -> Result<(), Error> {
-        let mut epoch = self.signing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut signing = self.signing.lock().unwrap_or_else(PoisonError::into_inner);
         // The keys first: whatever they were made durable with is then covered.
         let keys = self.keys.checkpoint_keys();
         let position = self.appender.position();
         let same = |signed: &Signed| signed.checkpoint.size == position.audit.size;
-        if *epoch == Some(keys.epoch()) && self.latest.load().as_deref().is_some_and(same) {
+        let turned = signing.epoch != Some(keys.epoch());
+        if !turned && self.latest.load().as_deref().is_some_and(same) {
             return Ok(());
         }
         let checkpoint = Checkpoint {
@@ -136,17 +137,24 @@ impl Log {
         if let Some(file) = &self.file {
             checkpoint::write_file(file, &note)?;
         }
-        *epoch = Some(keys.epoch());
+        *signing = Signing { epoch: Some(keys.epoch()), owed: signing.owed || turned };
         let signed = Arc::new(Signed { checkpoint, note });
         let before = self.latest.swap(Some(Arc::clone(&signed)));
         self.signed.notify_waiters();
-        // Once an hour, with the last one of the hour before. Last: a history that cannot be
-        // written must not hold checkpoints up, nor the start.
-        if self.history.is_due(now) {
+        // Once an hour, with the last one of the hour before, and when other keys sign. Last: a
+        // history that cannot be written must not hold checkpoints up, nor the start.
+        if signing.owed || self.history.is_due(now) {
+            let size = signed.checkpoint.size;
+            // One of the same size, by the keys before, would take the place of what they signed.
+            let before = before.filter(|before| before.checkpoint.size < size);
             for kept in before.into_iter().chain([signed]) {
                 let Signed { checkpoint, note } = &*kept;
-                if let Err(error) = self.history.keep(checkpoint.size, checkpoint.time, 0, note) {
-                    tracing::error!(%error, "a checkpoint was not kept in the history");
+                match self.history.keep(checkpoint.size, checkpoint.time, 0, note) {
+                    // Another one of its size can be worth more: then the next is to be kept.
+                    Ok(kept) => signing.owed &= checkpoint.size != size || kept != *note,
+                    Err(error) => {
+                        tracing::error!(%error, "a checkpoint was not kept in the history");
+                    }
                 }
             }
         }

@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 
 use hub_crypto::hash::RunningSha256;
 
+use super::Finding;
 use super::damage::{Failed, Place, What};
 use super::entries::{Entries, Kept, Proof, Stop, Wanted};
+use super::follow::Follower;
 use super::keys::Keyring;
 use crate::encode::hex;
 use crate::export::{
-    CHECKPOINT, FileFacts, Format, MANIFEST, MAX_MANIFEST, Manifest, PROOF, README, VERIFIER_KEYS,
+    CHECKPOINT, FileFacts, Format, MANIFEST, MAX_MANIFEST, Manifest, PROOF, README, ROTATIONS,
+    VERIFIER_KEYS,
 };
 use crate::merkle::Hash;
 
@@ -63,6 +66,100 @@ pub fn keep(path: &Path, keys: &Keyring) -> Result<Kept, Failed> {
     match keys.checkpoint(&note) {
         Ok(checkpoint) => Ok(Kept { file, checkpoint }),
         Err(error) => Err(wrong(&file, What::Checkpoint(error.to_string()))),
+    }
+}
+
+/// Follows the signing key through entries from the first on, a folder's or a file's, by the
+/// checkpoints in these files and in [`ROTATIONS`] of the folder ([`Follower`]). What it gives has
+/// only trusted keys; entries and checkpoints are verified under them as ever.
+///
+/// # Errors
+/// The first thing that is wrong, or a file that cannot be read.
+pub fn follow(
+    path: &Path,
+    keys: Keyring,
+    checkpoints: &[PathBuf],
+    progress: Progress<'_>,
+) -> Result<Follower, Failed> {
+    let (mut body, mut files) = (path.to_owned(), checkpoints.to_vec());
+    if path.is_dir() {
+        body = path.join(Format::Jsonl.file());
+        files.extend([path.join(CHECKPOINT), path.join(ROTATIONS)]);
+    }
+    let mut found = Vec::new();
+    for file in &files {
+        match notes(file) {
+            Ok(notes) => found.extend(notes),
+            // An export of a log that never rotated has none.
+            Err(Failed::Wrong { what: What::Missing, .. }) if file.ends_with(ROTATIONS) => {}
+            Err(failed) => return Err(failed),
+        }
+    }
+    let name = body.file_name().unwrap_or(body.as_os_str()).to_string_lossy().into_owned();
+    let mut follower = Follower::new(keys, found);
+    let mut reader = BufReader::with_capacity(BUFFER, open(&body, &name)?);
+    let (mut line, mut byte, mut told) = (Vec::new(), 0u64, 0);
+    loop {
+        line.clear();
+        let read = (&mut reader).take(MAX_LINE).read_until(b'\n', &mut line);
+        if read.map_err(|source| unreadable(&body, source))? == 0 {
+            return Ok(follower);
+        }
+        let entry = follower.size();
+        follower.push(line.strip_suffix(b"\n").unwrap_or(&line)).map_err(|finding| {
+            let place = Place {
+                file: name.clone(),
+                line: Some(entry + 1),
+                byte: Some(byte),
+                entry: Some(entry),
+            };
+            Failed::Wrong { place, what: said(finding) }
+        })?;
+        byte += line.len() as u64;
+        if byte - told >= BUFFER as u64 {
+            told = byte;
+            progress(told);
+        }
+    }
+}
+
+/// The signed notes of a file, one behind the other: each ends with its last line of a signature.
+///
+/// # Errors
+/// [`Failed::Unreadable`], also for a file of more than 1 MiB.
+pub fn notes(path: &Path) -> Result<Vec<String>, Failed> {
+    let bytes = small(path)?;
+    if bytes.len() as u64 == MAX_SMALL {
+        return Err(unreadable(path, std::io::ErrorKind::FileTooLarge.into()));
+    }
+    Ok(split(&String::from_utf8_lossy(&bytes)))
+}
+
+fn split(text: &str) -> Vec<String> {
+    let (mut notes, mut signed) = (Vec::new(), false);
+    for line in text.lines() {
+        let signature = line.starts_with("\u{2014} ");
+        if notes.is_empty() || (signed && !signature) {
+            notes.push(String::new());
+        }
+        signed = signature;
+        if let Some(note) = notes.last_mut() {
+            note.push_str(line);
+            note.push('\n');
+        }
+    }
+    notes
+}
+
+fn said(finding: Finding) -> What {
+    match finding {
+        Finding::Format(_) => What::Form("it is not an entry of a known format"),
+        Finding::Sequence { expected, found } => What::Sequence { expected, found },
+        Finding::Chain(_) => What::Chain,
+        Finding::Writer(_) => What::Writer,
+        Finding::Cut { expected, .. } => What::Ended { expected },
+        Finding::Root(size) => What::Kept(size),
+        Finding::Checkpoint(what) => What::Checkpoint(what),
     }
 }
 

@@ -30,6 +30,8 @@ pub enum WhichCheckpoint {
     Cosigned,
     /// The one over this many entries.
     Size(u64),
+    /// The first that is kept of those that cover this entry.
+    Over(u64),
 }
 
 impl FromStr for WhichCheckpoint {
@@ -40,13 +42,18 @@ impl FromStr for WhichCheckpoint {
             "latest" => Ok(Self::Latest),
             "cosigned" => Ok(Self::Cosigned),
             _ => {
-                let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-                let plain = text == "0" || !text.starts_with('0');
-                let size = text.parse().ok().filter(|_| digits && plain);
-                size.map(Self::Size).ok_or_else(|| hub_model::Error::Word {
+                let (number, which): (&str, fn(u64) -> Self) = match text.strip_prefix("over-") {
+                    Some(entry) => (entry, Self::Over),
+                    None => (text, Self::Size),
+                };
+                let digits = number.bytes().all(|byte| byte.is_ascii_digit());
+                let plain = number == "0" || !number.starts_with('0');
+                let number = number.parse().ok().filter(|_| digits && plain);
+                number.map(which).ok_or_else(|| hub_model::Error::Word {
                     kind: "checkpoint",
                     text: text.chars().take(64).collect(),
-                    known: "latest, cosigned, or a number of entries".to_owned(),
+                    known: "latest, cosigned, a number of entries, or over- and an entry"
+                        .to_owned(),
                 })
             }
         }
@@ -85,11 +92,16 @@ impl Operation for GetCheckpoint {
                 }
                 _ => kept(scene.hub, size).await?,
             },
+            WhichCheckpoint::Over(entry) => match log.history().sizes(Some(entry), 1).first() {
+                Some(size) => kept(scene.hub, *size).await?,
+                None => log.latest().filter(|s| s.checkpoint.size > entry).map(|s| s.note.clone()),
+            },
         };
         let name = || match self.which {
             WhichCheckpoint::Latest => "latest".to_owned(),
             WhichCheckpoint::Cosigned => "cosigned".to_owned(),
             WhichCheckpoint::Size(size) => size.to_string(),
+            WhichCheckpoint::Over(entry) => format!("over-{entry}"),
         };
         let note = found.ok_or_else(|| missing(name()))?;
         Ok(Plan::new(permit, view(scene.hub, note)?))

@@ -6,6 +6,7 @@ mod export;
 mod offline;
 mod prove;
 mod report;
+mod rotations;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -112,12 +113,14 @@ Examples:
   cipher-hub audit verify --verifier-key hub.vkey --checkpoint last-month.checkpoint
   cipher-hub audit verify 2026-11 --verifier-key hub.vkey
   cipher-hub audit verify entries.jsonl --verifier-key hub.vkey --checkpoint kept.checkpoint
+  cipher-hub audit verify everything --verifier-key of-last-year.vkey --follow-rotations
 
 With a folder that `audit export` has made, or a file of bare entries from the first on, no network
 is used. Bare entries are proven as far as the largest --checkpoint covers them. Without a path
 every entry is fetched from the hub; then, without --verifier-key the hub itself says which key
 signs its checkpoints: that proves the log consistent, but not that it is the log you saw before.
-After a rotation give the key before and the new one. Exits with 10 when something is wrong.")]
+After a rotation give the key before and the new one, or follow it with --follow-rotations. Exits
+with 10 when something is wrong.")]
 pub(crate) struct VerifyArgs {
     /// Folder of an export, or file of entries
     path: Option<PathBuf>,
@@ -127,6 +130,10 @@ pub(crate) struct VerifyArgs {
     /// Checkpoint kept from earlier, which the log must agree with
     #[arg(long, value_name = "FILE")]
     checkpoint: Vec<PathBuf>,
+    /// Trust the keys that entries of rotations name, where a checkpoint over them is signed by a key
+    /// that is trusted by then; from the first entry on
+    #[arg(long, requires = "verifier_key")]
+    follow_rotations: bool,
     /// Of bare entries, let those pass that lie behind the largest checkpoint, unproven
     #[arg(long, requires = "path")]
     allow_uncovered: bool,
@@ -234,11 +241,19 @@ async fn verify(args: VerifyArgs, session: &mut Session<'_>) -> Result<(), Failu
         [] => None,
         given => Some(offline::keyring(given)?),
     };
-    let kept = match &trusted {
+    let client = session.connect()?;
+    let (mut trusted, mut anchors) = (trusted, Vec::new());
+    if let Some(keys) = trusted.take_if(|_| args.follow_rotations) {
+        let follower = rotations::follow(&client, keys, &args.checkpoint, session).await?;
+        anchors.extend(follower.anchors());
+        trusted = Some(follower.keys().clone());
+    }
+    let mut kept = match &trusted {
         Some(keys) => offline::kept(&args.checkpoint, keys)?,
         None => Vec::new(),
     };
-    let client = session.connect()?;
+    // What is read a second time must be the log that led to the keys.
+    kept.extend(anchors);
     let mut page = client.audit_events(0, Some(PAGE)).await?;
     if trusted.is_some() {
         // A hub that has just started signs its first checkpoint within a second.

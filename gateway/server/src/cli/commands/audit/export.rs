@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use cipher_hub_client::{AuditExport, ByteStream};
 use clap::{Args, ValueEnum};
-use hub_audit::export::{MANIFEST, Unpacked, Unpacker};
+use hub_audit::export::{MANIFEST, ROTATIONS, Unpacked, Unpacker};
 use hub_model::Timestamp;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::io::AsyncReadExt as _;
@@ -17,6 +17,7 @@ use tokio::io::AsyncReadExt as _;
 use super::super::super::failure::{Code, Failure};
 use super::super::super::output::clean;
 use super::super::super::run::Session;
+use super::rotations;
 
 /// Bytes read at once.
 const STEP: usize = 64 * 1024;
@@ -116,6 +117,18 @@ pub(crate) async fn run(args: ExportArgs, session: &mut Session<'_>) -> Result<(
     };
     let mut folder = Folder::begin(&args.folder)?;
     receive(session, stream, &mut folder).await?;
+    // Rotations are followed through the stored bytes, from the first on.
+    let whole = args.registration.is_none() && args.after.unwrap_or(0) == 0 && args.from.is_none();
+    if whole && args.format == Form::Jsonl {
+        match rotations::notes(&client).await {
+            Ok((notes, _)) => folder.add(ROTATIONS, &notes)?,
+            Err(failure) => session.console.note(&clean(&format!(
+                "no checkpoints over rotations of the signing key: {}; --follow-rotations will \
+                 not work on the folder",
+                failure.message
+            ))),
+        }
+    }
     let entries = folder.entries();
     folder.keep()?;
     let shown = args.folder.display();
@@ -225,6 +238,14 @@ impl Folder {
         }
         let Some(file) = self.files.get_mut(piece.file) else { return Ok(()) };
         file.write_all(piece.bytes).map_err(|error| Broken::File(path, error))
+    }
+
+    /// Puts a file beside those that came, unless it would be empty.
+    fn add(&mut self, name: &'static str, texts: &[String]) -> Result<(), Failure> {
+        for text in texts {
+            self.take(Unpacked { file: name, bytes: text.as_bytes() })?;
+        }
+        Ok(())
     }
 
     /// How many entries the manifest speaks of.

@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::super::super::failure::{Code, Failure};
 use super::super::super::output::clean;
 use super::super::super::run::Session;
-use super::VerifyArgs;
+use super::{VerifyArgs, rotations};
 
 /// Between two looks at how far it is.
 const LOOK: Duration = Duration::from_millis(100);
@@ -75,7 +75,13 @@ pub(super) fn kept(files: &[PathBuf], keys: &Keyring) -> Result<Vec<Kept>, Failu
 }
 
 pub(super) async fn run(args: VerifyArgs, session: &mut Session<'_>) -> Result<(), Failure> {
-    let VerifyArgs { path, verifier_key: given, checkpoint: checkpoints, allow_uncovered } = args;
+    let VerifyArgs {
+        path,
+        verifier_key: given,
+        checkpoint: checkpoints,
+        follow_rotations,
+        allow_uncovered,
+    } = args;
     let path = path.unwrap_or_default();
     if given.is_empty() {
         return Err(Failure::usage(
@@ -83,8 +89,19 @@ pub(super) async fn run(args: VerifyArgs, session: &mut Session<'_>) -> Result<(
             "`verifier-keys` of an export is but the hub's own word: ask who runs the hub",
         ));
     }
-    let keys = keyring(&given)?;
-    let kept = kept(&checkpoints, &keys)?;
+    let (mut keys, mut anchors) = (keyring(&given)?, Vec::new());
+    if follow_rotations {
+        let (path, files) = (path.clone(), checkpoints.clone());
+        let length = offline::length(&path);
+        let work = move |told: &mut dyn FnMut(u64)| offline::follow(&path, keys, &files, told);
+        let follower = watched(session, length, work).await?.map_err(rotations::failure)?;
+        rotations::say(&follower, session);
+        keys = follower.keys().clone();
+        // What is read a second time must be the log that led to them.
+        anchors.extend(follower.anchors());
+    }
+    let mut kept = kept(&checkpoints, &keys)?;
+    kept.extend(anchors);
     let whole = path.is_dir();
     if !whole && kept.is_empty() {
         return Err(Failure::usage(
@@ -93,19 +110,29 @@ pub(super) async fn run(args: VerifyArgs, session: &mut Session<'_>) -> Result<(
         ));
     }
     let (length, shown) = (offline::length(&path), path.display().to_string());
-    let (sender, done) = mpsc::channel();
-    let work = move || {
-        let mut told = |bytes| {
-            let _ = sender.send(bytes);
-        };
+    let work = move |told: &mut dyn FnMut(u64)| {
         if whole {
-            offline::folder(&path, &keys, kept, &mut told)
+            offline::folder(&path, &keys, kept, told)
         } else {
-            offline::bare(&path, kept, allow_uncovered, &mut told)
+            offline::bare(&path, kept, allow_uncovered, told)
         }
     };
-    // Off this thread, so that an interrupt is heard.
-    let mut work = tokio::task::spawn_blocking(work);
+    let outcome = watched(session, length, work).await?;
+    say(session, &shown, &outcome.map_err(failure)?)
+}
+
+/// Does long work off this thread, so that an interrupt is heard, and shows how far it is.
+async fn watched<T: Send + 'static>(
+    session: &mut Session<'_>,
+    length: u64,
+    work: impl FnOnce(&mut dyn FnMut(u64)) -> T + Send + 'static,
+) -> Result<T, Failure> {
+    let (sender, done) = mpsc::channel();
+    let mut work = tokio::task::spawn_blocking(move || {
+        work(&mut |bytes| {
+            let _ = sender.send(bytes);
+        })
+    });
     let mut progress = Progress::new(session, length);
     let outcome = loop {
         match tokio::time::timeout(LOOK, &mut work).await {
@@ -114,8 +141,7 @@ pub(super) async fn run(args: VerifyArgs, session: &mut Session<'_>) -> Result<(
         }
     };
     progress.bar.finish_and_clear();
-    let outcome = outcome.map_err(|error| Failure::output(&std::io::Error::other(error)))?;
-    say(session, &shown, &outcome.map_err(failure)?)
+    outcome.map_err(|error| Failure::output(&std::io::Error::other(error)))
 }
 
 fn say(session: &mut Session<'_>, shown: &str, proven: &Proven) -> Result<(), Failure> {
@@ -157,7 +183,7 @@ fn say(session: &mut Session<'_>, shown: &str, proven: &Proven) -> Result<(), Fa
     Ok(())
 }
 
-fn failure(failed: Failed) -> Failure {
+pub(super) fn failure(failed: Failed) -> Failure {
     match failed {
         Failed::Wrong { ref what, .. } => {
             let hint = match what {
@@ -166,7 +192,8 @@ fn failure(failed: Failed) -> Failure {
                 }
                 _ => {
                     "keep the files as they are; is it the right key (after a rotation give the \
-                     key before and the new one), and was the export made whole?"
+                     key before and the new one, or --follow-rotations), and was the export made \
+                     whole?"
                 }
             };
             Failure::new(Code::NotVerified, clean(&failed.to_string()), hint)

@@ -1,0 +1,103 @@
+//! `cipher-hub audit verify --follow-rotations`: trust that follows the key that signs checkpoints.
+
+use std::path::PathBuf;
+
+use cipher_hub_client::Client;
+use hub_audit::verify::{Failed, Follower, Keyring, What, offline as files};
+
+use super::super::super::failure::{Code, Failure};
+use super::super::super::output::clean;
+use super::super::super::run::Session;
+use super::{PAGE, Progress, offline, tampered};
+
+/// Of each rotation a checkpoint over its entry, the first that is kept, and the entry of the last
+/// rotation. What the hub says of rotations is a hint where to look; what a checkpoint proves, its
+/// signature says.
+pub(super) async fn notes(client: &Client) -> Result<(Vec<String>, Option<u64>), Failure> {
+    let keys = client.signing_keys().await?.items;
+    // The first key was named by nobody.
+    let rotations: Vec<u64> = keys.iter().skip(1).map(|key| key.first_sequence).collect();
+    let mut found = Vec::new();
+    for entry in &rotations {
+        match client.checkpoint(&format!("over-{entry}")).await.map_err(Failure::from) {
+            Ok(checkpoint) => found.push(checkpoint.note),
+            Err(failure) if failure.code == Code::NotFound => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    found.dedup();
+    Ok((found, rotations.last().copied()))
+}
+
+/// Reads the hub's log up to the last rotation, and to a checkpoint over it that a trusted key has
+/// signed.
+pub(super) async fn follow(
+    client: &Client,
+    keys: Keyring,
+    kept: &[PathBuf],
+    session: &mut Session<'_>,
+) -> Result<Follower, Failure> {
+    let (mut found, last) = notes(client).await?;
+    for file in kept {
+        found.extend(files::notes(file).map_err(offline::failure)?);
+    }
+    let mut follower = Follower::new(keys, found);
+    let mut page = client.audit_events(0, Some(PAGE)).await?;
+    let size = page.size;
+    let wanted = last.map_or(0, |last| last.saturating_add(1)).min(size);
+    let mut progress = Progress::new(session, wanted);
+    while follower.size() < follower.awaits().unwrap_or(wanted) {
+        if page.items.is_empty() || follower.size() >= size {
+            break;
+        }
+        for record in &page.items {
+            let pushed = follower.push(record.bytes.as_bytes());
+            pushed.map_err(|finding| tampered(finding.to_string()))?;
+        }
+        progress.at(session, follower.size());
+        page = client.audit_events(follower.size(), Some(PAGE)).await?;
+    }
+    progress.end();
+    if let Some(seen) = follower.awaits() {
+        let read = follower.size();
+        let message = format!("it ends before entry {read}, but a checkpoint has seen {seen}");
+        return Err(tampered(message));
+    }
+    say(&follower, session);
+    Ok(follower)
+}
+
+/// Tells which keys are trusted by what.
+pub(super) fn say(follower: &Follower, session: &mut Session<'_>) {
+    for one in follower.followed() {
+        session.console.note(&clean(&format!(
+            "verifier key, followed by entry {} under the signed checkpoint of {}: {}",
+            one.entry, one.checkpoint.size, one.verifier_key
+        )));
+    }
+    let Some(entry) = follower.pending() else { return };
+    let why = match follower.awaits() {
+        Some(size) => format!("the checkpoint over it has seen {size} entries, and fewer are here"),
+        None => "no checkpoint over it is signed by a key that is trusted here".to_owned(),
+    };
+    session.console.note(&format!("entry {entry} names another key, which is not followed: {why}"));
+}
+
+/// What goes wrong when entries are followed offline.
+pub(super) fn failure(failed: Failed) -> Failure {
+    const WHOLE: &str =
+        "export the whole log as JSON Lines, or give the newer key: --verifier-key is repeatable";
+    match failed {
+        Failed::Wrong { what: What::Sequence { expected: 0, found }, .. } => Failure::new(
+            Code::NotVerified,
+            format!("rotations are followed from the first entry on, but entry {found} is here"),
+            WHOLE,
+        ),
+        Failed::Wrong { what: What::Missing, place } if place.file == "entries.jsonl" => {
+            let what =
+                "rotations are followed through JSON Lines of the whole log, and there are none";
+            Failure::new(Code::NotVerified, what, WHOLE)
+        }
+        other => offline::failure(other),
+    }
+}
