@@ -280,7 +280,7 @@ fn state(revision: &RevisionView) -> &'static str {
     match (revision.active, revision.shadow) {
         (true, _) => "active",
         (false, true) => "shadow",
-        (false, false) => "",
+        (false, false) => "kept",
     }
 }
 
