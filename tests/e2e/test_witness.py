@@ -291,6 +291,10 @@ def test_trust_follows_rotations_by_what_the_old_keys_signed(make_hub):
     hub.cli("audit", "verify", "all", "--verifier-key", first, check=10)
     said = hub.cli(*offline, first).stderr
     assert said.count("followed by entry") == 3 and f": {newest}" in said
+    # What came with the export is no checkpoint that somebody kept.
+    assert "kept checkpoint" not in hub.cli(*offline, first).stdout
+    kept = hub.cli(*offline, first, "--checkpoint", "all/checkpoint").stdout
+    assert "1 kept checkpoint" in kept
     # The same by a second implementation.
     lines = (hub.folder / "all" / "entries.jsonl").read_bytes().splitlines()
     leaves = [audit.leaf_hash(line) for line in lines]

@@ -18,7 +18,7 @@ use crate::{Error, checkpoint};
 const HOURS: u64 = 400 * 24;
 const MICROS_AN_HOUR: i64 = 3_600_000_000;
 
-/// Checkpoints of the last 400 days.
+/// Checkpoints of the last 400 days, and the last kept by each key.
 #[derive(Debug)]
 pub struct History {
     dir: Option<PathBuf>,
@@ -226,6 +226,12 @@ impl History {
             Some(dir) => checkpoint::read_file(&dir.join(file_name(size, kept))),
         }
     }
+}
+
+/// Whether the keys of the log that signed `note` have signed the other one, too.
+pub(crate) fn signed_by_all_of(other: &str, note: &str) -> bool {
+    let others = own_keys(other);
+    own_keys(note).iter().all(|key| others.contains(key))
 }
 
 /// The keys of the log itself that signed a note, by its own word.

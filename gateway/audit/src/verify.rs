@@ -10,7 +10,7 @@ pub mod scan;
 
 pub use damage::{Failed, Place, What};
 pub use entries::Kept;
-pub use follow::{Followed, Follower};
+pub use follow::{Followed, Follower, MAX_NOTE, MAX_NOTES};
 pub use keys::Keyring;
 
 use crate::checkpoint::Checkpoint;

@@ -8,6 +8,7 @@ use hub_model::Timestamp;
 
 use super::{Log, Signed, Signing};
 use crate::checkpoint::{self, Checkpoint};
+use crate::checkpoint_history::signed_by_all_of;
 use crate::note::Note;
 use crate::witness::TreeHead;
 use crate::{Error, merkle};
@@ -24,7 +25,10 @@ impl Log {
         let signers = keys.signing().map(SigningKey::public);
         let checkpoint = Checkpoint::open_any(note, &self.origin, signers)?;
         let others = Note::parse(note)?.signers().filter(|name| *name != &*self.origin).count();
-        let note = self.history.keep(checkpoint.size, checkpoint.time, others, note)?;
+        let there = self.history.keep(checkpoint.size, checkpoint.time, others, note)?;
+        // One that a new key has signed stays, and nobody may have cosigned it.
+        let cosigned = Note::parse(&there)?.signers().any(|name| name != &*self.origin);
+        let note = if cosigned { there } else { note.to_owned() };
         // Of that size and root, perhaps of another time: the one with more cosignatures.
         let checkpoint = Checkpoint::read(Note::parse(&note)?.text)?;
         let newer = |known: &Signed| known.checkpoint.size > checkpoint.size;
@@ -144,19 +148,21 @@ impl Log {
         // Once an hour, with the last one of the hour before, and when other keys sign. Last: a
         // history that cannot be written must not hold checkpoints up, nor the start.
         if signing.owed || self.history.is_due(now) {
-            let size = signed.checkpoint.size;
+            let (size, mut kept) = (signed.checkpoint.size, true);
             // One of the same size, by the keys before, would take the place of what they signed.
             let before = before.filter(|before| before.checkpoint.size < size);
-            for kept in before.into_iter().chain([signed]) {
-                let Signed { checkpoint, note } = &*kept;
+            for one in before.into_iter().chain([signed]) {
+                let Signed { checkpoint, note } = &*one;
                 match self.history.keep(checkpoint.size, checkpoint.time, 0, note) {
                     // Another one of its size can be worth more: then the next is to be kept.
-                    Ok(kept) => signing.owed &= checkpoint.size != size || kept != *note,
+                    Ok(there) => kept &= checkpoint.size != size || signed_by_all_of(&there, note),
                     Err(error) => {
                         tracing::error!(%error, "a checkpoint was not kept in the history");
+                        kept = false;
                     }
                 }
             }
+            signing.owed &= !kept;
         }
         Ok(())
     }

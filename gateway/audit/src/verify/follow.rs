@@ -12,10 +12,11 @@ use crate::note::Note;
 /// The action of a rotation; entries have one spelling, so it is looked for before they are parsed.
 const ROTATION: &str = "audit.rotateSigningKey";
 
-/// The most checkpoints that are looked at, and the longest of them in bytes.
-const MAX_NOTES: usize = 10_000;
-const MAX_NOTE: usize = 64 * 1024;
-/// The most keys that are named without a checkpoint over them.
+/// The most checkpoints that are looked at.
+pub const MAX_NOTES: usize = 10_000;
+/// The longest checkpoint that is looked at, in bytes.
+pub const MAX_NOTE: usize = 16 * 1024;
+/// The most keys that are followed, or wait for it.
 const MAX_NAMED: usize = 1_000;
 
 /// A key that is trusted by the word of a log that a trusted key has signed.
@@ -79,7 +80,7 @@ impl Follower {
         match named {
             // What came before it are its predecessors: trust goes forward alone.
             Some(Named::Known) => self.named.clear(),
-            Some(Named::New(key)) if self.named.len() < MAX_NAMED => {
+            Some(Named::New(key)) if self.named.len() + self.followed.len() < MAX_NAMED => {
                 self.named.push((size - 1, key));
             }
             _ => {}
@@ -107,11 +108,15 @@ impl Follower {
 
     /// The checkpoints by which keys were followed, to hold a log against that is verified under
     /// [`Follower::keys`].
-    pub fn anchors(&self) -> impl Iterator<Item = Kept> + '_ {
-        self.followed.iter().map(|one| Kept {
+    #[must_use]
+    pub fn anchors(&self) -> Vec<Kept> {
+        let kept = |one: &Followed| Kept {
             file: format!("the checkpoint over the rotation at entry {}", one.entry),
             checkpoint: one.checkpoint.clone(),
-        })
+        };
+        let mut anchors: Vec<Kept> = self.followed.iter().map(kept).collect();
+        anchors.dedup_by_key(|anchor| anchor.checkpoint.size);
+        anchors
     }
 
     /// The first entry that names a key which is not trusted.

@@ -92,10 +92,21 @@ impl Operation for GetCheckpoint {
                 }
                 _ => kept(scene.hub, size).await?,
             },
-            WhichCheckpoint::Over(entry) => match log.history().sizes(Some(entry), 1).first() {
-                Some(size) => kept(scene.hub, *size).await?,
-                None => log.latest().filter(|s| s.checkpoint.size > entry).map(|s| s.note.clone()),
-            },
+            WhichCheckpoint::Over(entry) => {
+                let mut found = None;
+                // A newer one may take its place between the two looks.
+                for _ in 0..3 {
+                    let Some(size) = log.history().sizes(Some(entry), 1).first().copied() else {
+                        break;
+                    };
+                    found = kept(scene.hub, size).await?;
+                    if found.is_some() {
+                        break;
+                    }
+                }
+                let newest = || log.latest().filter(|signed| signed.checkpoint.size > entry);
+                found.or_else(|| newest().map(|signed| signed.note.clone()))
+            }
         };
         let name = || match self.which {
             WhichCheckpoint::Latest => "latest".to_owned(),
@@ -108,7 +119,8 @@ impl Operation for GetCheckpoint {
     }
 }
 
-/// Lists the checkpoints that are kept: of each hour the newest, for 400 days.
+/// Lists the checkpoints that are kept: of each hour the newest, for 400 days, and the last
+/// kept by each key.
 #[derive(Debug)]
 pub struct ListCheckpoints {
     /// Which part.

@@ -17,8 +17,8 @@ fn signing_keys() -> Path {
 
 /// Checkpoints. Whoever keeps one can prove later that nothing before it was changed.
 impl Client {
-    /// Reads a checkpoint: the one over this many entries, the `latest`, or the newest that is
-    /// `cosigned`.
+    /// Reads a checkpoint: the one over this many entries, the `latest`, the newest that is
+    /// `cosigned`, or, as `over-N`, the first that is kept of those that cover entry N.
     ///
     /// # Errors
     /// Those of any call: see [`Error`].
@@ -26,7 +26,8 @@ impl Client {
         self.fetch(Call::read(checkpoints().item(which)?)).await
     }
 
-    /// Lists the checkpoints that are kept: of each hour the newest, for 400 days.
+    /// Lists the checkpoints that are kept: of each hour the newest, for 400 days, and the last kept
+    /// by each key.
     ///
     /// # Errors
     /// Those of any call: see [`Error`].

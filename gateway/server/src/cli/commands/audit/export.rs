@@ -118,7 +118,8 @@ pub(crate) async fn run(args: ExportArgs, session: &mut Session<'_>) -> Result<(
     let mut folder = Folder::begin(&args.folder)?;
     receive(session, stream, &mut folder).await?;
     // Rotations are followed through the stored bytes, from the first on.
-    let whole = args.registration.is_none() && args.after.unwrap_or(0) == 0 && args.from.is_none();
+    let begins = args.after.unwrap_or(0) == 0 && args.from.is_none();
+    let whole = args.registration.is_none() && begins;
     if whole && args.format == Form::Jsonl {
         match rotations::notes(&client).await {
             Ok((notes, _)) => folder.add(ROTATIONS, &notes)?,

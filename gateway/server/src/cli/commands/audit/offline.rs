@@ -101,6 +101,7 @@ pub(super) async fn run(args: VerifyArgs, session: &mut Session<'_>) -> Result<(
         anchors.extend(follower.anchors());
     }
     let mut kept = kept(&checkpoints, &keys)?;
+    let anchored = u64::try_from(anchors.len()).unwrap_or(0);
     kept.extend(anchors);
     let whole = path.is_dir();
     if !whole && kept.is_empty() {
@@ -118,7 +119,10 @@ pub(super) async fn run(args: VerifyArgs, session: &mut Session<'_>) -> Result<(
         }
     };
     let outcome = watched(session, length, work).await?;
-    say(session, &shown, &outcome.map_err(failure)?)
+    let mut proven = outcome.map_err(failure)?;
+    // Only what the caller kept is evidence from elsewhere.
+    proven.kept = proven.kept.saturating_sub(anchored);
+    say(session, &shown, &proven)
 }
 
 /// Does long work off this thread, so that an interrupt is heard, and shows how far it is.

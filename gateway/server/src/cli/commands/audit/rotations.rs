@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use cipher_hub_client::Client;
-use hub_audit::verify::{Failed, Follower, Keyring, What, offline as files};
+use hub_audit::verify::{Failed, Follower, Keyring, MAX_NOTE, MAX_NOTES, What, offline as files};
 
 use super::super::super::failure::{Code, Failure};
 use super::super::super::output::clean;
@@ -18,15 +18,21 @@ pub(super) async fn notes(client: &Client) -> Result<(Vec<String>, Option<u64>),
     // The first key was named by nobody.
     let rotations: Vec<u64> = keys.iter().skip(1).map(|key| key.first_sequence).collect();
     let mut found = Vec::new();
-    for entry in &rotations {
+    for entry in rotations.iter().take(MAX_NOTES) {
         match client.checkpoint(&format!("over-{entry}")).await.map_err(Failure::from) {
-            Ok(checkpoint) => found.push(checkpoint.note),
-            Err(failure) if failure.code == Code::NotFound => {}
-            Err(failure) => return Err(failure),
+            Ok(checkpoint) if checkpoint.note.len() <= MAX_NOTE => found.push(checkpoint.note),
+            Err(failure) if is_the_clients(failure.code) => return Err(failure),
+            // None is kept, or cannot be read: others may do.
+            Ok(_) | Err(_) => {}
         }
     }
     found.dedup();
     Ok((found, rotations.last().copied()))
+}
+
+/// Whether no other question would be answered either.
+const fn is_the_clients(code: Code) -> bool {
+    matches!(code, Code::NotAuthenticated | Code::Denied | Code::Unavailable | Code::Interrupted)
 }
 
 /// Reads the hub's log up to the last rotation, and to a checkpoint over it that a trusted key has
@@ -37,10 +43,12 @@ pub(super) async fn follow(
     kept: &[PathBuf],
     session: &mut Session<'_>,
 ) -> Result<Follower, Failure> {
-    let (mut found, last) = notes(client).await?;
+    let mut found = Vec::new();
     for file in kept {
         found.extend(files::notes(file).map_err(offline::failure)?);
     }
+    let (by_the_hub, last) = notes(client).await?;
+    found.extend(by_the_hub);
     let mut follower = Follower::new(keys, found);
     let mut page = client.audit_events(0, Some(PAGE)).await?;
     let size = page.size;
