@@ -73,6 +73,30 @@ async fn a_note_over_a_rotation_carries_both_signatures() {
     assert_eq!((opens(&old), opens(&new)), (false, true));
 }
 
+/// A witness answers for a checkpoint of before the rotation, when one by both keys is kept already.
+#[tokio::test]
+async fn a_late_cosignature_is_shown_and_the_last_by_a_key_stays() {
+    let (log, keys) = common::log_with_keys().await;
+    common::append(&log, 3).await;
+    log.checkpoint(at(0)).unwrap();
+    let (text, before) = {
+        let signed = log.latest().unwrap();
+        let text = Note::parse(&signed.note).unwrap().text.to_owned();
+        (text, signed.note.clone())
+    };
+    let rotated = keys.checkpoint_keys().rotated(at(0), Duration::from_secs(9)).unwrap();
+    keys.follow_checkpoint_keys(std::sync::Arc::new(rotated));
+    log.checkpoint(at(1)).unwrap();
+    let by_both = log.latest().unwrap();
+    assert_eq!(by_both.checkpoint.size, 3);
+    assert_eq!(log.history().note(3).unwrap().unwrap(), by_both.note);
+    let key = SigningKey::generate().unwrap();
+    let late = format!("{before}{}", cosign(&text, "w.example", &key, 7));
+    log.keep_cosigned(&late).unwrap();
+    assert_eq!(log.cosigned().unwrap().note, late);
+    assert_eq!(log.history().note(3).unwrap().unwrap(), by_both.note);
+}
+
 #[tokio::test]
 async fn cosigned_notes_are_kept_and_others_are_not() {
     let log = common::log().await;
