@@ -285,12 +285,32 @@ def test_trust_follows_rotations_by_what_the_old_keys_signed(make_hub):
     assert "followed by entry" not in refused.stderr
     hub.cli("audit", "verify", "--follow-rotations", check=2)
 
+    # What following found, for commands that do not follow.
+    now, kept = hub.folder / "now.vkey", hub.folder / "kept.checkpoint"
+    hub.cli("audit", "checkpoint", "--out", kept)
+    for command in (["consistency", kept], ["prove", "3"]):
+        hub.cli("audit", *command, "--verifier-key", second, check=10)
+    hub.cli("audit", "verify", "--verifier-key", first, "--keys-out", now, check=2)
+    said = hub.cli("audit", "verify", "--verifier-key", first, "--follow-rotations", "--keys-out", now).stderr
+    assert "4 keys are trusted" in said
+    assert now.read_text().split() == [key["verifierKey"] for key in keys]
+    proof, entry = hub.folder / "third.tlog-proof", hub.folder / "third.json"
+    hub.cli("audit", "consistency", kept, "--verifier-key", now)
+    hub.cli("audit", "prove", "3", "--verifier-key", now, "--out", proof, "--entry", entry)
+    check = ["audit", "prove", "--check", proof, "--entry", entry, "--verifier-key"]
+    hub.cli(*check, now)
+    hub.cli(*check, second, "--verifier-key", newest)
+    hub.cli(*check, second, check=10)
+
     # Without the hub, by what an export has.
     hub.cli("audit", "export", "all")
     offline = ["audit", "verify", "all", "--follow-rotations", "--verifier-key"]
     hub.cli("audit", "verify", "all", "--verifier-key", first, check=10)
-    said = hub.cli(*offline, first).stderr
+    now.unlink()
+    said = hub.cli(*offline, first, "--keys-out", now).stderr
     assert said.count("followed by entry") == 3 and f": {newest}" in said
+    assert now.read_text().split() == [key["verifierKey"] for key in keys]
+    now.unlink()
     # What came with the export is no checkpoint that somebody kept.
     assert "kept checkpoint" not in hub.cli(*offline, first).stdout
     kept = hub.cli(*offline, first, "--checkpoint", "all/checkpoint").stdout
@@ -311,8 +331,8 @@ def test_trust_follows_rotations_by_what_the_old_keys_signed(make_hub):
     hostile = ["", text.replace("\u2014", "-"), text.replace(".audit\n", ".other\n"), "\n\n" + text[:300]]
     for broken in hostile:
         found.write_text(broken)
-        refused = hub.cli(*offline, first, check=10)
-        assert "is not followed" in refused.stderr
+        refused = hub.cli(*offline, first, "--keys-out", now, check=10)
+        assert "is not followed" in refused.stderr and not now.exists()
     found.write_text("".join(note for note in notes_in(text) if not c2sp.verified(note, first)))
     hub.cli(*offline, first, check=10)
     hub.cli(*offline, second)

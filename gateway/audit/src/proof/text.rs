@@ -17,6 +17,7 @@ use super::{MAX_HASHES, verify_inclusion};
 use crate::Error;
 use crate::checkpoint::Checkpoint;
 use crate::merkle::Hash;
+use crate::verify::Keyring;
 
 const FIRST: &str = "c2sp.org/tlog-proof@v1";
 
@@ -90,6 +91,18 @@ impl TlogProof {
         if checkpoint.origin != name {
             return Err(Error::Checkpoint("it is of another log"));
         }
+        self.leads_to(checkpoint, leaf)
+    }
+
+    /// As [`TlogProof::verify`], under a checkpoint that one of these keys has signed.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn verify_by(&self, leaf: &Hash, keys: &Keyring) -> Result<Checkpoint, Error> {
+        self.leads_to(keys.checkpoint(&self.checkpoint)?, leaf)
+    }
+
+    fn leads_to(&self, checkpoint: Checkpoint, leaf: &Hash) -> Result<Checkpoint, Error> {
         let (size, root) = (checkpoint.size, checkpoint.root);
         match verify_inclusion(leaf, self.index, size, &self.hashes, &root) {
             Ok(()) => Ok(checkpoint),

@@ -3,7 +3,7 @@
 use hub_crypto::sign::VerifyingKey;
 
 use crate::Error;
-use crate::checkpoint::{Checkpoint, parse_verifier_key};
+use crate::checkpoint::{Checkpoint, parse_verifier_key, verifier_key};
 
 /// Public keys from places the verifier trusts. A hub has had several of them when it changed its
 /// signing key; each verifies whatever it has signed.
@@ -39,6 +39,12 @@ impl Keyring {
     #[must_use]
     pub fn keys(&self) -> &[(String, VerifyingKey)] {
         &self.0
+    }
+
+    /// All of them as [`Keyring::parse`] reads them, one a line.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.0.iter().map(|(name, key)| verifier_key(name, key) + "\n").collect()
     }
 
     /// Reads a checkpoint that one of the keys has signed.

@@ -114,6 +114,7 @@ Examples:
   cipher-hub audit verify 2026-11 --verifier-key hub.vkey
   cipher-hub audit verify entries.jsonl --verifier-key hub.vkey --checkpoint kept.checkpoint
   cipher-hub audit verify everything --verifier-key of-last-year.vkey --follow-rotations
+  cipher-hub audit verify --verifier-key of-last-year.vkey --follow-rotations --keys-out now.vkey
 
 With a folder that `audit export` has made, or a file of bare entries from the first on, no network
 is used. Bare entries are proven as far as the largest --checkpoint covers them. Without a path
@@ -134,6 +135,10 @@ pub(crate) struct VerifyArgs {
     /// that is trusted by then; from the first entry on
     #[arg(long, requires = "verifier_key")]
     follow_rotations: bool,
+    /// Once all is verified, write the keys trusted by then to this file, one a line: for
+    /// --verifier-key of this and the other commands
+    #[arg(long, value_name = "FILE", requires = "follow_rotations")]
+    keys_out: Option<PathBuf>,
     /// Of bare entries, let those pass that lie behind the largest checkpoint, unproven
     #[arg(long, requires = "path")]
     allow_uncovered: bool,
@@ -243,9 +248,11 @@ async fn verify(args: VerifyArgs, session: &mut Session<'_>) -> Result<(), Failu
     };
     let client = session.connect()?;
     let (mut trusted, mut anchors) = (trusted, Vec::new());
+    let mut followed = None;
     if let Some(keys) = trusted.take_if(|_| args.follow_rotations) {
         let follower = rotations::follow(&client, keys, &args.checkpoint, session).await?;
         anchors.extend(follower.anchors());
+        followed = args.keys_out.map(|file| (file, follower.keys().clone()));
         trusted = Some(follower.keys().clone());
     }
     let mut kept = match &trusted {
@@ -312,7 +319,11 @@ async fn verify(args: VerifyArgs, session: &mut Session<'_>) -> Result<(), Failu
     session.console.line(&clean(&format!(
         "ok  {} entries, each chained to the one before; {covered}; root {}",
         proven.entries, proven.root,
-    )))
+    )))?;
+    match followed {
+        Some((file, keys)) => rotations::keep(file, &keys, session).await,
+        None => Ok(()),
+    }
 }
 
 fn tampered(message: String) -> Failure {

@@ -80,6 +80,7 @@ pub(super) async fn run(args: VerifyArgs, session: &mut Session<'_>) -> Result<(
         verifier_key: given,
         checkpoint: checkpoints,
         follow_rotations,
+        keys_out,
         allow_uncovered,
     } = args;
     let path = path.unwrap_or_default();
@@ -90,6 +91,7 @@ pub(super) async fn run(args: VerifyArgs, session: &mut Session<'_>) -> Result<(
         ));
     }
     let (mut keys, mut anchors) = (keyring(&given)?, Vec::new());
+    let mut followed = None;
     if follow_rotations {
         let (path, files) = (path.clone(), checkpoints.clone());
         let length = offline::length(&path);
@@ -97,6 +99,7 @@ pub(super) async fn run(args: VerifyArgs, session: &mut Session<'_>) -> Result<(
         let follower = watched(session, length, work).await?.map_err(rotations::failure)?;
         rotations::say(&follower, session);
         keys = follower.keys().clone();
+        followed = keys_out.map(|file| (file, keys.clone()));
         // What is read a second time must be the log that led to them.
         anchors.extend(follower.anchors());
     }
@@ -122,7 +125,11 @@ pub(super) async fn run(args: VerifyArgs, session: &mut Session<'_>) -> Result<(
     let mut proven = outcome.map_err(failure)?;
     // Only what the caller kept is evidence from elsewhere.
     proven.kept = proven.kept.saturating_sub(anchored);
-    say(session, &shown, &proven)
+    say(session, &shown, &proven)?;
+    match followed {
+        Some((file, keys)) => rotations::keep(file, &keys, session).await,
+        None => Ok(()),
+    }
 }
 
 /// Does long work off this thread, so that an interrupt is heard, and shows how far it is.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use hub_audit::checkpoint::{Checkpoint, parse_verifier_key};
+use hub_audit::checkpoint::Checkpoint;
 use hub_audit::encode::{hex, parse_hex32};
 use hub_audit::merkle::{Hash, leaf_hash};
 use hub_audit::proof;
@@ -52,9 +52,10 @@ pub(crate) struct ProveArgs {
     /// Verify the proof in this file, without a hub
     #[arg(long, value_name = "FILE", requires = "verifier_key")]
     check: Option<PathBuf>,
-    /// Key that signs checkpoints, from a place you trust (C2SP vkey; public)
+    /// Key that signs checkpoints, from a place you trust (C2SP vkey; public), or a file of them;
+    /// several after a rotation
     #[arg(long, value_name = "VKEY")]
-    verifier_key: Option<String>,
+    verifier_key: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -83,15 +84,16 @@ pub(crate) async fn prove(args: ProveArgs, session: &mut Session<'_>) -> Result<
         return check(file, &args, session).await;
     }
     let Some(seq) = args.seq else { return Err(Failure::usage("no entry is named", "say which")) };
-    if let Some(key) = &args.verifier_key {
-        parse_verifier_key(key).map_err(bad_key)?;
-    }
+    let trusted = trusted(&args.verifier_key)?;
     let receipt = session.connect()?.audit_receipt(seq, args.size, WAIT).await?;
-    if args.verifier_key.is_none() {
-        by_word(session, &receipt.verifier_key);
-    }
-    let key = args.verifier_key.as_ref().unwrap_or(&receipt.verifier_key);
-    let covered = verified(seq, &receipt, key).map_err(wrong)?;
+    let keys = match trusted {
+        Some(keys) => keys,
+        None => {
+            by_word(session, &receipt.verifier_key);
+            Keyring::parse(&receipt.verifier_key).map_err(|error| wrong(error.to_string()))?
+        }
+    };
+    let covered = verified(seq, &receipt, &keys).map_err(wrong)?;
     if let Some(file) = &args.entry {
         let bytes = receipt.bytes.clone().ok_or_else(|| {
             let hint = "keep the leaf hash with the proof, and check with --hash";
@@ -111,8 +113,7 @@ pub(crate) async fn prove(args: ProveArgs, session: &mut Session<'_>) -> Result<
 }
 
 /// Checks everything a receipt says.
-fn verified(seq: u64, receipt: &AuditReceipt, key: &str) -> Result<Checkpoint, String> {
-    let (name, key) = parse_verifier_key(key).map_err(|error| error.to_string())?;
+fn verified(seq: u64, receipt: &AuditReceipt, keys: &Keyring) -> Result<Checkpoint, String> {
     let leaf = match &receipt.bytes {
         Some(bytes) => leaf_hash(bytes.as_bytes()),
         None => parse_hex32(&receipt.hash).ok_or("the leaf hash is malformed")?,
@@ -124,12 +125,11 @@ fn verified(seq: u64, receipt: &AuditReceipt, key: &str) -> Result<Checkpoint, S
     if proof.index != seq {
         return Err("the proof is of another entry".to_owned());
     }
-    proof.verify(&leaf, &name, &key).map_err(|error| error.to_string())
+    proof.verify_by(&leaf, keys).map_err(|error| error.to_string())
 }
 
 async fn check(file: &Path, args: &ProveArgs, session: &mut Session<'_>) -> Result<(), Failure> {
-    let key = args.verifier_key.as_deref().unwrap_or_default();
-    let (name, key) = parse_verifier_key(key).map_err(bad_key)?;
+    let keys = offline::keyring(&args.verifier_key)?;
     let text = String::from_utf8(read(file).await?)
         .map_err(|_| wrong("the proof is not a text".to_owned()))?;
     let (leaf, entry) = match (&args.entry, &args.hash) {
@@ -147,7 +147,7 @@ async fn check(file: &Path, args: &ProveArgs, session: &mut Session<'_>) -> Resu
         }
     };
     let proof = TlogProof::parse(&text).map_err(|error| wrong(error.to_string()))?;
-    let checkpoint = proof.verify(&leaf, &name, &key).map_err(|error| wrong(error.to_string()))?;
+    let checkpoint = proof.verify_by(&leaf, &keys).map_err(|error| wrong(error.to_string()))?;
     // The entry says its place itself; a hub that is well never proves it at another.
     let said = entry.and_then(|entry| serde_json::from_slice::<serde_json::Value>(&entry).ok());
     if said.is_some_and(|entry| entry.get("seq").and_then(|n| n.as_u64()) != Some(proof.index)) {
@@ -164,10 +164,7 @@ pub(crate) async fn consistency(
     args: ConsistencyArgs,
     session: &mut Session<'_>,
 ) -> Result<(), Failure> {
-    let trusted = match args.verifier_key.as_slice() {
-        [] => None,
-        given => Some(offline::keyring(given)?),
-    };
+    let trusted = trusted(&args.verifier_key)?;
     let note = String::from_utf8(read(&args.checkpoint).await?)
         .map_err(|_| wrong("the kept checkpoint is not a text".to_owned()))?;
     // Its size is only used to ask; the signature is checked when the key is known.
@@ -222,6 +219,11 @@ fn grown(
     Ok((old, new, signed))
 }
 
+/// The keys given, if there are any.
+fn trusted(given: &[String]) -> Result<Option<Keyring>, Failure> {
+    if given.is_empty() { Ok(None) } else { offline::keyring(given).map(Some) }
+}
+
 fn by_word(session: &mut Session<'_>, key: &str) {
     session.console.note(&format!("verifier key, by the hub's word: {key}"));
 }
@@ -241,10 +243,6 @@ async fn keep(path: &Path, bytes: Vec<u8>) -> Result<(), Failure> {
     let owned = path.to_owned();
     let written = blocking(move || write_private(&owned, &bytes)).await;
     written.map_err(|error| Failure::file(path, &error))
-}
-
-fn bad_key(error: hub_audit::Error) -> Failure {
-    Failure::usage(error.to_string(), "a verifier key reads NAME+ID+BASE64")
 }
 
 fn wrong(message: String) -> Failure {

@@ -6,6 +6,7 @@ use cipher_hub_client::Client;
 use hub_audit::verify::{Failed, Follower, Keyring, MAX_NOTE, MAX_NOTES, What, offline as files};
 
 use super::super::super::failure::{Code, Failure};
+use super::super::super::files::{blocking, write_private};
 use super::super::super::output::clean;
 use super::super::super::run::Session;
 use super::{PAGE, Progress, offline, tampered};
@@ -73,6 +74,19 @@ pub(super) async fn follow(
     }
     say(&follower, session);
     Ok(follower)
+}
+
+/// Writes the keys that are trusted, to be given to other commands.
+pub(super) async fn keep(
+    file: PathBuf,
+    keys: &Keyring,
+    session: &mut Session<'_>,
+) -> Result<(), Failure> {
+    let (path, text) = (file.clone(), keys.text());
+    let written = blocking(move || write_private(&path, text.as_bytes())).await;
+    written.map_err(|error| Failure::file(&file, &error))?;
+    session.done(&format!("{} keys are trusted; wrote {}", keys.keys().len(), file.display()));
+    Ok(())
 }
 
 /// Tells which keys are trusted by what.
