@@ -194,7 +194,9 @@ def test_archives_are_verified_offline_and_every_altered_byte_is_found(archived,
     paths = files(hub)
     assert hub.stop() == 0
     verify = ["audit", "archive", "verify", "--verifier-key", key]
-    good = hub.cli(*verify, str(folder(hub)), "--checkpoint", str(checkpoint))
+    keys = tmp_path / "now.vkey"
+    keys.write_text(key + "\n")
+    good = hub.cli(*verify[:-1], str(keys), str(folder(hub)), "--checkpoint", str(checkpoint))
     assert f"ok  {len(paths)} archives, entries 0 to" in good.stdout
     # One missing in the middle, one twice, one of another hub's key.
     gap = hub.cli(*verify, *map(str, [paths[0], *paths[2:]]), check=10)

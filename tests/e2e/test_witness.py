@@ -258,6 +258,7 @@ def test_trust_follows_rotations_by_what_the_old_keys_signed(make_hub):
         return [key["state"] for key in hub.ok("GET", path)["items"]]
 
     # One that comes to its end, and two at once; a restart between.
+    before = wait_for("a checkpoint", lambda: hub.call("GET", "/v1/audit/checkpoints/latest").json().get("note"))
     hub.ok("POST", path + ":rotate")
     wait_for("the end of the overlap", lambda: states() == ["retired", "active"])
     hub.restart()
@@ -306,6 +307,9 @@ def test_trust_follows_rotations_by_what_the_old_keys_signed(make_hub):
     hub.cli("audit", "export", "all")
     offline = ["audit", "verify", "all", "--follow-rotations", "--verifier-key"]
     hub.cli("audit", "verify", "all", "--verifier-key", first, check=10)
+    refused = hub.cli(*offline, first, "--keys-out", now, check=2).stderr
+    assert "there already" in refused
+    hub.cli(*offline, first, "--keys-out", "nowhere/now.vkey", check=1)
     now.unlink()
     said = hub.cli(*offline, first, "--keys-out", now).stderr
     assert said.count("followed by entry") == 3 and f": {newest}" in said
@@ -333,6 +337,14 @@ def test_trust_follows_rotations_by_what_the_old_keys_signed(make_hub):
         found.write_text(broken)
         refused = hub.cli(*offline, first, "--keys-out", now, check=10)
         assert "is not followed" in refused.stderr and not now.exists()
+    # Bare entries can pass, and what they name is not trusted then.
+    bare, early = hub.folder / "bare.jsonl", hub.folder / "early.checkpoint"
+    bare.write_bytes(b"".join(line + b"\n" for line in lines[: keys[1]["firstSequence"] + 1]))
+    early.write_text(before)
+    command = ["audit", "verify", bare, "--verifier-key", first, "--checkpoint", early, "--allow-uncovered"]
+    hub.cli(*command)
+    refused = hub.cli(*command, "--follow-rotations", "--keys-out", now, check=1).stderr
+    assert "no keys were written" in refused and not now.exists()
     found.write_text("".join(note for note in notes_in(text) if not c2sp.verified(note, first)))
     hub.cli(*offline, first, check=10)
     hub.cli(*offline, second)

@@ -32,7 +32,11 @@ impl Keyring {
 
     /// Trusts these keys too.
     pub fn extend(&mut self, other: Self) {
-        self.0.extend(other.0);
+        for key in other.0 {
+            if !self.0.contains(&key) {
+                self.0.push(key);
+            }
+        }
     }
 
     /// Names and keys.

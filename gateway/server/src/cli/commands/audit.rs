@@ -135,8 +135,8 @@ pub(crate) struct VerifyArgs {
     /// that is trusted by then; from the first entry on
     #[arg(long, requires = "verifier_key")]
     follow_rotations: bool,
-    /// Once all is verified, write the keys trusted by then to this file, one a line: for
-    /// --verifier-key of this and the other commands
+    /// After that, write the keys trusted by then to this new file, one a line, for --verifier-key of
+    /// other commands; keep a checkpoint beside it
     #[arg(long, value_name = "FILE", requires = "follow_rotations")]
     keys_out: Option<PathBuf>,
     /// Of bare entries, let those pass that lie behind the largest checkpoint, unproven
@@ -236,6 +236,7 @@ fn line(record: &AuditRecord) -> String {
 }
 
 async fn verify(args: VerifyArgs, session: &mut Session<'_>) -> Result<(), Failure> {
+    rotations::KeysOut::check(args.keys_out.as_ref())?;
     let trusted = match args.verifier_key.as_slice() {
         [] if !args.checkpoint.is_empty() => {
             return Err(Failure::usage(
@@ -252,7 +253,7 @@ async fn verify(args: VerifyArgs, session: &mut Session<'_>) -> Result<(), Failu
     if let Some(keys) = trusted.take_if(|_| args.follow_rotations) {
         let follower = rotations::follow(&client, keys, &args.checkpoint, session).await?;
         anchors.extend(follower.anchors());
-        followed = args.keys_out.map(|file| (file, follower.keys().clone()));
+        followed = args.keys_out.map(|file| rotations::KeysOut::new(file, &follower));
         trusted = Some(follower.keys().clone());
     }
     let mut kept = match &trusted {
@@ -321,7 +322,7 @@ async fn verify(args: VerifyArgs, session: &mut Session<'_>) -> Result<(), Failu
         proven.entries, proven.root,
     )))?;
     match followed {
-        Some((file, keys)) => rotations::keep(file, &keys, session).await,
+        Some(keys) => keys.keep(session).await,
         None => Ok(()),
     }
 }

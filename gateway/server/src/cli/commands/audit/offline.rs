@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Between two lines of progress where there is no terminal.
 const WORD: Duration = Duration::from_secs(10);
 /// The longest file of keys.
-const MAX_KEYS: usize = 64 * 1024;
+const MAX_KEYS: usize = 256 * 1024;
 
 /// The keys given: each is a verifier key, or a file of them.
 pub(super) fn keyring(given: &[String]) -> Result<Keyring, Failure> {
@@ -60,6 +60,10 @@ pub(super) fn vkeys(given: &[String]) -> Result<Vec<String>, Failure> {
             let bytes = std::fs::File::open(path)
                 .and_then(|file| super::super::super::files::up_to(file, MAX_KEYS))
                 .map_err(|error| Failure::file(path, &error))?;
+            if bytes.len() > MAX_KEYS {
+                let message = format!("{} is longer than {MAX_KEYS} bytes", path.display());
+                return Err(Failure::usage(message, "a file of keys has one a line"));
+            }
             String::from_utf8_lossy(&bytes).into_owned()
         } else {
             text.clone()
@@ -83,6 +87,7 @@ pub(super) async fn run(args: VerifyArgs, session: &mut Session<'_>) -> Result<(
         keys_out,
         allow_uncovered,
     } = args;
+    rotations::KeysOut::check(keys_out.as_ref())?;
     let path = path.unwrap_or_default();
     if given.is_empty() {
         return Err(Failure::usage(
@@ -99,7 +104,7 @@ pub(super) async fn run(args: VerifyArgs, session: &mut Session<'_>) -> Result<(
         let follower = watched(session, length, work).await?.map_err(rotations::failure)?;
         rotations::say(&follower, session);
         keys = follower.keys().clone();
-        followed = keys_out.map(|file| (file, keys.clone()));
+        followed = keys_out.map(|file| rotations::KeysOut::new(file, &follower));
         // What is read a second time must be the log that led to them.
         anchors.extend(follower.anchors());
     }
@@ -127,7 +132,7 @@ pub(super) async fn run(args: VerifyArgs, session: &mut Session<'_>) -> Result<(
     proven.kept = proven.kept.saturating_sub(anchored);
     say(session, &shown, &proven)?;
     match followed {
-        Some((file, keys)) => rotations::keep(file, &keys, session).await,
+        Some(keys) => keys.keep(session).await,
         None => Ok(()),
     }
 }

@@ -103,8 +103,11 @@ pub(crate) async fn prove(args: ProveArgs, session: &mut Session<'_>) -> Result<
         keep(file, bytes.into_bytes()).await?;
     }
     session.console.note(&format!(
-        "ok  entry {seq} is in the log of {} entries signed at {}; leaf hash {}",
-        covered.size, covered.time, receipt.hash
+        "ok  entry {seq} is in the log {} of {} entries signed at {}; leaf hash {}",
+        clean(&covered.origin),
+        covered.size,
+        covered.time,
+        receipt.hash
     ));
     match args.out {
         Some(file) => keep(&file, receipt.tlog_proof.into_bytes()).await,
@@ -191,8 +194,8 @@ pub(crate) async fn consistency(
         keep(&file, signed.into_bytes()).await?;
     }
     session.console.line(&clean(&format!(
-        "ok  the log of {} entries signed at {} goes on from the {} signed at {}",
-        new.size, new.time, old.size, old.time
+        "ok  the log {} of {} entries signed at {} goes on from the {} signed at {}",
+        new.origin, new.size, new.time, old.size, old.time
     )))
 }
 

@@ -1,12 +1,14 @@
 //! `cipher-hub audit verify --follow-rotations`: trust that follows the key that signs checkpoints.
 
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 
 use cipher_hub_client::Client;
 use hub_audit::verify::{Failed, Follower, Keyring, MAX_NOTE, MAX_NOTES, What, offline as files};
 
 use super::super::super::failure::{Code, Failure};
-use super::super::super::files::{blocking, write_private};
+use super::super::super::files::blocking;
 use super::super::super::output::clean;
 use super::super::super::run::Session;
 use super::{PAGE, Progress, offline, tampered};
@@ -76,17 +78,57 @@ pub(super) async fn follow(
     Ok(follower)
 }
 
-/// Writes the keys that are trusted, to be given to other commands.
-pub(super) async fn keep(
+/// A file for the keys that are trusted, to be given to other commands. It is a new one: fewer keys
+/// must not take the place of more, nor of a kept checkpoint.
+pub(super) struct KeysOut {
     file: PathBuf,
-    keys: &Keyring,
-    session: &mut Session<'_>,
-) -> Result<(), Failure> {
-    let (path, text) = (file.clone(), keys.text());
-    let written = blocking(move || write_private(&path, text.as_bytes())).await;
-    written.map_err(|error| Failure::file(&file, &error))?;
-    session.done(&format!("{} keys are trusted; wrote {}", keys.keys().len(), file.display()));
-    Ok(())
+    keys: Keyring,
+    pending: Option<u64>,
+}
+
+impl KeysOut {
+    /// Looks, before anything is read, whether it can be made.
+    pub(super) fn check(file: Option<&PathBuf>) -> Result<(), Failure> {
+        let Some(file) = file else { return Ok(()) };
+        if std::fs::symlink_metadata(file).is_ok() {
+            let message = format!("{} is there already (--keys-out)", file.display());
+            return Err(Failure::usage(message, "name a file that is not there yet"));
+        }
+        match file.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            Some(parent) if !parent.is_dir() => {
+                Err(Failure::file(parent, &std::io::ErrorKind::NotADirectory.into()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn new(file: PathBuf, follower: &Follower) -> Self {
+        Self { file, keys: follower.keys().clone(), pending: follower.pending() }
+    }
+
+    /// Writes the keys, unless there is one that could not be followed.
+    pub(super) async fn keep(self, session: &mut Session<'_>) -> Result<(), Failure> {
+        let Self { file, keys, pending } = self;
+        if let Some(entry) = pending {
+            let message = format!(
+                "no keys were written: entry {entry} names another one, which was not followed"
+            );
+            let hint = "ask again when a checkpoint covers it, or give that key: --verifier-key";
+            return Err(Failure::new(Code::Failed, message, hint));
+        }
+        if session.global.dry_run {
+            return Ok(());
+        }
+        let (path, text) = (file.clone(), keys.text());
+        let written = blocking(move || {
+            let mut new = std::fs::OpenOptions::new();
+            let mut file = new.write(true).create_new(true).mode(0o600).open(path)?;
+            file.write_all(text.as_bytes())
+        });
+        written.await.map_err(|error| Failure::file(&file, &error))?;
+        session.done(&format!("{} keys are trusted; wrote {}", keys.keys().len(), file.display()));
+        Ok(())
+    }
 }
 
 /// Tells which keys are trusted by what.
