@@ -169,7 +169,9 @@ fn key_bytes(
 ) -> Result<(Form, Zeroizing<Vec<u8>>), Failure> {
     let is_pem = bytes.starts_with(b"-----BEGIN ");
     let form = said.unwrap_or_else(|| {
-        if bytes.trim_ascii_start().starts_with(b"{") {
+        // One raw key of 256 begins like JSON, but is no text.
+        let is_text = std::str::from_utf8(&bytes).is_ok();
+        if is_text && bytes.trim_ascii_start().starts_with(b"{") {
             Form::Jwk
         } else if is_pem || algorithm.is_asymmetric() {
             Form::Pkcs8
@@ -283,6 +285,7 @@ mod tests {
         let (aes, ecdsa) = (Algorithm::Aes256Gcm, Algorithm::EcdsaP256);
         assert_eq!(form(None, aes, &[7; 32]), Some(Form::Raw));
         assert_eq!(form(None, aes, b" {}"), Some(Form::Jwk));
+        assert_eq!(form(None, aes, &[&b"{"[..], &[0xf7; 31]].concat()), Some(Form::Raw));
         assert_eq!(form(None, ecdsa, &[0x30, 3]), Some(Form::Pkcs8));
         assert_eq!(form(Some(Form::Raw), aes, b"{"), Some(Form::Raw));
         assert_eq!(form(None, ecdsa, b"-----BEGIN EC PRIVATE KEY-----"), None);
