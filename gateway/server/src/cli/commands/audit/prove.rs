@@ -104,10 +104,7 @@ pub(crate) async fn prove(args: ProveArgs, session: &mut Session<'_>) -> Result<
     }
     session.console.note(&format!(
         "ok  entry {seq} is in the log {} of {} entries signed at {}; leaf hash {}",
-        clean(&covered.origin),
-        covered.size,
-        covered.time,
-        receipt.hash
+        covered.origin, covered.size, covered.time, receipt.hash
     ));
     match args.out {
         Some(file) => keep(&file, receipt.tlog_proof.into_bytes()).await,

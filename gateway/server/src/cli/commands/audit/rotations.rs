@@ -1,14 +1,12 @@
 //! `cipher-hub audit verify --follow-rotations`: trust that follows the key that signs checkpoints.
 
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 
 use cipher_hub_client::Client;
 use hub_audit::verify::{Failed, Follower, Keyring, MAX_NOTE, MAX_NOTES, What, offline as files};
 
 use super::super::super::failure::{Code, Failure};
-use super::super::super::files::blocking;
+use super::super::super::files::{blocking, write_private};
 use super::super::super::output::clean;
 use super::super::super::run::Session;
 use super::{PAGE, Progress, offline, tampered};
@@ -119,12 +117,10 @@ impl KeysOut {
         if session.global.dry_run {
             return Ok(());
         }
+        // Reading the log can take long.
+        Self::check(Some(&file))?;
         let (path, text) = (file.clone(), keys.text());
-        let written = blocking(move || {
-            let mut new = std::fs::OpenOptions::new();
-            let mut file = new.write(true).create_new(true).mode(0o600).open(path)?;
-            file.write_all(text.as_bytes())
-        });
+        let written = blocking(move || write_private(&path, text.as_bytes()));
         written.await.map_err(|error| Failure::file(&file, &error))?;
         session.done(&format!("{} keys are trusted; wrote {}", keys.keys().len(), file.display()));
         Ok(())
