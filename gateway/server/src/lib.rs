@@ -39,8 +39,6 @@ pub mod reply;
 pub mod request;
 mod rewrapping;
 pub mod routes;
-mod routes_access;
-mod routes_audit;
 pub mod sinks;
 mod streaming;
 pub mod tasks;

@@ -9,46 +9,43 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
-use std::panic::AssertUnwindSafe;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt as _;
-use http::header::{CACHE_CONTROL, CONNECTION, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderMap, HeaderValue, Request, Response, Version};
+use http::Response;
 use hub_auth::{Channel, Peer};
 use hub_model::principal::PeerAddress;
-use hub_model::{Clock as _, RequestId, clock::SystemClock};
-use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{FileMode, ServerConfig};
-use crate::inbound::{Arrival, EdgeError, Inbound, X_REQUEST_ID, is_request_id};
+use crate::config::ServerConfig;
+use crate::inbound::{EdgeError, Inbound};
 use crate::metrics::Metrics;
 use crate::reply::ReplyBody;
 use crate::tasks::{Crew, Shards};
 use crate::throttle::Source;
 use crate::tls::{self, Shown, Tls};
 
+mod answer;
+mod bind;
 mod wire;
 
+use answer::Connection;
+pub use bind::ListenError;
+use bind::UnixPath;
 use wire::{Life, Protocol, Verdict, Wire};
 
 const HEAD_BYTES: usize = 16 * 1024;
 const HEAD_FIELDS: usize = 64;
 /// The most that is read or written at once. Buffers grow to this for long bodies only.
 const BUFFER: usize = 256 * 1024;
-const BACKLOG: u32 = 1024;
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long streams that were cut off may take to say so.
@@ -101,42 +98,6 @@ impl<H: Handler> Handler for Arc<H> {
     fn finished(&self) -> impl Future<Output = ()> + Send {
         H::finished(self)
     }
-}
-
-/// Why a socket cannot be had.
-#[derive(Debug, thiserror::Error)]
-pub enum ListenError {
-    /// A TCP address.
-    #[error("cannot listen on `{address}` (server.listen): {source}")]
-    Tcp {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
-    /// The Unix socket.
-    #[error("cannot listen on `{}` (server.unix_socket): {source}", path.display())]
-    Unix {
-        /// The path.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// Another process answers there.
-    #[error("another process answers on `{}` (server.unix_socket)", path.display())]
-    Taken {
-        /// The path.
-        path: PathBuf,
-    },
-    /// The threads that connections live on.
-    #[error("cannot start the threads of connections: {0}")]
-    Threads(io::Error),
-    /// Something that is no socket lies there.
-    #[error("`{}` (server.unix_socket) is there and is not a socket", path.display())]
-    NotASocket {
-        /// The path.
-        path: PathBuf,
-    },
 }
 
 /// Bound sockets and what answers on them.
@@ -195,12 +156,12 @@ impl<H: Handler> Server<H> {
         let mut addresses = Vec::new();
         for address in &config.listen {
             let failed = |source| ListenError::Tcp { address: *address, source };
-            let listener = bind_tcp(*address).map_err(failed)?;
+            let listener = bind::tcp(*address).map_err(failed)?;
             addresses.push(listener.local_addr().map_err(failed)?);
             tcp.push(listener);
         }
-        let bind = |path| bind_unix(path, config.unix_socket_mode);
-        let unix = config.unix_socket.as_deref().map(bind).transpose()?;
+        let open = |path| bind::unix(path, config.unix_socket_mode);
+        let unix = config.unix_socket.as_deref().map(open).transpose()?;
         let shards = Arc::new(Shards::start().map_err(ListenError::Threads)?);
         let crew = Crew::new();
         let connections = usize::try_from(config.max_connections.get()).unwrap_or(usize::MAX);
@@ -433,13 +394,7 @@ impl<H: Handler> Shared<H> {
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let life = wire.watch(protocol, self.times.head, self.times.idle);
-        let connection = Arc::new(Connection {
-            shared: Arc::clone(&self),
-            life: Arc::clone(&life),
-            channel,
-            stem: RequestId::generate(),
-            count: AtomicU64::new(0),
-        });
+        let connection = Arc::new(Connection::new(Arc::clone(&self), Arc::clone(&life), channel));
         let service = service_fn(move |request| {
             let connection = Arc::clone(&connection);
             async move { Ok::<_, Infallible>(connection.answer(request).await) }
@@ -564,140 +519,6 @@ impl<H: Handler> Drop for Slot<H> {
     }
 }
 
-/// One connection, as its requests see it.
-struct Connection<H> {
-    shared: Arc<Shared<H>>,
-    life: Arc<Life>,
-    channel: Channel,
-    /// Random bytes of the request ids of this connection.
-    stem: RequestId,
-    count: AtomicU64,
-}
-
-impl<H: Handler> Connection<H> {
-    async fn answer(&self, request: Request<Incoming>) -> Reply {
-        let shared = &*self.shared;
-        let received = Instant::now();
-        let two_lengths = self.life.begin(received);
-        shared.metrics.active_requests.inc();
-        let _busy = Busy { life: &self.life, metrics: &shared.metrics };
-        let (request_id, echo) = self.request_id(request.headers());
-        let facts = Arrival {
-            channel: self.channel.clone(),
-            received,
-            body_timeout: shared.times.body,
-            two_lengths,
-        };
-        let version = request.version();
-        let answered = match Inbound::admit(request, facts, Arc::clone(&request_id)) {
-            Ok(inbound) => shared.handle(inbound).await,
-            Err(error) => Err(error),
-        };
-        let mut reply = answered.unwrap_or_else(|error| {
-            shared.metrics.edge_refusals.inc();
-            let mut reply = shared.handler.refuse(error, &request_id);
-            // What is left of the request is not read.
-            if version < Version::HTTP_2 {
-                reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            reply
-        });
-        if let ReplyBody::Stream(stream) = reply.body_mut() {
-            stream.hold(Held::new(&self.life, &shared.metrics));
-        }
-        let headers = reply.headers_mut();
-        headers.insert(X_REQUEST_ID, echo);
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        reply
-    }
-
-    /// The caller's id when there is one that is fit for logs, else a fresh one.
-    fn request_id(&self, headers: &HeaderMap) -> (Arc<str>, HeaderValue) {
-        if let Some(value) = headers.get(X_REQUEST_ID)
-            && is_request_id(value.as_bytes())
-            && let Ok(text) = value.to_str()
-        {
-            return (Arc::from(text), value.clone());
-        }
-        let text = self.fresh_id().text();
-        let value = HeaderValue::from_str(&text);
-        (Arc::from(&*text), value.unwrap_or_else(|_| HeaderValue::from_static("unknown")))
-    }
-
-    /// A UUIDv7 (RFC 9562 §5.7) whose random part is drawn once per connection and then counted
-    /// on (§6.2, method 2), which saves two system calls per request.
-    fn fresh_id(&self) -> RequestId {
-        let count = u128::from(self.count.fetch_add(1, Ordering::Relaxed));
-        let millis = u128::try_from(SystemClock.now().as_millis()).unwrap_or(0);
-        let stem = u128::from_be_bytes(*self.stem.as_bytes());
-        // 48 bits of time, 4 of version, 12 random, 2 of variant, 62 random and counted on.
-        let low = ((stem & LOW_62) + count) & LOW_62;
-        let id = ((millis & 0xffff_ffff_ffff) << 80) | (stem & FIXED) | low;
-        RequestId::from_bytes(id.to_be_bytes())
-    }
-}
-
-const LOW_62: u128 = (1 << 62) - 1;
-const FIXED: u128 = ((1 << 80) - 1) & !LOW_62;
-
-impl<H: Handler> Shared<H> {
-    async fn handle(&self, inbound: Inbound) -> Result<Reply, EdgeError> {
-        let request_id = Arc::clone(inbound.request_id());
-        let usual = self.times.request;
-        let limit = self.handler.patience(&inbound).map_or(usual, |longer| longer.max(usual));
-        // The call itself may panic too, before there is a future.
-        let handled = AssertUnwindSafe(async { self.handler.handle(inbound).await });
-        match tokio::time::timeout(limit, handled.catch_unwind()).await {
-            Ok(Ok(reply)) => Ok(reply),
-            Ok(Err(_)) => {
-                let request_id = &*request_id;
-                tracing::error!(target: "hub::listen", request_id, "handler panicked");
-                Err(EdgeError::Internal)
-            }
-            Err(_) => {
-                let request_id = &*request_id;
-                tracing::warn!(target: "hub::listen", request_id, "request timed out");
-                Err(EdgeError::RequestTimeout { limit })
-            }
-        }
-    }
-}
-
-/// Marks a request as being answered, also when its stream is reset meanwhile.
-struct Busy<'a> {
-    life: &'a Life,
-    metrics: &'a Metrics,
-}
-
-impl Drop for Busy<'_> {
-    fn drop(&mut self) {
-        self.life.end(Instant::now());
-        self.metrics.active_requests.dec();
-    }
-}
-
-/// The same for an answer that is still being made when its head has been sent.
-struct Held {
-    life: Arc<Life>,
-    metrics: Arc<Metrics>,
-}
-
-impl Held {
-    fn new(life: &Arc<Life>, metrics: &Arc<Metrics>) -> Self {
-        life.hold();
-        metrics.active_requests.inc();
-        Self { life: Arc::clone(life), metrics: Arc::clone(metrics) }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.life.end(Instant::now());
-        self.metrics.active_requests.dec();
-    }
-}
-
 fn http1_builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
@@ -729,62 +550,6 @@ fn http2_builder(crew: Crew) -> http2::Builder<Crew> {
     builder
 }
 
-fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-/// The file of the Unix socket, removed when dropped.
-#[derive(Debug)]
-struct UnixPath(PathBuf);
-
-impl Drop for UnixPath {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-/// Binds in a directory of our own (0700) when there is none yet; the socket is 0600 from its first
-/// moment. A file left behind by a crash is removed, a socket somebody answers on is not.
-fn bind_unix(path: &Path, mode: FileMode) -> Result<(UnixListener, UnixPath), ListenError> {
-    let failed = |source| ListenError::Unix { path: path.into(), source };
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        let mut builder = std::fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(parent).map_err(failed)?;
-        let mode = std::fs::metadata(parent).map_err(failed)?.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            tracing::warn!(
-                target: "hub::listen",
-                directory = %parent.display(),
-                mode = format_args!("{mode:03o}"),
-                "others can enter the directory of the Unix socket",
-            );
-        }
-    }
-    match std::fs::symlink_metadata(path) {
-        Ok(metadata) if !metadata.file_type().is_socket() => {
-            return Err(ListenError::NotASocket { path: path.into() });
-        }
-        Ok(_) => match std::os::unix::net::UnixStream::connect(path) {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                std::fs::remove_file(path).map_err(failed)?;
-            }
-            Ok(_) => return Err(ListenError::Taken { path: path.into() }),
-            Err(error) => return Err(failed(error)),
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(failed(error)),
-    }
-    // Never more open than it shall be, not even between two calls.
-    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o777 & !mode.0));
-    let bound = UnixListener::bind(path);
-    rustix::process::umask(before);
-    let listener = bound.map_err(failed)?;
-    Ok((listener, UnixPath(path.into())))
-}
-
 /// Out of file descriptors, mostly: waiting lets connections end instead of spinning.
 async fn pause(error: &io::Error) {
     let peer_gone =
@@ -792,28 +557,5 @@ async fn pause(error: &io::Error) {
     if !peer_gone {
         tracing::warn!(target: "hub::listen", %error, "cannot accept");
         tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("run/hub.sock");
-        let (listener, file) = bind_unix(&path, FileMode(0o600)).unwrap();
-        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
-        assert!(matches!(bind_unix(&path, FileMode(0o600)), Err(ListenError::Taken { .. })));
-        std::mem::forget(file);
-        drop(listener);
-        let (_listener, file) = bind_unix(&path, FileMode(0o600)).unwrap();
-        drop(file);
-        assert!(!path.exists());
-        std::fs::write(&path, "precious").unwrap();
-        assert!(matches!(bind_unix(&path, FileMode(0o600)), Err(ListenError::NotASocket { .. })));
-        assert!(path.exists());
     }
 }
