@@ -16,6 +16,7 @@ use hub_model::secret::SecretText;
 use hub_model::{Clock, Timestamp};
 use hub_operations::Hub;
 use hub_operations::system::StatusFacts;
+use hub_store::durable_file;
 use tokio_util::sync::CancellationToken;
 
 use crate::abuse::Abuse;
@@ -264,7 +265,7 @@ impl App {
         crate::archiving::sample(&metrics, &hub)
             .map_err(|error| AppError::Program(error.to_string()))?;
         if let Some(path) = config.server.unix_socket.as_deref().and_then(Path::parent) {
-            open::make_private(path)?;
+            durable_file::make_private(path).map_err(OpenError::from)?;
         }
         let gateway = Arc::new(gateway);
         let server =
@@ -549,7 +550,7 @@ fn audit_index(config: &Config, hub: &Hub) -> Result<Index, AppError> {
         StoreEngine::Fjall => Some(config.data_dir.join("audit").join("index")),
     };
     if let Some(folder) = &folder {
-        open::make_private(folder)?;
+        durable_file::make_private(folder).map_err(OpenError::from)?;
     }
     Ok(Index::new(hub.log().clone(), folder))
 }

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::{BenchArgs, BenchPart, Code, Failure, Format};
+use hub_cli::{BenchArgs, BenchPart, Code, Failure, Format};
 
 /// What to do, and how long.
 #[derive(Debug, Clone)]

@@ -12,10 +12,11 @@ use hub_model::principal::PeerAddress;
 use hub_model::secret::SecretText;
 use hub_model::{Environment, ParticipantKind, Role, Tags};
 use hub_operations::{Hub, Meta, Operation, Ref, key, participant, registration};
+use hub_store::durable_file::make_private;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 
 use crate::app::{App, AppError};
-use crate::open::make_private;
+use crate::open::OpenError;
 
 /// The registration of the demonstration.
 pub const REGISTRATION: &str = "demo";
@@ -48,7 +49,7 @@ pub struct Demo {
 /// [`AppError::Demo`].
 pub fn certificates(folder: &Path) -> Result<Certificates, AppError> {
     let demo = |error: rcgen::Error| AppError::Demo(error.to_string());
-    make_private(folder)?;
+    make_private(folder).map_err(OpenError::from)?;
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, "Cipher Hub dev CA (throw away)");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));

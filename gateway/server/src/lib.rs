@@ -13,7 +13,6 @@ mod catalogue;
 mod chores;
 pub mod config;
 pub mod dev;
-pub mod dev_ca;
 pub mod endpoint;
 mod exporting;
 pub mod failures;

@@ -1,58 +1,46 @@
 //! Cipher Hub: one program that serves, prepares, and talks to a hub.
 
 mod bench;
-mod cli;
-mod verify;
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use cipher_hub::app::{self, App, AppError, Mode};
 use cipher_hub::config::{self, Config, Overrides};
+use cipher_hub::witness::{self, Witness, WitnessError};
 use cipher_hub::{banner, dev, openapi, process, telemetry};
 use hub_audit::log::OnRollback;
+use hub_cli::{Cli, ClientEnvironment, Code, Context, Failure, Task};
 use hub_model::secret::SecretText;
-
-use cli::{Cli, ClientEnvironment, Code, Command, Context, Failure};
 
 fn main() -> ExitCode {
     let notices = process::harden();
     let mut cli = Cli::read();
-    let command = cli.take_command();
-    let found = config::client_environment();
-    let environment = ClientEnvironment {
-        config_dir: cli::settings_folder(found.home.as_deref(), found.config_home.as_deref()),
-        address: found.address,
-        api_key: found.api_key,
-        token_file: found.token_file,
-        context: found.context,
-        ca_file: found.ca_file,
-        cert_file: found.cert_file,
-        key_file: found.key_file,
-        no_color: found.no_color,
-        management: management(&command),
-    };
-    let outcome = match command {
-        Command::Serve(args) => serve(&args, notices),
-        Command::Dev(args) => develop(&args, &environment, notices),
-        Command::Init(args) => init(&args),
-        Command::Openapi => print_openapi(),
-        Command::Witness(args) => witness(&args),
-        Command::Config(command) => configuration(&command),
-        Command::Bench(args) => bench::run(&args, cli.global.output, cli.global.quiet),
-        other => return cli::run(&cli, other, &environment, &verify::Verifying),
+    let task = cli.take_task();
+    let mut environment = ClientEnvironment::from_variables(config::variable);
+    let outcome = match task {
+        Task::Serve(args) => serve(&args, notices),
+        Task::Dev(args) => develop(&args, &environment, notices),
+        Task::Init(args) => init(&args),
+        Task::Openapi => print_openapi(),
+        Task::Witness(args) => witness(args),
+        Task::Config(command) => configuration(&command),
+        Task::Bench(args) => bench::run(&args, cli.output(), cli.quiet()),
+        Task::Client(command) => {
+            if command.asks_management() {
+                environment.management = management();
+            }
+            return hub_cli::run(&cli, command, &environment);
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => cli::report(&cli, &environment, &failure),
+        Err(failure) => hub_cli::report(&cli, &environment, &failure),
     }
 }
 
 /// Where `healthcheck` asks: what `serve` would listen on in this environment.
-fn management(command: &Command) -> Option<String> {
-    if !matches!(command, Command::Healthcheck(_)) {
-        return None;
-    }
+fn management() -> Option<String> {
     let config = Config::load(&[], config::process_environment(), &Overrides::new()).ok()?;
     config.server.management_listen.map(|address| format!("http://{address}"))
 }
@@ -131,7 +119,7 @@ fn text(path: Option<&std::path::PathBuf>) -> Option<String> {
     path.map(|path| path.display().to_string())
 }
 
-fn serve(args: &cli::ServeArgs, notices: Vec<String>) -> Result<(), Failure> {
+fn serve(args: &hub_cli::ServeArgs, notices: Vec<String>) -> Result<(), Failure> {
     let config = load(
         &args.config,
         &[
@@ -160,7 +148,7 @@ fn start_telemetry(config: &Config) -> Result<telemetry::Guard, Failure> {
 }
 
 fn develop(
-    args: &cli::DevArgs,
+    args: &hub_cli::DevArgs,
     environment: &ClientEnvironment,
     notices: Vec<String>,
 ) -> Result<(), Failure> {
@@ -230,12 +218,12 @@ fn remember(
         registration: Some(dev::REGISTRATION.to_owned()),
     };
     let folder = environment.config_dir.as_deref();
-    cli::save_context(folder, "dev-auditor", context(&demo.auditor))?;
-    cli::save_context(folder, "dev", context(&demo.admin))?;
+    hub_cli::save_context(folder, "dev-auditor", context(&demo.auditor))?;
+    hub_cli::save_context(folder, "dev", context(&demo.admin))?;
     Ok(())
 }
 
-fn init(args: &cli::InitArgs) -> Result<(), Failure> {
+fn init(args: &hub_cli::InitArgs) -> Result<(), Failure> {
     let config = load(&args.config, &[("data_dir", text(args.data_dir.as_ref()))])?;
     let runtime = runtime()?;
     let key = if args.recover_admin {
@@ -258,8 +246,7 @@ fn init(args: &cli::InitArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn witness(args: &cli::WitnessArgs) -> Result<(), Failure> {
-    use cipher_hub::witness::{Witness, WitnessError};
+fn witness(args: hub_cli::WitnessArgs) -> Result<(), Failure> {
     let failed = |error: WitnessError| {
         let code = match &error {
             WitnessError::Settings(_) => Code::InvalidConfig,
@@ -269,7 +256,7 @@ fn witness(args: &cli::WitnessArgs) -> Result<(), Failure> {
         };
         Failure::new(code, error.to_string(), "docs/audit/witness.md says how to run a witness")
     };
-    let settings = args.settings().map_err(failed)?;
+    let settings = witness_settings(args).map_err(failed)?;
     let runtime = runtime()?;
     let mut guard = telemetry::init(&config::LogConfig::default(), false)
         .map_err(|error| Failure::new(Code::InvalidConfig, error.to_string(), "see RUST_LOG"))?;
@@ -287,14 +274,36 @@ fn witness(args: &cli::WitnessArgs) -> Result<(), Failure> {
     outcome.map_err(failed)
 }
 
-fn configuration(command: &cli::ConfigCommand) -> Result<(), Failure> {
+/// File and flags together.
+fn witness_settings(args: hub_cli::WitnessArgs) -> Result<witness::Settings, WitnessError> {
+    let mut settings = match &args.config {
+        Some(path) => witness::Settings::read(path)?,
+        None => witness::Settings::default(),
+    };
+    if let Some(name) = args.name {
+        settings.name = name;
+    }
+    if let Some(listen) = args.listen {
+        settings.listen = listen;
+    }
+    if let Some(dir) = args.data_dir {
+        settings.data_dir = dir;
+    }
+    settings.tls_cert_file = args.tls_cert.or(settings.tls_cert_file);
+    settings.tls_key_file = args.tls_key.or(settings.tls_key_file);
+    let named = |key| witness::LogSettings { origin: None, verifier_keys: vec![key] };
+    settings.logs.extend(args.log.into_iter().map(named));
+    Ok(settings)
+}
+
+fn configuration(command: &hub_cli::ConfigCommand) -> Result<(), Failure> {
     let text = match command {
-        cli::ConfigCommand::Example => config::example(),
-        cli::ConfigCommand::Show(args) => {
+        hub_cli::ConfigCommand::Example => config::example(),
+        hub_cli::ConfigCommand::Show(args) => {
             let shown = load(&args.config, &[])?.show();
             shown.iter().map(|setting| format!("{setting}\n")).collect()
         }
-        cli::ConfigCommand::Check(args) => {
+        hub_cli::ConfigCommand::Check(args) => {
             let config = load(&args.config, &[])?;
             cipher_hub::tls::Tls::load(&config.server.tls)
                 .map_err(|error| failure(&AppError::Tls(error)))?;

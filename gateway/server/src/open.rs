@@ -1,7 +1,7 @@
 //! From files to an open hub: seal, store, keys, log, policies. The first start makes them; it is
 //! one transaction behind an atomic rename, so a crash in it leaves nothing unopenable.
 
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use hub_model::{Clock, HubId};
 use hub_operations::policy::PolicySource;
 use hub_operations::{ArchiveSettings, CacheSizes, Hub, Parts, bootstrap};
 use hub_policy::{Bundle, Policies};
+use hub_store::durable_file::{FolderError, make_private};
 use hub_store::{Backend, Changes, FjallBackend, MemoryBackend, Store, Writer, layout};
 
 use crate::config::{Config, PoliciesSource, StoreEngine};
@@ -30,15 +31,8 @@ const FIRST_EPOCH: u32 = 1;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// A folder cannot be made or read.
-    #[error("cannot {action} `{}`: {source}", path.display())]
-    Folder {
-        /// What was attempted.
-        action: &'static str,
-        /// Which folder.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Folder(#[from] FolderError),
     /// The rules of identities cannot be meant.
     #[error(transparent)]
     Rules(#[from] crate::config::ConfigError),
@@ -182,7 +176,7 @@ pub async fn open(
             Some(note) if note.lines().nth(1) == Some("0") => {
                 let removed = std::fs::remove_file(file);
                 let (action, path) = ("remove the checkpoint", file.clone());
-                removed.map_err(|source| OpenError::Folder { action, path, source })?;
+                removed.map_err(|source| FolderError { action, path, source })?;
             }
             Some(_) if on_rollback == OnRollback::Accept => {}
             Some(_) => {
@@ -448,41 +442,6 @@ fn keep_first_key(data_dir: &Path, key: &SecretText) -> Result<(), OpenError> {
 
 fn parent(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
-}
-
-/// Makes a folder for the owner alone, whatever the umask. One that exists is left as it is, and
-/// refused when everybody may write to it.
-///
-/// # Errors
-/// [`OpenError::Folder`].
-pub fn make_private(path: &Path) -> Result<(), OpenError> {
-    let failed = |action| {
-        let path = path.to_owned();
-        move |source| OpenError::Folder { action, path, source }
-    };
-    if let Ok(facts) = std::fs::metadata(path)
-        && facts.is_dir()
-    {
-        // In a sticky folder such as /tmp others cannot touch what is not theirs.
-        let open = facts.mode() & 0o002 != 0 && facts.mode() & 0o1000 == 0;
-        let refused = || std::io::Error::other("others may write to it; chmod o-w");
-        return if open { Err(failed("use")(refused())) } else { Ok(()) };
-    }
-    let mut missing = Vec::new();
-    let mut at = path;
-    while !at.as_os_str().is_empty() && !at.exists() {
-        missing.push(at);
-        at = parent(at);
-    }
-    for folder in missing.into_iter().rev() {
-        match std::fs::DirBuilder::new().mode(0o700).create(folder) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
-            outcome => outcome.map_err(failed("create"))?,
-        }
-        let private = std::fs::Permissions::from_mode(0o700);
-        std::fs::set_permissions(folder, private).map_err(failed("protect"))?;
-    }
-    Ok(())
 }
 
 fn same_mount(a: &Path, b: &Path) -> bool {

@@ -1,13 +1,27 @@
-//! Small files that are there whole or not at all, for what lies outside the engine: the
-//! checkpoint above all.
+//! Small files that are there whole or not at all, and folders for the owner alone, for what lies
+//! outside the engine: the checkpoint above all.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::Error;
+
+/// A folder that cannot be made, or that others may write to.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} `{}`: {source}", path.display())]
+pub struct FolderError {
+    /// What was attempted.
+    pub action: &'static str,
+    /// Which folder.
+    pub path: PathBuf,
+    /// Why.
+    pub source: std::io::Error,
+}
 
 /// Replaces the file at `path`, or makes it: temporary file, fsync, rename, fsync of the
 /// directory. After it returned, `path` holds `bytes` through any crash; before, what it held.
@@ -46,6 +60,41 @@ pub fn read_private(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(Error::io("read", path))?;
     Ok(Some(bytes))
+}
+
+/// Makes a folder for the owner alone, whatever the umask. One that exists is left as it is, and
+/// refused when everybody may write to it.
+///
+/// # Errors
+/// [`FolderError`] says what was attempted.
+pub fn make_private(path: &Path) -> Result<(), FolderError> {
+    let failed = |action| {
+        let path = path.to_owned();
+        move |source| FolderError { action, path, source }
+    };
+    if let Ok(facts) = std::fs::metadata(path)
+        && facts.is_dir()
+    {
+        // In a sticky folder such as /tmp others cannot touch what is not theirs.
+        let open = facts.mode() & 0o002 != 0 && facts.mode() & 0o1000 == 0;
+        let refused = || std::io::Error::other("others may write to it; chmod o-w");
+        return if open { Err(failed("use")(refused())) } else { Ok(()) };
+    }
+    let mut missing = Vec::new();
+    let mut at = path;
+    while !at.as_os_str().is_empty() && !at.exists() {
+        missing.push(at);
+        at = at.parent().unwrap_or(Path::new(""));
+    }
+    for folder in missing.into_iter().rev() {
+        match std::fs::DirBuilder::new().mode(0o700).create(folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => continue,
+            outcome => outcome.map_err(failed("create"))?,
+        }
+        let private = std::fs::Permissions::from_mode(0o700);
+        std::fs::set_permissions(folder, private).map_err(failed("protect"))?;
+    }
+    Ok(())
 }
 
 /// Makes names in a directory durable.

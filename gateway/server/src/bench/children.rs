@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::failed;
 use super::load::Wire;
-use crate::cli::Failure;
+use hub_cli::Failure;
 
 /// Limits of work that nothing meets.
 const UNBOUND: [(&str, &str); 3] = [

@@ -16,9 +16,9 @@ use serde::Serialize;
 
 use super::{Plan, failed};
 use crate::app::{App, Mode};
-use crate::cli::Failure;
 use crate::config::{Config, Overrides};
 use crate::dev;
+use hub_cli::Failure;
 
 /// Extra policies beside the baseline.
 const EXTRA: [usize; 3] = [0, 500, 2000];

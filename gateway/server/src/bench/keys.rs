@@ -10,7 +10,7 @@ use super::children::Gateway;
 use super::load::{End, Load, Wire, quantile, turn};
 use super::measure::micros;
 use super::setup::{self, Callers};
-use crate::cli::Failure;
+use hub_cli::Failure;
 
 /// Keys used cold at most: more than the cache holds, so that it is full at the end.
 const COLD: u32 = 20_000;

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::failed;
-use crate::cli::Failure;
+use hub_cli::Failure;
 
 /// An answer takes this long at most: longer than any request may take in the gateway.
 const PATIENCE: Duration = Duration::from_secs(40);

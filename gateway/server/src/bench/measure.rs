@@ -11,7 +11,7 @@ use super::load::{End, Load, Turn, quantile, turn};
 use super::report::{Comparison, Report, Served, Side, median};
 use super::setup::{self, Callers};
 use super::{Plan, decisions, failed, keys, overload, plugins, primitives, stream, trail};
-use crate::cli::{BenchPart, Failure};
+use hub_cli::{BenchPart, Failure};
 
 const SIZES: [usize; 3] = [32, 1024, 64 * 1024];
 /// Bytes of one item of a batch.

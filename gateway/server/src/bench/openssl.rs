@@ -4,7 +4,7 @@ use std::io;
 use std::process::{Command, Stdio};
 
 use super::failed;
-use crate::cli::Failure;
+use hub_cli::Failure;
 
 /// What its machine-readable lines say.
 #[derive(Debug, Default)]

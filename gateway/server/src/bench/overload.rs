@@ -16,7 +16,7 @@ use super::measure::micros;
 use super::report::median;
 use super::setup::{self, Callers};
 use super::{Plan, failed};
-use crate::cli::Failure;
+use hub_cli::Failure;
 
 /// Places of the gateway that is overloaded.
 const PLACES: usize = 64;

@@ -17,7 +17,7 @@ use super::measure::micros;
 use super::report::median;
 use super::setup::{self, Callers};
 use super::{Plan, failed};
-use crate::cli::Failure;
+use hub_cli::Failure;
 
 /// Made by `cargo run -p hub-plugins --example looping`.
 const LOOP: &str = include_str!("loop.wasm.b64");

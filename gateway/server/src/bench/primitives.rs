@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::openssl::{self, Speeds};
 use super::{Plan, failed};
-use crate::cli::Failure;
+use hub_cli::Failure;
 
 const SIZES: [usize; 3] = [1024, 16 * 1024, 64 * 1024];
 const AAD: [u8; 13] = [3; 13];

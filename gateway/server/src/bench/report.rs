@@ -12,7 +12,7 @@ use super::plugins::PluginFigures;
 use super::primitives::Primitives;
 use super::stream::StreamFigures;
 use super::trail::TrailFigures;
-use crate::cli::{Failure, Format};
+use hub_cli::{Failure, Format};
 
 /// Everything of one run.
 #[derive(Debug, Serialize)]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::failed;
 use super::load::Wire;
-use crate::cli::Failure;
+use hub_cli::Failure;
 
 /// The registration everything is in.
 pub(super) const KEYS: &str = "/v1/registrations/bench/keys";

@@ -12,7 +12,7 @@ use super::pour::{Poured, pour};
 use super::report::median;
 use super::setup::{self, Callers};
 use super::{Plan, failed, openssl, primitives};
-use crate::cli::Failure;
+use hub_cli::Failure;
 
 const TAG_LEN: u64 = 16;
 /// How long the cipher alone is measured each time.

@@ -12,7 +12,7 @@ use super::load::{End, Load, quantile, turn};
 use super::measure::micros;
 use super::report::median;
 use super::setup::{self, Callers};
-use crate::cli::Failure;
+use hub_cli::Failure;
 
 const BYTES: usize = 1024;
 /// A file system in memory.

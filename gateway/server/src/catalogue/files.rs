@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use hub_model::extend::PluginDigest;
+use hub_store::durable_file::make_private;
 use hub_store::durable_file::write_atomic;
 use rustix::fs::OFlags;
 
 use super::lock;
-use crate::open::make_private;
 
 #[derive(Debug)]
 pub(super) struct Files {

@@ -24,12 +24,12 @@ use hub_model::Name;
 use hub_model::extend::{FailureKind, PluginDigest, PluginFailure};
 use hub_operations::Hub;
 use hub_plugins::{Engine, Loaded, Trust};
+use hub_store::durable_file::make_private;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::config::{Config, PluginsConfig, StoreEngine};
-use crate::open::make_private;
 use crate::sinks::{InService, SinkPlugins};
 
 pub(crate) use asked::Asked;

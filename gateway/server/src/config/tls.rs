@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, TlsVersion, units};
+use super::{ConfigError, units};
 
 /// `server.tls`: certificate and key, or neither; client certificates where they are asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +56,24 @@ impl Default for TlsConfig {
             reload_interval: Duration::from_secs(5),
         }
     }
+}
+
+/// A TLS version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246).
+    #[serde(rename = "1.2")]
+    V1_2,
+    /// TLS 1.3 (RFC 8446).
+    #[default]
+    #[serde(rename = "1.3")]
+    V1_3,
+}
+
+units::words! { TlsVersion:
+    V1_2 = "1.2",
+    V1_3 = "1.3",
 }
 
 /// Whether clients are asked for a certificate.

@@ -18,6 +18,7 @@ use hub_model::entry::Outcome;
 use hub_model::principal::PeerAddress;
 use hub_model::quota::QuotaScope;
 use hub_operations::Hub;
+use hub_store::durable_file;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Check, Health};
@@ -25,7 +26,6 @@ use crate::config::{
     Config, QuotaConfig, SinkConfig, SinkMode, SinkTarget, StoreEngine, plugin_files,
 };
 use crate::metrics::Metrics;
-use crate::open;
 use crate::tasks::Tasks;
 
 pub(crate) use plugin::{InService, NoSinkPlugins, SinkPlugins};
@@ -130,7 +130,7 @@ pub(crate) async fn set_up(
     for one in &config.audit.sinks {
         let name = one.name.as_str();
         if let Some(folder) = &folder {
-            open::make_private(folder).map_err(|error| failed(name, error.to_string()))?;
+            durable_file::make_private(folder).map_err(|error| failed(name, error.to_string()))?;
         }
         let (sink, served) = make(one, hub, clock, plugins).map_err(|why| failed(name, why))?;
         let settings = Settings {
@@ -225,7 +225,7 @@ fn make(
         SinkTarget::File { path, max_size, keep } => {
             let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
             let parent = parent.unwrap_or_else(|| Path::new("."));
-            open::make_private(parent).map_err(|error| error.to_string())?;
+            durable_file::make_private(parent).map_err(|error| error.to_string())?;
             let file = file::LineFile::new(path, max_size, keep, lines());
             Box::new(off_thread::OffThread::start(file).map_err(text)?)
         }

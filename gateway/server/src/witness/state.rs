@@ -36,7 +36,7 @@ impl State {
     pub(super) fn open(settings: &Settings) -> Result<Self, WitnessError> {
         let dir = settings.data_dir.join("logs");
         for folder in [&settings.data_dir, &dir] {
-            crate::open::make_private(folder).map_err(|error| WitnessError::State {
+            hub_store::durable_file::make_private(folder).map_err(|error| WitnessError::State {
                 path: folder.clone(),
                 reason: error.to_string(),
             })?;

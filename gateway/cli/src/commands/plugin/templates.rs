@@ -47,7 +47,7 @@ macro_rules! files {
     ($folder:literal: $($file:literal),* $(,)?) => {
         &[$((
             $file,
-            include_str!(concat!("../../../../../../", $folder, "/", $file)),
+            include_str!(concat!("../../../../../", $folder, "/", $file)),
         )),*]
     };
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cipher_hub::dev_ca::{self, Authority, Made, Subject};
+use crate::dev_ca::{self, Authority, Made, Subject};
 use clap::{Args, Subcommand};
 
 use super::super::failure::{Code, Failure};

@@ -7,16 +7,26 @@ use cipher_hub_client::Error;
 /// Exit codes, as documented in `docs/cli.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Code {
+pub enum Code {
+    /// It could not be done.
     Failed = 1,
+    /// The command line cannot be meant.
     Usage = 2,
+    /// The configuration cannot be meant.
     InvalidConfig = 3,
+    /// The hub does not know who asks.
     NotAuthenticated = 4,
+    /// The hub refuses.
     Denied = 5,
+    /// There is no such thing.
     NotFound = 6,
+    /// It is there already, or has changed meanwhile.
     Conflict = 7,
+    /// The hub does not answer, or is sealed.
     Unavailable = 8,
+    /// The user has interrupted it.
     Interrupted = 9,
+    /// A verification has failed.
     NotVerified = 10,
 }
 
@@ -28,19 +38,23 @@ impl From<Code> for ExitCode {
 
 /// A failed command.
 #[derive(Debug)]
-pub(crate) struct Failure {
-    pub(crate) code: Code,
-    /// Nothing is said when empty.
-    pub(crate) message: String,
-    pub(crate) details: Vec<String>,
+pub struct Failure {
+    /// How the program ends.
+    pub code: Code,
+    /// What went wrong; nothing is said when empty.
+    pub message: String,
+    /// More lines.
+    pub details: Vec<String>,
     pub(crate) request_id: Option<String>,
-    pub(crate) hint: String,
+    /// What to do about it.
+    pub hint: String,
     /// The hub agreed but its answer was not as expected: fine for a dry run.
     pub(crate) agreed: bool,
 }
 
 impl Failure {
-    pub(crate) fn new(code: Code, message: impl Into<String>, hint: impl Into<String>) -> Self {
+    /// One with these words.
+    pub fn new(code: Code, message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self {
             code,
             message: message.into(),
@@ -64,13 +78,15 @@ impl Failure {
     }
 
     /// A file that could not be read or written.
-    pub(crate) fn file(path: &std::path::Path, error: &std::io::Error) -> Self {
+    #[must_use]
+    pub fn file(path: &std::path::Path, error: &std::io::Error) -> Self {
         let message = format!("`{}`: {error}", path.display());
         Self::new(Code::Failed, message, "check the path and its permissions")
     }
 
     /// Stdout cannot be written. That nobody reads on (`| head`) goes without saying.
-    pub(crate) fn output(error: &std::io::Error) -> Self {
+    #[must_use]
+    pub fn output(error: &std::io::Error) -> Self {
         let message = match error.kind() {
             std::io::ErrorKind::BrokenPipe => String::new(),
             _ => format!("cannot write: {error}"),

@@ -3,17 +3,19 @@
 //! What must stay true: stdout is data and stderr is talk; no secret is ever an argument; nothing
 //! here reads the environment; text from a hub reaches a terminal without control characters.
 //!
-//! [`Cli::read`] parses; [`Cli::take_command`] says what to do. `serve`, `dev`, `init`, `bench`
-//! and `openapi` are the program's own affair; everything else goes to [`run`].
+//! [`Cli::read`] parses; [`Cli::take_task`] says what to do. What runs a hub or a witness, or measures
+//! one, is the program's own affair; everything else goes to [`run`].
 
 mod commands;
 mod connect;
+mod dev_ca;
 mod failure;
 mod files;
 mod local;
 mod output;
 mod run;
 mod values;
+mod verify;
 
 #[cfg(test)]
 mod tests;
@@ -47,38 +49,61 @@ pub(crate) use commands::token::TokenCommand;
 pub(crate) use commands::uses::{
     DatakeyArgs, DeriveArgs, MacArgs, RandomArgs, SignArgs, VerifyArgs,
 };
-pub(crate) use commands::witness::WitnessArgs;
-pub(crate) use connect::{Context, save_context, settings_folder};
-pub(crate) use failure::{Code, Failure};
-pub(crate) use local::{BenchArgs, BenchPart, ConfigCommand, DevArgs, InitArgs, ServeArgs};
-pub(crate) use run::{report, run};
+pub use commands::witness::WitnessArgs;
+use connect::settings_folder;
+pub use connect::{Context, save_context};
+pub use failure::{Code, Failure};
+pub use local::{BenchArgs, BenchPart, ConfigArgs, ConfigCommand, DevArgs, InitArgs, ServeArgs};
+pub use run::{report, run};
 
-/// What the environment says to the client side. `server/config.rs` fills it.
+/// What the environment says to the client side. Nothing here reads it: the program does.
 #[derive(Debug, Default)]
-pub(crate) struct ClientEnvironment {
+pub struct ClientEnvironment {
     /// `CIPHER_HUB_ADDR`.
-    pub(crate) address: Option<String>,
+    pub address: Option<String>,
     /// `CIPHER_HUB_API_KEY`.
-    pub(crate) api_key: Option<SecretText>,
+    pub api_key: Option<SecretText>,
     /// `CIPHER_HUB_TOKEN_FILE`.
-    pub(crate) token_file: Option<PathBuf>,
+    pub token_file: Option<PathBuf>,
     /// `CIPHER_HUB_CONTEXT`.
-    pub(crate) context: Option<String>,
+    pub context: Option<String>,
     /// `CIPHER_HUB_CA_FILE`.
-    pub(crate) ca_file: Option<PathBuf>,
+    pub ca_file: Option<PathBuf>,
     /// `CIPHER_HUB_CERT_FILE`.
-    pub(crate) cert_file: Option<PathBuf>,
+    pub cert_file: Option<PathBuf>,
     /// `CIPHER_HUB_KEY_FILE`.
-    pub(crate) key_file: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
     /// Our own folder for settings: `$XDG_CONFIG_HOME/cipher-hub` or `~/.config/cipher-hub`.
-    pub(crate) config_dir: Option<PathBuf>,
+    pub config_dir: Option<PathBuf>,
     /// Whether `NO_COLOR` is set and not empty.
-    pub(crate) no_color: bool,
+    pub no_color: bool,
     /// The management listener, by the configuration of this environment.
-    pub(crate) management: Option<String>,
+    pub management: Option<String>,
 }
 
-/// What the rest of the program lends to the command line.
+impl ClientEnvironment {
+    /// By the names of variables; `variable` gives those that are set and not empty.
+    pub fn from_variables(variable: impl Fn(&'static str) -> Option<String>) -> Self {
+        let path = |name| variable(name).map(PathBuf::from);
+        Self {
+            address: variable("CIPHER_HUB_ADDR"),
+            api_key: variable("CIPHER_HUB_API_KEY").map(SecretText::new),
+            token_file: path("CIPHER_HUB_TOKEN_FILE"),
+            context: variable("CIPHER_HUB_CONTEXT"),
+            ca_file: path("CIPHER_HUB_CA_FILE"),
+            cert_file: path("CIPHER_HUB_CERT_FILE"),
+            key_file: path("CIPHER_HUB_KEY_FILE"),
+            config_dir: settings_folder(
+                path("HOME").as_deref(),
+                path("XDG_CONFIG_HOME").as_deref(),
+            ),
+            no_color: variable("NO_COLOR").is_some(),
+            management: None,
+        }
+    }
+}
+
+/// What commands work with, and tests put something else in place of.
 pub(crate) trait Hooks: Sync {
     /// Begins to verify an audit log, from entry 0.
     fn verifier(&self, claim: LogClaim) -> Box<dyn LogVerifier>;
@@ -136,7 +161,7 @@ Examples:
 Exit codes: 0 ok, 1 failed, 2 usage, 3 invalid configuration, 4 not authenticated, 5 denied,
 6 not found, 7 conflict or stale, 8 unavailable or sealed, 9 interrupted, 10 verification failed"
 )]
-pub(crate) struct Cli {
+pub struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
     #[command(flatten)]
@@ -147,7 +172,8 @@ pub(crate) struct Cli {
 
 impl Cli {
     /// Parses the program's arguments; on a mistake says so and exits with 2.
-    pub(crate) fn read() -> Self {
+    #[must_use]
+    pub fn read() -> Self {
         Self::try_parse().and_then(Self::checked).unwrap_or_else(|error| {
             let _ = error.print();
             if error.use_stderr() {
@@ -172,11 +198,65 @@ impl Cli {
     }
 
     /// What to do: `serve` when nothing is said. Leaves `serve` behind.
-    pub(crate) fn take_command(&mut self) -> Command {
-        match self.command.take() {
-            Some(command) => command,
-            None => Command::Serve(std::mem::take(&mut self.serve)),
+    pub fn take_task(&mut self) -> Task {
+        let Some(command) = self.command.take() else {
+            return Task::Serve(std::mem::take(&mut self.serve));
+        };
+        match command {
+            Command::Serve(args) => Task::Serve(args),
+            Command::Dev(args) => Task::Dev(args),
+            Command::Init(args) => Task::Init(args),
+            Command::Bench(args) => Task::Bench(args),
+            Command::Witness(args) => Task::Witness(args),
+            Command::Openapi => Task::Openapi,
+            Command::Config(command) => Task::Config(command),
+            other => Task::Client(ClientCommand(other)),
         }
+    }
+
+    /// Form of the data on stdout.
+    #[must_use]
+    pub const fn output(&self) -> Format {
+        self.global.output
+    }
+
+    /// Whether nothing but errors shall be said on stderr.
+    #[must_use]
+    pub const fn quiet(&self) -> bool {
+        self.global.quiet
+    }
+}
+
+/// What the program was asked to do.
+#[derive(Debug)]
+pub enum Task {
+    /// Run the hub.
+    Serve(ServeArgs),
+    /// Run a hub in memory.
+    Dev(DevArgs),
+    /// Prepare a data folder.
+    Init(InitArgs),
+    /// Measure.
+    Bench(BenchArgs),
+    /// Run a witness.
+    Witness(WitnessArgs),
+    /// Print the OpenAPI document.
+    Openapi,
+    /// Configuration of `serve`.
+    Config(ConfigCommand),
+    /// What the command line does by itself, for [`run`].
+    Client(ClientCommand),
+}
+
+/// A command that the command line does by itself; most of them ask a hub.
+#[derive(Debug)]
+pub struct ClientCommand(Command);
+
+impl ClientCommand {
+    /// Whether it asks the management listener, which the configuration of this environment names.
+    #[must_use]
+    pub const fn asks_management(&self) -> bool {
+        matches!(self.0, Command::Healthcheck(_))
     }
 }
 
@@ -244,7 +324,7 @@ pub(crate) struct Global {
 
 /// Form of the data on stdout.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
+pub enum Format {
     /// Aligned columns, for people.
     #[default]
     #[value(alias = "human")]

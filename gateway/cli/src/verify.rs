@@ -1,9 +1,9 @@
-//! Lends the command line the verifier of the audit log.
+//! Verifies an audit log that a hub shows, entry by entry.
 
 use hub_audit::verify::{Keyring, Verifier};
 use hub_model::api::audit::AuditRecord;
 
-use crate::cli::{Hooks, LogClaim, LogVerifier, Verified};
+use super::{Hooks, LogClaim, LogVerifier, Verified};
 
 /// The hooks of the real program.
 #[derive(Debug)]

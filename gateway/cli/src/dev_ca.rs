@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use hub_model::clock::SystemClock;
 use hub_model::{Clock as _, Identity, Timestamp};
+use hub_store::durable_file::{self, FolderError, make_private};
 use rcgen::string::Ia5String;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName,
@@ -21,8 +22,6 @@ use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::Zeroizing;
 
-use crate::open::{OpenError, make_private};
-
 /// Certificates begin this long before they are made: clocks differ.
 const SLACK: Duration = Duration::from_secs(60);
 /// File names that are taken.
@@ -30,7 +29,7 @@ const RESERVED: [&str; 3] = ["ca", "crl", "index"];
 
 /// What goes wrong.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// A file that is there already.
     #[error("`{}` is there already and is not overwritten", .0.display())]
     Exists(PathBuf),
@@ -47,7 +46,7 @@ pub enum Error {
     },
     /// The folder.
     #[error(transparent)]
-    Folder(#[from] OpenError),
+    Folder(#[from] FolderError),
     /// A name no certificate can have.
     #[error("{0}")]
     Name(String),
@@ -61,7 +60,7 @@ pub enum Error {
 
 /// What a certificate is for, and whom it names.
 #[derive(Clone, Debug)]
-pub enum Subject {
+pub(crate) enum Subject {
     /// A server: host names and addresses.
     Server {
         /// Host names.
@@ -84,15 +83,15 @@ pub enum Subject {
 
 /// A certificate that was made.
 #[derive(Clone, Debug)]
-pub struct Made {
+pub(crate) struct Made {
     /// The certificate.
-    pub cert: PathBuf,
+    pub(crate) cert: PathBuf,
     /// Its private key.
-    pub key: PathBuf,
+    pub(crate) key: PathBuf,
     /// Its serial number, in hexadecimal digits.
-    pub serial: String,
+    pub(crate) serial: String,
     /// Its end.
-    pub not_after: Timestamp,
+    pub(crate) not_after: Timestamp,
 }
 
 /// What the authority has done.
@@ -115,27 +114,27 @@ struct Issued {
 
 /// An authority's folder.
 #[derive(Clone, Debug)]
-pub struct Authority {
+pub(crate) struct Authority {
     folder: PathBuf,
 }
 
 impl Authority {
     /// The authority of a folder, which may not be there yet.
     #[must_use]
-    pub fn at(folder: impl Into<PathBuf>) -> Self {
+    pub(crate) fn at(folder: impl Into<PathBuf>) -> Self {
         let folder = folder.into();
         Self { folder: std::path::absolute(&folder).unwrap_or(folder) }
     }
 
     /// Its certificate.
     #[must_use]
-    pub fn certificate(&self) -> PathBuf {
+    pub(crate) fn certificate(&self) -> PathBuf {
         self.folder.join("ca.pem")
     }
 
     /// Its revocation list.
     #[must_use]
-    pub fn list(&self) -> PathBuf {
+    pub(crate) fn list(&self) -> PathBuf {
         self.folder.join("crl.pem")
     }
 
@@ -151,7 +150,12 @@ impl Authority {
     ///
     /// # Errors
     /// [`Error::Exists`] when there is one; else why it cannot be written.
-    pub fn init(&self, name: &str, life: Duration, list: Duration) -> Result<Timestamp, Error> {
+    pub(crate) fn init(
+        &self,
+        name: &str,
+        life: Duration,
+        list: Duration,
+    ) -> Result<Timestamp, Error> {
         let files = [self.certificate(), self.key(), self.list(), self.index()];
         if let Some(there) = files.into_iter().find(|path| path.exists()) {
             return Err(Error::Exists(there));
@@ -174,7 +178,12 @@ impl Authority {
     ///
     /// # Errors
     /// A name that cannot be, files that are there, or no authority.
-    pub fn issue(&self, name: &str, subject: &Subject, life: Duration) -> Result<Made, Error> {
+    pub(crate) fn issue(
+        &self,
+        name: &str,
+        subject: &Subject,
+        life: Duration,
+    ) -> Result<Made, Error> {
         check_name(name)?;
         let (cert, key_file) = (self.file(name, "pem"), self.file(name, "key"));
         if let Some(there) = [&cert, &key_file].into_iter().find(|path| path.exists()) {
@@ -215,7 +224,7 @@ impl Authority {
     ///
     /// # Errors
     /// [`Error::NotIssued`]; or files that cannot be read or written.
-    pub fn revoke(&self, which: &str, list: Duration) -> Result<String, Error> {
+    pub(crate) fn revoke(&self, which: &str, list: Duration) -> Result<String, Error> {
         let mut index = self.read_index()?;
         let serial = serial_of_file(Path::new(which))
             .unwrap_or_else(|| which.replace(':', "").to_ascii_lowercase());
@@ -235,7 +244,7 @@ impl Authority {
     ///
     /// # Errors
     /// No authority, or files that cannot be written.
-    pub fn write_list(&self, life: Duration) -> Result<Timestamp, Error> {
+    pub(crate) fn write_list(&self, life: Duration) -> Result<Timestamp, Error> {
         let issuer = self.issuer()?;
         let mut index = self.read_index()?;
         index.crl_number += 1;
@@ -389,13 +398,13 @@ fn read(path: &Path) -> Result<String, Error> {
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    hub_store::durable_file::write_atomic(path, bytes, 0o600)
+    durable_file::write_atomic(path, bytes, 0o600)
         .map_err(|error| Error::File { path: path.into(), message: error.to_string() })
 }
 
 /// Names of a server when nothing was asked: this machine.
 #[must_use]
-pub fn this_machine() -> Subject {
+pub(crate) fn this_machine() -> Subject {
     let loopback: BTreeSet<IpAddr> =
         [IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1_u16])].into();
     Subject::Server { dns: vec!["localhost".to_owned()], ip: loopback.into_iter().collect() }

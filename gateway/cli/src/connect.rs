@@ -21,24 +21,24 @@ use super::{ClientEnvironment, Global};
 /// A remembered hub.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Context {
+pub struct Context {
     /// Its address.
-    pub(crate) address: String,
+    pub address: String,
     /// The API key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) api_key: Option<SecretText>,
+    pub api_key: Option<SecretText>,
     /// PEM certificates to trust.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) ca_file: Option<PathBuf>,
+    pub ca_file: Option<PathBuf>,
     /// The PEM certificate to show.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) cert_file: Option<PathBuf>,
+    pub cert_file: Option<PathBuf>,
     /// Its private key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) key_file: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
     /// The registration meant when none is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) registration: Option<String>,
+    pub registration: Option<String>,
 }
 
 /// The file of contexts.
@@ -54,7 +54,7 @@ pub(crate) struct Contexts {
 }
 
 /// Remembers a hub under a name and makes it the current one.
-pub(crate) fn save_context(
+pub fn save_context(
     config_dir: Option<&Path>,
     name: &str,
     context: Context,

@@ -12,25 +12,25 @@ Examples:
   cipher-hub serve --data-dir /var/lib/cipher-hub
   cipher-hub serve --config /etc/cipher-hub/hub.toml --listen 127.0.0.1:8443
   cipher-hub serve --data-dir ./data --unix-socket ./hub.sock")]
-pub(crate) struct ServeArgs {
+pub struct ServeArgs {
     /// Configuration file; a later one wins over an earlier one
     #[arg(long, value_name = "FILE")]
-    pub(crate) config: Vec<PathBuf>,
+    pub config: Vec<PathBuf>,
     /// Folder of keys, records and audit log
     #[arg(long, value_name = "DIR")]
-    pub(crate) data_dir: Option<PathBuf>,
+    pub data_dir: Option<PathBuf>,
     /// Address and port of the API
     #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) listen: Option<String>,
+    pub listen: Option<String>,
     /// Unix socket of the API
     #[arg(long, value_name = "PATH")]
-    pub(crate) unix_socket: Option<PathBuf>,
+    pub unix_socket: Option<PathBuf>,
     /// Address and port of health checks and metrics
     #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) management_listen: Option<String>,
+    pub management_listen: Option<String>,
     /// Go on with a store that is older than its checkpoint: what came after is lost
     #[arg(long)]
-    pub(crate) accept_rollback: bool,
+    pub accept_rollback: bool,
 }
 
 /// Arguments of `dev`.
@@ -39,13 +39,13 @@ pub(crate) struct ServeArgs {
 Examples:
   cipher-hub dev
   cipher-hub dev --listen 127.0.0.1:9443 --no-store-token")]
-pub(crate) struct DevArgs {
+pub struct DevArgs {
     /// Loopback address and port of the API
     #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) listen: Option<String>,
+    pub listen: Option<String>,
     /// Do not remember the API key in the context `dev`
     #[arg(long)]
-    pub(crate) no_store_token: bool,
+    pub no_store_token: bool,
 }
 
 /// Arguments of `init`.
@@ -54,16 +54,16 @@ pub(crate) struct DevArgs {
 Examples:
   cipher-hub init --data-dir /var/lib/cipher-hub
   cipher-hub init --data-dir /var/lib/cipher-hub --recover-admin")]
-pub(crate) struct InitArgs {
+pub struct InitArgs {
     /// Configuration file; a later one wins over an earlier one
     #[arg(long, value_name = "FILE")]
-    pub(crate) config: Vec<PathBuf>,
+    pub config: Vec<PathBuf>,
     /// Folder to prepare
     #[arg(long, value_name = "DIR")]
-    pub(crate) data_dir: Option<PathBuf>,
+    pub data_dir: Option<PathBuf>,
     /// Make another administrator's API key in a folder that has been prepared (hub stopped)
     #[arg(long)]
-    pub(crate) recover_admin: bool,
+    pub recover_admin: bool,
 }
 
 /// Arguments of `bench`.
@@ -81,41 +81,41 @@ Examples:
   cipher-hub bench --only keys --keys 1000000
   cipher-hub bench --dir /var/lib/cipher-hub --connections 256
   cipher-hub bench --seconds 10 --output json > bench.json")]
-pub(crate) struct BenchArgs {
+pub struct BenchArgs {
     /// Length of a turn, of which each round has one for either server
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=3600))]
-    pub(crate) seconds: u32,
+    pub seconds: u32,
     /// How many rounds
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub(crate) rounds: u32,
+    pub rounds: u32,
     /// Connections that work at the same time
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub(crate) connections: u32,
+    pub connections: u32,
     /// How many keys to make, for creations per second, cold use, pages and memory
     #[arg(
         long,
         default_value_t = 10_000,
         value_parser = clap::value_parser!(u32).range(1..=10_000_000)
     )]
-    pub(crate) keys: u32,
+    pub keys: u32,
     /// Where the temporary store lies: a folder on the disk to measure [default: the system's]
     #[arg(long, value_name = "DIR")]
-    pub(crate) dir: Option<PathBuf>,
+    pub dir: Option<PathBuf>,
     /// Measure only this, after a short preparation: `primitives`, `decisions`, `stream`, `keys`,
     /// `overload`, `audit`, `plugins`, or one comparison such as `encrypt:1024`
     #[arg(long, value_name = "PART", value_parser = only)]
-    pub(crate) only: Option<BenchPart>,
+    pub only: Option<BenchPart>,
     /// Everything once and briefly: whether it works, not how fast
     #[arg(long)]
-    pub(crate) quick: bool,
+    pub quick: bool,
     /// Be the bare server
     #[arg(long, hide = true)]
-    pub(crate) bare_server: bool,
+    pub bare_server: bool,
 }
 
 /// Part of the benchmark.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum BenchPart {
+pub enum BenchPart {
     /// Ciphers and signatures in process beside OpenSSL.
     Primitives,
     /// Authentication and decisions in process.
@@ -163,7 +163,7 @@ Examples:
   cipher-hub config check --config hub.toml
   cipher-hub config show
   cipher-hub config example > hub.toml")]
-pub(crate) enum ConfigCommand {
+pub enum ConfigCommand {
     /// Say whether files and environment make a configuration; exits with 3 when not
     #[command(after_help = "Examples:\n  cipher-hub config check --config hub.toml")]
     Check(ConfigArgs),
@@ -177,8 +177,8 @@ pub(crate) enum ConfigCommand {
 
 /// Arguments of `config check` and `config show`.
 #[derive(Debug, Default, Clone, Args)]
-pub(crate) struct ConfigArgs {
+pub struct ConfigArgs {
     /// Configuration file; a later one wins over an earlier one
     #[arg(long, value_name = "FILE")]
-    pub(crate) config: Vec<PathBuf>,
+    pub config: Vec<PathBuf>,
 }

@@ -10,16 +10,16 @@ use super::super::super::run::Session;
 
 /// Names and texts of a new folder; the schema comes from the program's own.
 const FILES: [(&str, &str); 7] = [
-    ("policy.toml", include_str!("../../../../../../policies/init/policy.toml")),
-    ("README.md", include_str!("../../../../../../policies/init/README.md")),
+    ("policy.toml", include_str!("../../../../../policies/init/policy.toml")),
+    ("README.md", include_str!("../../../../../policies/init/README.md")),
     (
         "local/tls-for-production.cedar",
-        include_str!("../../../../../../policies/init/local/tls-for-production.cedar"),
+        include_str!("../../../../../policies/init/local/tls-for-production.cedar"),
     ),
-    ("tests/tls.test.json", include_str!("../../../../../../policies/init/tests/tls.test.json")),
-    ("tests/entities.json", include_str!("../../../../../../policies/init/tests/entities.json")),
-    (".vscode/settings.json", include_str!("../../../../../../policies/init/vscode/settings.json")),
-    (".vscode/tasks.json", include_str!("../../../../../../policies/init/vscode/tasks.json")),
+    ("tests/tls.test.json", include_str!("../../../../../policies/init/tests/tls.test.json")),
+    ("tests/entities.json", include_str!("../../../../../policies/init/tests/entities.json")),
+    (".vscode/settings.json", include_str!("../../../../../policies/init/vscode/settings.json")),
+    (".vscode/tasks.json", include_str!("../../../../../policies/init/vscode/tasks.json")),
 ];
 /// The copy of the schema in a folder.
 pub(super) const SCHEMA: &str = "hub.cedarschema";

@@ -119,7 +119,7 @@ struct Ran {
 
 fn run_in(folder: Option<&Path>, address: Option<&str>, line: &str, input: &str) -> Ran {
     let mut cli = Cli::try_parse_from(line.split(' ')).unwrap().checked().unwrap();
-    let command = cli.take_command();
+    let command = cli.command.take().unwrap();
     let environment = ClientEnvironment {
         address: address.map(str::to_owned),
         api_key: folder.is_none().then(|| SecretText::new("chk_test".to_owned())),
@@ -164,9 +164,9 @@ fn the_definition_is_sound_and_every_command_has_examples() {
 fn serve_is_the_default_and_its_flags_go_with_nothing_else() {
     let parse = |line: &str| Cli::try_parse_from(line.split(' ')).unwrap().checked();
     let mut cli = parse("cipher-hub --data-dir x").unwrap();
-    assert!(matches!(cli.take_command(), Command::Serve(args) if args.data_dir.is_some()));
+    assert!(matches!(cli.take_task(), Task::Serve(args) if args.data_dir.is_some()));
     let mut cli = parse("cipher-hub --as dev serve --listen 127.0.0.1:1").unwrap();
-    assert!(matches!(cli.take_command(), Command::Serve(args) if args.listen.is_some()));
+    assert!(matches!(cli.take_task(), Task::Serve(args) if args.listen.is_some()));
     assert!(parse("cipher-hub --data-dir x whoami").is_err());
 }
 

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use cipher_hub::witness::{LogSettings, Settings, WitnessError};
 use clap::Args;
 
 /// Arguments of `witness`.
@@ -23,53 +22,26 @@ A file says the same: name, listen, data_dir, tls_cert_file, tls_key_file, and f
   [[logs]]
   verifier_keys = [\"hub_….audit+1a2b3c4d+AX…\"]
 The folder must never be put back from a backup: a witness that forgets signs what it must not.")]
-pub(crate) struct WitnessArgs {
+pub struct WitnessArgs {
     /// A file with settings; flags win over it
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub config: Option<PathBuf>,
     /// Its name in signatures: a URL without scheme that is yours
     #[arg(long, value_name = "NAME")]
-    name: Option<String>,
+    pub name: Option<String>,
     /// Where to listen [default: 127.0.0.1:8450]
     #[arg(long, value_name = "ADDRESS")]
-    listen: Option<SocketAddr>,
+    pub listen: Option<SocketAddr>,
     /// Where its key and what it has seen lie [default: ./cipher-hub-witness]
     #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    pub data_dir: Option<PathBuf>,
     /// PEM certificate chain, for TLS
     #[arg(long, value_name = "FILE")]
-    tls_cert: Option<PathBuf>,
+    pub tls_cert: Option<PathBuf>,
     /// Its PEM private key
     #[arg(long, value_name = "FILE")]
-    tls_key: Option<PathBuf>,
+    pub tls_key: Option<PathBuf>,
     /// The verifier key of a log to sign for (C2SP vkey; public); may be given several times
     #[arg(long, value_name = "VKEY")]
-    log: Vec<String>,
-}
-
-impl WitnessArgs {
-    /// File and flags together.
-    pub(crate) fn settings(&self) -> Result<Settings, WitnessError> {
-        let mut settings = match &self.config {
-            Some(path) => Settings::read(path)?,
-            None => Settings::default(),
-        };
-        let own = self.clone();
-        if let Some(name) = own.name {
-            settings.name = name;
-        }
-        if let Some(listen) = own.listen {
-            settings.listen = listen;
-        }
-        if let Some(dir) = own.data_dir {
-            settings.data_dir = dir;
-        }
-        settings.tls_cert_file = own.tls_cert.or(settings.tls_cert_file);
-        settings.tls_key_file = own.tls_key.or(settings.tls_key_file);
-        let logs = own.log.into_iter();
-        settings
-            .logs
-            .extend(logs.map(|key| LogSettings { origin: None, verifier_keys: vec![key] }));
-        Ok(settings)
-    }
+    pub log: Vec<String>,
 }

@@ -8,7 +8,8 @@ use super::commands;
 use super::connect::Target;
 use super::failure::{Code, Failure};
 use super::output::Console;
-use super::{Cli, ClientEnvironment, Command, Global, Hooks};
+use super::verify::Verifying;
+use super::{Cli, ClientCommand, ClientEnvironment, Command, Global, Hooks};
 
 /// What every command works with.
 pub(crate) struct Session<'a> {
@@ -51,21 +52,17 @@ impl Session<'_> {
 }
 
 /// Says what went wrong, in the form all commands use, and gives the exit code.
-pub(crate) fn report(cli: &Cli, environment: &ClientEnvironment, failure: &Failure) -> ExitCode {
+#[must_use]
+pub fn report(cli: &Cli, environment: &ClientEnvironment, failure: &Failure) -> ExitCode {
     Console::process(&cli.global, environment).failure(failure);
     failure.code.into()
 }
 
-/// Runs `command` until it ends or is interrupted. For commands that talk to a hub; not inside a
-/// Tokio runtime.
-pub(crate) fn run(
-    cli: &Cli,
-    command: Command,
-    environment: &ClientEnvironment,
-    hooks: &dyn Hooks,
-) -> ExitCode {
+/// Runs `command` until it ends or is interrupted; not inside a Tokio runtime.
+#[must_use]
+pub fn run(cli: &Cli, command: ClientCommand, environment: &ClientEnvironment) -> ExitCode {
     let console = Console::process(&cli.global, environment);
-    run_on(console, &cli.global, command, environment, hooks)
+    run_on(console, &cli.global, command.0, environment, &Verifying)
         .map_or_else(ExitCode::from, |()| ExitCode::SUCCESS)
 }
 
