@@ -1,7 +1,7 @@
 //! The plugin that `cipher-hub bench --only plugins` runs beside honest work: a profile whose plan
 //! never comes. Base64 on standard output:
 //!
-//! `cargo run -p hub-plugins --example looping > gateway/server/src/bench/loop.wasm.b64`
+//! `cargo run -p hub-plugins --example looping > gateway/bench/src/loop.wasm.b64`
 
 #[path = "../tests/common/mod.rs"]
 mod common;

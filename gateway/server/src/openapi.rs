@@ -272,10 +272,7 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../api/openapi.json");
         let committed = std::fs::read_to_string(path).unwrap();
         let generated = format!("{}\n", serde_json::to_string_pretty(&document()).unwrap());
-        assert!(
-            committed == generated,
-            "run: cargo run -p cipher-hub -- openapi > api/openapi.json"
-        );
+        assert!(committed == generated, "run: cipher-hub openapi > api/openapi.json");
     }
 
     #[test]

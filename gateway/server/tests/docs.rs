@@ -1,7 +1,7 @@
 //! `docs/http.md` names every route and every kind of problem, and none that is not there.
 
-use cipher_hub::problem::KINDS;
-use cipher_hub::routes;
+use hub_server::problem::KINDS;
+use hub_server::routes;
 
 const PAGE: &str = include_str!("../../../docs/http.md");
 

@@ -5,13 +5,13 @@
 
 use std::time::Duration;
 
-use cipher_hub::app::{App, Mode};
-use cipher_hub::config::{Config, Overrides};
 use hub_auth::api_key::ApiKey;
 use hub_auth::{Channel, Presented};
 use hub_model::api::participant::IssueCredential;
 use hub_model::principal::PeerAddress;
 use hub_operations::{Meta, Ref, bootstrap, participant};
+use hub_server::app::{App, Mode};
+use hub_server::config::{Config, Overrides};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 

@@ -5,8 +5,8 @@ use std::net::TcpListener;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use cipher_hub::config::{LogConfig, LogFormat, otel_requested};
-use cipher_hub::telemetry;
+use hub_server::config::{LogConfig, LogFormat, otel_requested};
+use hub_server::telemetry;
 
 /// Not a test of its own: what the child process of the tests below does.
 #[test]

@@ -15,10 +15,10 @@ use hub_policy::{Bundle, Policies, RegistrationFacts, RequestFacts, Target};
 use serde::Serialize;
 
 use super::{Plan, failed};
-use crate::app::{App, Mode};
-use crate::config::{Config, Overrides};
-use crate::dev;
 use hub_cli::Failure;
+use hub_server::app::{App, Mode};
+use hub_server::config::{Config, Overrides};
+use hub_server::dev;
 
 /// Extra policies beside the baseline.
 const EXTRA: [usize; 3] = [0, 500, 2000];

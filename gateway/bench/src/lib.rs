@@ -100,7 +100,10 @@ impl Plan {
 }
 
 /// Runs the benchmark and prints its report.
-pub(crate) fn run(args: &BenchArgs, format: Format, quiet: bool) -> Result<(), Failure> {
+///
+/// # Errors
+/// A [`Failure`] when a server does not start, a request fails, or it is interrupted.
+pub fn run(args: &BenchArgs, format: Format, quiet: bool) -> Result<(), Failure> {
     if args.bare_server {
         return runtime(None)?.block_on(bare::serve()).map_err(|error| failed(&error.to_string()));
     }

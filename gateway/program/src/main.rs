@@ -1,17 +1,15 @@
 //! Cipher Hub: one program that serves, prepares, and talks to a hub.
 
-mod bench;
-
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use cipher_hub::app::{self, App, AppError, Mode};
-use cipher_hub::config::{self, Config, Overrides};
-use cipher_hub::witness::{self, Witness, WitnessError};
-use cipher_hub::{banner, dev, openapi, process, telemetry};
 use hub_audit::log::OnRollback;
 use hub_cli::{Cli, ClientEnvironment, Code, Context, Failure, Task};
 use hub_model::secret::SecretText;
+use hub_server::app::{self, App, AppError, Mode};
+use hub_server::config::{self, Config, Overrides};
+use hub_server::witness::{self, Witness, WitnessError};
+use hub_server::{banner, dev, openapi, process, telemetry};
 
 fn main() -> ExitCode {
     let notices = process::harden();
@@ -25,7 +23,7 @@ fn main() -> ExitCode {
         Task::Openapi => print_openapi(),
         Task::Witness(args) => witness(args),
         Task::Config(command) => configuration(&command),
-        Task::Bench(args) => bench::run(&args, cli.output(), cli.quiet()),
+        Task::Bench(args) => hub_bench::run(&args, cli.output(), cli.quiet()),
         Task::Client(command) => {
             if command.asks_management() {
                 environment.management = management();
@@ -46,7 +44,7 @@ fn management() -> Option<String> {
 }
 
 fn failure(error: &AppError) -> Failure {
-    use cipher_hub::open::OpenError;
+    use hub_server::open::OpenError;
     let (code, hint) = match error {
         AppError::Open(OpenError::Audit(
             hub_audit::Error::StoreBehindCheckpoint { .. }
@@ -305,11 +303,11 @@ fn configuration(command: &hub_cli::ConfigCommand) -> Result<(), Failure> {
         }
         hub_cli::ConfigCommand::Check(args) => {
             let config = load(&args.config, &[])?;
-            cipher_hub::tls::Tls::load(&config.server.tls)
+            hub_server::tls::Tls::load(&config.server.tls)
                 .map_err(|error| failure(&AppError::Tls(error)))?;
-            cipher_hub::sinks::check_files(&config.audit.sinks)
+            hub_server::sinks::check_files(&config.audit.sinks)
                 .map_err(|error| failure(&AppError::Sinks(error)))?;
-            cipher_hub::open::bundle(&config)
+            hub_server::open::bundle(&config)
                 .map_err(|error| failure(&AppError::Open(error.into())))?;
             let notices = config.notices().iter().map(|notice| format!("notice: {notice}\n"));
             notices.chain(["ok\n".to_owned()]).collect()
