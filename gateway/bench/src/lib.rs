@@ -24,9 +24,8 @@ mod trail;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
-
 use hub_cli::{BenchArgs, BenchPart, Code, Failure, Format};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// What to do, and how long.
 #[derive(Debug, Clone)]
